@@ -1,0 +1,56 @@
+"""A fitted model as an ASE calculator."""
+
+from __future__ import annotations
+
+import warnings
+
+from ase.calculators.calculator import Calculator, all_changes
+
+
+class KForceCalculator(Calculator):
+    """ASE calculator of a global molecular model: energy and forces in eV and eV/Å.
+
+    A global kernel knows nothing far from its training data, where the energy goes to a
+    constant: the first time a structure leaves the range of the training descriptors, a
+    warning says so, and says if that is because atoms come closer than in training.
+
+    Parameters
+    ----------
+    model : GDMLRegressor
+        A fitted model.
+
+    Examples
+    --------
+    >>> import kforce
+    >>> frames = kforce.datasets.load_methanol_ccsdt()
+    >>> atoms = frames[30].copy()
+    >>> atoms.calc = kforce.GDMLRegressor().fit(frames[:20]).calculator()
+    >>> atoms.get_forces().shape
+    (6, 3)
+    """
+
+    implemented_properties = ("energy", "free_energy", "forces")
+    nolabel = True
+
+    def __init__(self, model, **kwargs):
+        super().__init__(**kwargs)
+        self.model = model
+        self._warned = False
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        """Evaluate the model and fill `results`."""
+        super().calculate(atoms, properties, system_changes)
+        self.model.check_structure(self.atoms)
+        energy, forces, inside = self.model.evaluate_one(self.atoms.positions)
+        if not inside and not self._warned:
+            self._warn()
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+
+    def _warn(self):
+        self._warned = True
+        warnings.warn(
+            self.model.describe_extrapolation(self.atoms.positions)
+            + " The model extrapolates: its energy falls back to a constant away from "
+            "the training data. Add such structures to the training set. (Said once.)",
+            stacklevel=4,
+        )

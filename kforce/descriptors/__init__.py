@@ -1,0 +1,1 @@
+"""Maps from structures to features, with their Jacobians."""

@@ -1,0 +1,145 @@
+"""What every descriptor of whole molecules offers: features, and the maps to space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from kforce.core.hessian import Topology
+from kforce.core.jacobian import pull, push
+from kforce.errors import InputError
+from kforce.structures import Batch
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The internal coordinates of a molecule, and which features depend on which.
+
+    Attributes
+    ----------
+    atoms : ndarray of int, shape (n_coordinates, n_body_max)
+        The atoms that each coordinate touches; unused places hold 0.
+    n_body : ndarray of int, shape (n_coordinates,)
+        How many of them there are.
+    first : ndarray of int, shape (n_coordinates + 1,)
+        Coordinate g has the features ``first[g]:first[g + 1]``.
+    """
+
+    atoms: np.ndarray
+    n_body: np.ndarray
+    first: np.ndarray
+
+    def images(self, permutations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where atom permutations take the features and the coordinates.
+
+        Parameters
+        ----------
+        permutations : ndarray of int, shape (n_perms, n_atoms)
+            ``positions[p]`` is the permuted structure.
+
+        Returns
+        -------
+        feature_perms : ndarray of shape (n_perms, n_features)
+            ``x[:, feature_perms[s]]`` are the features of the permuted structures.
+        coordinate_perms : ndarray of shape (n_perms, n_coordinates)
+            The same for the coordinates.
+
+        Raises
+        ------
+        InputError
+            If a permutation takes a coordinate to one that the descriptor lacks.
+        """
+        place = {_key(row[:n]): g for g, (row, n) in enumerate(self._rows())}
+        coordinate_perms = np.empty((len(permutations), len(self.atoms)), dtype=np.intp)
+        for s, permutation in enumerate(permutations):
+            for g, (row, n) in enumerate(self._rows()):
+                image = place.get(_key(permutation[row[:n]]))
+                if image is None:
+                    raise InputError(
+                        "The descriptor is not symmetric under the permutations: "
+                        f"permutation {s} takes the coordinate of atoms "
+                        f"{row[:n].tolist()} to none of its own."
+                    )
+                coordinate_perms[s, g] = image
+        owner = np.repeat(np.arange(len(self.atoms)), np.diff(self.first))
+        offset = np.arange(self.first[-1]) - self.first[owner]
+        return self.first[coordinate_perms[:, owner]] + offset, coordinate_perms
+
+    def _rows(self):
+        return zip(self.atoms, self.n_body, strict=True)
+
+    def topology(self, permutations: np.ndarray) -> Topology:
+        """Return the index arrays that the assembly of covariances works with."""
+        feature_perms, coordinate_perms = self.images(permutations)
+        return Topology(
+            self.atoms, self.n_body, self.first, feature_perms, coordinate_perms
+        )
+
+
+def _key(atoms):
+    """One name for a coordinate and its mirror image (a, b, …, z) = (z, …, b, a)."""
+    forward = tuple(int(a) for a in atoms)
+    return min(forward, forward[::-1])
+
+
+@dataclass(frozen=True)
+class Features:
+    """Descriptors of structures of one molecule, with their Jacobians.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_structures, n_features)
+        The descriptor.
+    slope : ndarray of shape (n_structures, n_features)
+        ∂x_k/∂q_g, where q_g is the coordinate of feature k.
+    wilson : ndarray of shape (n_structures, n_coordinates, n_body_max, 3)
+        ∂q_g/∂r_a, the rows of Wilson's B matrix.
+    coordinates : Coordinates
+        What the indices mean.
+    n_atoms : int
+        Atoms of one structure.
+    """
+
+    x: np.ndarray
+    slope: np.ndarray
+    wilson: np.ndarray
+    coordinates: Coordinates
+    n_atoms: int
+
+    def take(self, structures: np.ndarray) -> Features:
+        """Return the features of some of the structures."""
+        return Features(
+            self.x[structures],
+            self.slope[structures],
+            self.wilson[structures],
+            self.coordinates,
+            self.n_atoms,
+        )
+
+    def pull(self, gradient: np.ndarray) -> np.ndarray:
+        """Return Jᵀ g: gradients in x (n, n_features) to Cartesian (n, n_atoms, 3)."""
+        out = np.zeros((len(self.x), self.n_atoms, 3))
+        gradient = np.ascontiguousarray(gradient, dtype=float)
+        pull(self.slope, self.wilson, *self._indices(), gradient, out)
+        return out
+
+    def push(self, displacement: np.ndarray) -> np.ndarray:
+        """Return J u: displacements (n, n_atoms, 3) to tangents (n, n_features)."""
+        out = np.empty_like(self.x)
+        displacement = np.ascontiguousarray(displacement, dtype=float)
+        push(self.slope, self.wilson, *self._indices(), displacement, out)
+        return out
+
+    def _indices(self):
+        c = self.coordinates
+        return c.atoms, c.n_body, c.first
+
+
+class Descriptor(BaseEstimator):
+    """Base of all descriptors of whole molecules."""
+
+    def __call__(self, batch: Batch) -> Features:
+        """Return the features of structures that all hold the same atoms."""
+        raise NotImplementedError

@@ -1,0 +1,99 @@
+"""Inverse interatomic distances, the descriptor of GDML."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from ase.geometry import find_mic
+
+from kforce.core.distances import pair_distances
+from kforce.descriptors.base import Coordinates, Descriptor, Features
+from kforce.errors import InputError
+from kforce.structures import Batch
+
+
+@lru_cache(maxsize=32)
+def _pairs(n_atoms):
+    first, second = np.tril_indices(n_atoms, -1)
+    n = len(first)
+    return Coordinates(
+        atoms=np.stack([first, second], axis=1),
+        n_body=np.full(n, 2, dtype=np.intp),
+        first=np.arange(n + 1, dtype=np.intp),
+    )
+
+
+class InverseDistances(Descriptor):
+    """x_ab = 1/|r_a − r_b| for all pairs of atoms a > b, in 1/Å.
+
+    In a periodic cell the nearest image counts; all structures of a model then share
+    one cell.
+
+    References
+    ----------
+    Chmiela et al., Sci. Adv. 3, e1603015 (2017).
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from kforce.structures import Batch
+    >>> InverseDistances()(Batch.from_frames([molecule("H2O")])).x.round(3)
+    array([[1.033, 1.033, 0.655]])
+    """
+
+    def coordinates(self, n_atoms: int) -> Coordinates:
+        """Return the pairs of a molecule."""
+        return _pairs(n_atoms)
+
+    def __call__(self, batch: Batch) -> Features:
+        """Return the features of structures that all hold the same number of atoms.
+
+        Raises
+        ------
+        InputError
+            If a structure has fewer than two atoms, or two atoms at one place.
+        """
+        n_atoms = int(batch.offsets[1])
+        if n_atoms < 2:
+            raise InputError(
+                "Interatomic distances need at least two atoms, found a structure with "
+                "one. A single atom has a constant energy and no force to learn."
+            )
+        coordinates = _pairs(n_atoms)
+        positions = batch.positions.reshape(-1, n_atoms, 3)
+        dist = np.empty((len(positions), len(coordinates.atoms)))
+        wilson = np.empty((*dist.shape, 2, 3))
+        if batch.pbc.any():
+            _nearest_images(positions, coordinates.atoms, batch, dist, wilson)
+        else:
+            pair_distances(positions, coordinates.atoms, dist, wilson)
+        if not dist.all():
+            s, pair = np.argwhere(dist == 0)[0]
+            a, b = coordinates.atoms[pair]
+            raise InputError(
+                f"Atoms {b} and {a} of structure {s} are at the same "
+                "place. Remove that structure."
+            )
+        x = 1.0 / dist
+        return Features(
+            x=x, slope=-x * x, wilson=wilson, coordinates=coordinates, n_atoms=n_atoms
+        )
+
+    def describe(self, feature: int, value: float, low: float, high: float) -> str:
+        """Say in a sentence that one feature leaves the range low … high."""
+        n_atoms = int(np.sqrt(2.0 * feature + 0.25) + 0.5)
+        a, b = n_atoms, feature - n_atoms * (n_atoms - 1) // 2
+        found = f"Atoms {b} and {a} are {1 / value:.2f} Å apart"
+        if value > high:
+            return f"{found}, closer than in training ({1 / high:.2f} Å at least)."
+        return f"{found}, farther than in training ({1 / low:.2f} Å at most)."
+
+
+def _nearest_images(positions, atoms, batch, dist, wilson):
+    vec = positions[:, atoms[:, 0]] - positions[:, atoms[:, 1]]
+    flat, length = find_mic(vec.reshape(-1, 3), batch.cells[0], batch.pbc[0])
+    dist[...] = length.reshape(dist.shape)
+    unit = flat.reshape(vec.shape) / np.where(dist, dist, np.nan)[:, :, None]
+    wilson[:, :, 0] = unit
+    wilson[:, :, 1] = -unit

@@ -1,0 +1,249 @@
+"""Kernels: a scalar profile φ(u) of the squared distance u = |x − y|².
+
+A kernel is k(x, y) = φ(|x − y|²). The profile and its derivatives give every
+covariance between values and gradients (d = x − y)::
+
+    k          = φ
+    ∂ₓ k       = 2 φ' d                 = −c1 d,      c1 = −2 φ'
+    ∂ₓ∂ᵧᵀ k    = −2 φ' I − 4 φ'' d dᵀ   = c1 I − c2 d dᵀ,   c2 = 4 φ''
+
+so a new kernel writes its profile and nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from kforce.errors import InputError
+
+#: Stands for 0 where a derivative that is multiplied by a distance would be 0/0.
+_TINY = 1e-150
+
+
+class Kernel(BaseEstimator):
+    """Base of all kernels: subclasses define `profile`."""
+
+    def profile(self, u, orders=(0, 1, 2, 3)):
+        """Return the derivatives of φ with respect to u of the given orders.
+
+        Parameters
+        ----------
+        u : ndarray
+            Squared distances, in the square of the unit of the descriptor.
+        orders : tuple of int, default=(0, 1, 2, 3)
+            Which derivatives; 0 is φ itself.
+
+        Returns
+        -------
+        tuple of ndarray
+            One array of the shape of `u` for each of `orders`.
+        """
+        raise NotImplementedError
+
+    def __call__(self, u):
+        """Return φ(u)."""
+        return self.profile(u, orders=(0,))[0]
+
+
+class _Radial(Kernel):
+    """A kernel with one length scale; None stands for "to be learned"."""
+
+    def __init__(self, length_scale=None):
+        self.length_scale = length_scale
+
+    def _check(self):
+        length = self.length_scale
+        if length is None:
+            raise InputError(
+                f"{type(self).__name__} needs a length scale here: give length_scale, "
+                "or leave it to a model's fit to learn it."
+            )
+        if not np.isfinite(length) or length <= 0:
+            raise InputError(
+                f"The length scale must be a positive number, found {length!r}."
+            )
+        return float(length)
+
+
+class Matern32(_Radial):
+    """Matérn kernel of smoothness 3/2: (1 + a) e^−a, a = √3 |x − y| / ℓ.
+
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor.
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.17.
+
+    Examples
+    --------
+    >>> float(Matern32(length_scale=1.0)(0.0))
+    1.0
+    """
+
+    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
+        b = 3.0 / self._check() ** 2
+        a = np.sqrt(b * np.asarray(u))
+        e = np.exp(-a)
+        formulas = (
+            lambda: (1.0 + a) * e,
+            lambda: (-b / 2.0) * e,
+            lambda: (b * b / 4.0) * e / np.maximum(a, _TINY),
+            lambda: (-(b**3) / 8.0) * (1.0 + a) * e / np.maximum(a**3, _TINY),
+        )
+        return tuple(formulas[order]() for order in orders)
+
+
+class Matern52(_Radial):
+    """Matérn kernel of smoothness 5/2: (1 + a + a²/3) e^−a, a = √5 |x − y| / ℓ.
+
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor (1/Å for inverse distances).
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.17;
+    the kernel of Chmiela et al., Nat. Commun. 9, 3887 (2018).
+
+    Examples
+    --------
+    >>> float(Matern52(length_scale=2.0)(4.0).round(6))
+    0.523994
+    """
+
+    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
+        b = 5.0 / self._check() ** 2
+        a = np.sqrt(b * np.asarray(u))
+        e = np.exp(-a)
+        formulas = (
+            lambda: (1.0 + a + a * a / 3.0) * e,
+            lambda: (1.0 + a) * ((-b / 6.0) * e),
+            lambda: (b * b / 12.0) * e,
+            lambda: (-(b**3) / 24.0) * e / np.maximum(a, _TINY),
+        )
+        return tuple(formulas[order]() for order in orders)
+
+
+class Matern72(_Radial):
+    """Matérn kernel of smoothness 7/2: (1 + a + 2a²/5 + a³/15) e^−a.
+
+    Here a = √7 |x − y| / ℓ.
+
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor.
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.16.
+
+    Examples
+    --------
+    >>> float(Matern72(length_scale=1.0)(0.0))
+    1.0
+    """
+
+    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
+        b = 7.0 / self._check() ** 2
+        a = np.sqrt(b * np.asarray(u))
+        e = np.exp(-a)
+        formulas = (
+            lambda: (1.0 + a * (1.0 + a * (0.4 + a / 15.0))) * e,
+            lambda: (3.0 + a * (3.0 + a)) * ((-b / 30.0) * e),
+            lambda: (1.0 + a) * ((b * b / 60.0) * e),
+            lambda: (-(b**3) / 120.0) * e,
+        )
+        return tuple(formulas[order]() for order in orders)
+
+
+class RBF(_Radial):
+    """Gaussian kernel exp(−|x − y|² / 2ℓ²).
+
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor.
+
+    Examples
+    --------
+    >>> float(RBF(length_scale=1.0)(2.0).round(6))
+    0.367879
+    """
+
+    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
+        b = -0.5 / self._check() ** 2
+        e = np.exp(b * np.asarray(u))
+        return tuple(b**order * e for order in orders)
+
+
+class RationalQuadratic(_Radial):
+    """Rational quadratic kernel (1 + |x − y|² / 2αℓ²)^−α: a mixture of Gaussians.
+
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor.
+    alpha : float, default=1.0
+        Spread of the length scales: large α is a single Gaussian.
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.19.
+
+    Examples
+    --------
+    >>> float(RationalQuadratic(length_scale=1.0)(2.0))
+    0.5
+    """
+
+    def __init__(self, length_scale=None, alpha=1.0):
+        super().__init__(length_scale)
+        self.alpha = alpha
+
+    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
+        if not np.isfinite(self.alpha) or self.alpha <= 0:
+            raise InputError(f"alpha must be a positive number, found {self.alpha!r}.")
+        b = 0.5 / (self.alpha * self._check() ** 2)
+        base = 1.0 + b * np.asarray(u)
+        # φ⁽ⁿ⁾ = (−b)ⁿ α (α + 1) … (α + n − 1) (1 + b u)^(−α − n)
+        return tuple(
+            (-b) ** order
+            * np.prod(self.alpha + np.arange(order))
+            * base ** (-self.alpha - order)
+            for order in orders
+        )
+
+
+class Scaled(Kernel):
+    """A kernel times the square of an amplitude: δ² k(x, y).
+
+    Parameters
+    ----------
+    kernel : Kernel
+        The kernel that is scaled.
+    amplitude : float, default=1.0
+        δ, the prior standard deviation of the latent function, in eV.
+
+    Examples
+    --------
+    >>> float(Scaled(RBF(length_scale=1.0), amplitude=3.0)(0.0))
+    9.0
+    """
+
+    def __init__(self, kernel, amplitude=1.0):
+        self.kernel = kernel
+        self.amplitude = amplitude
+
+    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
+        if not np.isfinite(self.amplitude) or self.amplitude <= 0:
+            raise InputError(
+                f"The amplitude must be a positive number, found {self.amplitude!r}."
+            )
+        variance = float(self.amplitude) ** 2
+        return tuple(variance * p for p in self.kernel.profile(u, orders))

@@ -1,0 +1,1 @@
+"""Estimators that tie everything together."""

@@ -1,0 +1,419 @@
+"""The gradient-domain force field of one molecule."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from importlib import metadata
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from kforce.data.readers import dataset_hash
+from kforce.descriptors.inverse_distances import InverseDistances
+from kforce.errors import InputError
+from kforce.evidence import learn_length_scale, subset_of
+from kforce.kernels import Matern52, Scaled
+from kforce.models.base import ForceField
+from kforce.observations import Observations
+from kforce.posterior import RELATIVE_NOISE, condition
+from kforce.solvers.forecast import Forecast
+from kforce.structures import Batch, Labels, as_frames
+from kforce.symmetry import find_permutations, validate_permutations
+
+_log = logging.getLogger("kforce.gdml")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a model was trained on and with.
+
+    Attributes
+    ----------
+    n_frames : int
+        Structures that were used.
+    hash : str
+        SHA-256 of their atoms, positions and labels.
+    versions : dict of str to str
+        Of kforce and the libraries it computes with.
+    """
+
+    n_frames: int
+    hash: str
+    versions: dict[str, str]
+
+    @classmethod
+    def on(cls, frames) -> Training:
+        """Describe a training set and the program that uses it."""
+        names = ("kforce", "numpy", "scipy", "numba", "ase")
+        versions = {name: metadata.version(name) for name in names}
+        return cls(len(frames), dataset_hash(frames), versions)
+
+
+class GDMLRegressor(ForceField):
+    """Gaussian process on the energy of one molecule, conditioned on its forces.
+
+    The energy is E(R) = c + f(x(R)) with a zero-mean Gaussian process f on a descriptor
+    x of the whole molecule; forces (and energies) are linear functionals of f, so the
+    predicted forces are exactly the gradient of the predicted energy.
+
+    Parameters
+    ----------
+    descriptor : Descriptor, default=None
+        None is `InverseDistances`.
+    kernel : Kernel, default=None
+        Covariance of f in eV²; None is `Matern52`. A length scale of None is learned
+        from the leave-one-out density of a subset.
+    noise_forces : float, default=None
+        Standard deviation of the forces in eV/Å. None takes the labels as converged:
+        1e-5 of the prior standard deviation of a force component.
+    noise_energy : float, default=None
+        Standard deviation of the energies in eV per atom (× √n_atoms). None fits the
+        forces alone; the energies then only give the constant c.
+    permutations : {'auto', None} or ndarray of int, shape (n_perms, n_atoms)
+        Group of atom permutations over which the kernel is summed. 'auto' recovers it
+        from the training data, None uses no symmetry.
+    max_permutations : int, default=1000
+        Size of the largest group that is recovered.
+    baseline : None
+        Reserved for a physical model that is corrected.
+    optimize : bool, default=True
+        Learn the amplitude of the kernel from the data where neither it (by `Scaled`)
+        nor a noise is given. The amplitude is 1 eV otherwise.
+    solver : {'auto', 'cholesky'}, default='auto'
+        Both factor the covariance matrix.
+    seed : int, default=0
+        Seed of the subsets.
+
+    Attributes
+    ----------
+    permutations_ : ndarray of int, shape (n_perms, n_atoms)
+        The group in use.
+    kernel_ : Kernel
+        The kernel with all values that were learned.
+    noise_forces_, noise_energy_ : float
+        The noises in use; noise_energy_ is None in a fit of forces alone.
+    expansion_ : Expansion
+        The fitted function f of the descriptor.
+    constant_ : float
+        c, in eV.
+    numbers_ : ndarray of int, shape (n_atoms,)
+        Atomic numbers of the molecule.
+    log_marginal_likelihood_ : float
+        Of the projected training data.
+    training_ : Training
+        What the model was trained on.
+
+    Raises
+    ------
+    InputError
+        By `fit`, if the frames are not one molecule in one atom order, carry no forces,
+        or need more memory than there is.
+
+    References
+    ----------
+    Chmiela et al., Sci. Adv. 3, e1603015 (2017); Nat. Commun. 9, 3887 (2018).
+
+    Examples
+    --------
+    >>> import kforce
+    >>> frames = kforce.datasets.load_methanol_ccsdt()
+    >>> model = kforce.GDMLRegressor().fit(frames[:25])
+    >>> bool(model.score(frames[-60:]) > 0.97)
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        descriptor=None,
+        kernel=None,
+        noise_forces=None,
+        noise_energy=None,
+        permutations="auto",
+        max_permutations=1000,
+        baseline=None,
+        optimize=True,
+        solver="auto",
+        seed=0,
+    ):
+        self.descriptor = descriptor
+        self.kernel = kernel
+        self.noise_forces = noise_forces
+        self.noise_energy = noise_energy
+        self.permutations = permutations
+        self.max_permutations = max_permutations
+        self.baseline = baseline
+        self.optimize = optimize
+        self.solver = solver
+        self.seed = seed
+
+    def fit(self, frames, y=None):
+        """Fit the force field to labelled structures of one molecule.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures with forces (and energies) on their calculators, in eV and eV/Å.
+            What has no label is left out of the fit.
+        y : None
+            Not used: the labels live on the frames.
+
+        Returns
+        -------
+        GDMLRegressor
+            self.
+        """
+        self._check_parameters()
+        frames, labels = self._labelled(as_frames(frames))
+        batch = Batch.from_frames(frames)
+        self._remember_molecule(frames[0])
+        self._check_frames(frames)
+        self.permutations_ = self._group(frames)
+        self.descriptor_ = (
+            InverseDistances() if self.descriptor is None else clone(self.descriptor)
+        )
+        features = self.descriptor_(batch)
+        known = np.isfinite(labels.energy)
+        offset = labels.energy[known].mean() if known.any() else 0.0
+        observations = Observations.build(
+            batch,
+            labels,
+            1.0 if self.noise_forces is None else self.noise_forces,
+            self.noise_energy,
+            offset,
+        )
+        forecast = Forecast.of(len(observations.y), features.wilson.nbytes)
+        _log.info("forecast: %s", forecast)
+        forecast.require_memory()
+        posterior = condition(
+            self._kernel_with_length_scale(features, observations),
+            features,
+            observations,
+            self.permutations_,
+            self.noise_forces,
+            self._learns_amplitude(),
+        )
+        self.kernel_ = posterior.kernel
+        self.noise_forces_ = posterior.noise_forces
+        self.noise_energy_ = self.noise_energy
+        self.log_marginal_likelihood_ = posterior.log_marginal_likelihood
+        self.expansion_ = posterior.expansion
+        self._set_constant(features, labels.energy, offset)
+        self._remember_range(features)
+        self.training_ = Training.on(frames)
+        return self
+
+    def restore(self, **fitted):
+        """Set the fitted attributes of a model that was trained before.
+
+        Parameters
+        ----------
+        **fitted
+            All attributes that end in an underscore.
+
+        Returns
+        -------
+        GDMLRegressor
+            self.
+        """
+        for name, value in fitted.items():
+            setattr(self, name, value)
+        return self
+
+    def _check_parameters(self):
+        if self.baseline is not None:
+            raise InputError("This version has no baselines: use baseline=None.")
+        if self.solver not in ("auto", "cholesky"):
+            raise InputError(
+                f"solver must be 'auto' or 'cholesky', found {self.solver!r}."
+            )
+        for name in ("noise_forces", "noise_energy"):
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value) and value > 0):
+                raise InputError(
+                    f"{name} must be a positive standard deviation or None, found "
+                    f"{value!r}."
+                )
+
+    def _labelled(self, frames):
+        """Leave out the frames that no row of the system would come from."""
+        labels = Labels.from_frames(frames)
+        used = labels.has_forces
+        if self.noise_energy is not None:
+            used = used | np.isfinite(labels.energy)
+        if not labels.has_forces.any():
+            raise InputError(
+                "Expected forces on the training frames, found none: attach them with a "
+                "calculator, or name their array when reading (forces_key)."
+            )
+        if not used.all():
+            left_out = len(used) - used.sum()
+            _log.warning(
+                "%d of %d frames have no forces and are left out", left_out, len(used)
+            )
+        keep = np.flatnonzero(used)
+        forces = [labels.forces[s] for s in keep]
+        return [frames[s] for s in keep], Labels(labels.energy[keep], forces)
+
+    def _remember_molecule(self, frame):
+        self.numbers_ = frame.numbers.copy()
+        self.pbc_ = frame.pbc.copy()
+        self.cell_ = frame.cell.array.copy()
+
+    def _group(self, frames):
+        if self.permutations is None:
+            return np.arange(len(self.numbers_))[None]
+        if isinstance(self.permutations, str):
+            if self.permutations != "auto":
+                raise InputError(
+                    "permutations must be 'auto', None or an array of shape (n_perms, "
+                    f"n_atoms), found {self.permutations!r}."
+                )
+            return find_permutations(
+                frames, max_permutations=self.max_permutations, seed=self.seed
+            )
+        return validate_permutations(self.permutations, self.numbers_)
+
+    def _kernel_with_length_scale(self, features, observations):
+        kernel = clone(Matern52() if self.kernel is None else self.kernel)
+        radial = kernel.kernel if isinstance(kernel, Scaled) else kernel
+        if radial.length_scale is not None:
+            return kernel
+        if not np.ptp(features.x, axis=0).any():
+            raise InputError(
+                "A length scale is learned from at least two different structures: add "
+                "structures, or give one, as in kernel=Matern52(length_scale=10.0)."
+            )
+        rng = np.random.default_rng(self.seed)
+        chosen = subset_of(observations.sizes, rng)
+        learned = learn_length_scale(
+            radial,
+            features.take(chosen),
+            observations.take(chosen),
+            self.permutations_,
+            RELATIVE_NOISE**2,
+        )
+        return learned if kernel is radial else kernel.set_params(kernel=learned)
+
+    def _set_constant(self, features, energy, offset):
+        """Take c from the fit of energies, or as the mean residual of the energies."""
+        self.constant_ = float(offset)
+        known = np.isfinite(energy)
+        if self.noise_energy is None and known.any():
+            f, _ = self.expansion_.jet(features.x[known])
+            self.constant_ = float(np.mean(energy[known] - f))
+
+    def _learns_amplitude(self):
+        given = (self.noise_forces, self.noise_energy)
+        scaled = isinstance(self.kernel, Scaled)
+        return self.optimize and not scaled and given == (None, None)
+
+    def _remember_range(self, features):
+        """Where the training data are, so that users can know when a query is not."""
+        spread = np.ptp(features.x, axis=0)
+        images = self.expansion_.feature_perms
+        self.x_range_ = np.stack(
+            [
+                (features.x.min(axis=0) - 0.1 * spread)[images].min(axis=0),
+                (features.x.max(axis=0) + 0.1 * spread)[images].max(axis=0),
+            ]
+        )
+
+    def _check_frames(self, frames):
+        check_is_fitted(self, "numbers_")
+        frames = as_frames(frames)
+        for s, frame in enumerate(frames):
+            self.check_structure(frame, f"frame {s}")
+        return frames
+
+    def check_structure(self, atoms, name="this structure"):
+        """Raise an error unless a structure is of the model's molecule.
+
+        Raises
+        ------
+        InputError
+            If composition, atom order or periodicity differ from the training data.
+        """
+        if not np.array_equal(atoms.numbers, self.numbers_):
+            expected = Atoms(self.numbers_).get_chemical_formula()
+            found = atoms.get_chemical_formula()
+            if sorted(atoms.numbers) == sorted(self.numbers_):
+                raise InputError(
+                    f"Expected the atoms of {expected} in the order of the training "
+                    f"data, {_symbols(self.numbers_)}, found {_symbols(atoms.numbers)} "
+                    f"in {name}: re-order them with kforce.data.reorder_atoms."
+                )
+            raise InputError(
+                f"Expected structures of {expected}, found {found} in {name}: a global "
+                "model knows one molecule only."
+            )
+        if not np.array_equal(atoms.pbc, self.pbc_) or (
+            self.pbc_.any() and not np.allclose(atoms.cell.array, self.cell_, atol=1e-6)
+        ):
+            raise InputError(
+                f"Expected {_boundary(self.pbc_)}, as in the training data, found "
+                f"{_boundary(atoms.pbc)} in {name}: set pbc and cell to match."
+            )
+
+    def _evaluate(self, frames, with_forces):
+        features = self.descriptor_(Batch.from_frames(frames))
+        f, slope = self.expansion_.jet(features.x)
+        forces = list(-features.pull(slope)) if with_forces else None
+        return f + self.constant_, forces
+
+    def evaluate_one(self, positions):
+        """Return energy and forces of one structure at low latency.
+
+        Parameters
+        ----------
+        positions : ndarray of shape (n_atoms, 3)
+            Positions in Å of the atoms of the training molecule; not checked.
+
+        Returns
+        -------
+        energy : float
+            In eV.
+        forces : ndarray of shape (n_atoms, 3)
+            In eV/Å.
+        inside : bool
+            Whether the descriptor is within the range of the training data.
+        """
+        features = self.descriptor_(self._batch_of_one(positions))
+        x = features.x[0]
+        f, slope = self.expansion_.jet_of_one(x)
+        forces = features.pull(slope[None])[0]
+        np.negative(forces, out=forces)
+        low, high = self.x_range_
+        inside = bool(((x >= low) & (x <= high)).all())
+        return f + self.constant_, forces, inside
+
+    def describe_extrapolation(self, positions):
+        """Say in a sentence how a structure leaves the range of the training data."""
+        x = self.descriptor_(self._batch_of_one(positions)).x[0]
+        low, high = self.x_range_
+        excess = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-12)
+        worst = int(np.argmax(excess))
+        return self.descriptor_.describe(worst, x[worst], low[worst], high[worst])
+
+    def _batch_of_one(self, positions):
+        return Batch(
+            self.numbers_,
+            np.ascontiguousarray(positions, dtype=float),
+            np.array([0, len(self.numbers_)]),
+            self.cell_[None],
+            self.pbc_[None],
+        )
+
+
+def _symbols(numbers):
+    return " ".join(chemical_symbols[z] for z in numbers)
+
+
+def _boundary(pbc):
+    return (
+        f"pbc={pbc.tolist()} with one cell" if pbc.any() else "no periodic boundaries"
+    )

@@ -1,0 +1,117 @@
+"""The posterior: a prior on the latent function, conditioned on observations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kforce.covariance import covariance
+from kforce.descriptors.base import Features
+from kforce.expansion import Expansion
+from kforce.kernels import Kernel, Scaled
+from kforce.observations import Observations
+from kforce.progress import progress_bar
+from kforce.solvers.cholesky import Cholesky
+
+#: Noise of the forces where none is given, over the prior standard deviation of a force
+#: component: the labels are taken at their word, and the matrix stays well-conditioned.
+RELATIVE_NOISE = 1e-5
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A fitted latent function and the prior that it came from.
+
+    Attributes
+    ----------
+    kernel : Kernel
+        With the amplitude that was learned, if one was.
+    noise_forces : float
+        Noise of the forces in use, in eV/Å.
+    expansion : Expansion
+        Posterior mean.
+    log_marginal_likelihood : float
+        log p(y) of the projected observations.
+    """
+
+    kernel: Kernel
+    noise_forces: float
+    expansion: Expansion
+    log_marginal_likelihood: float
+
+
+def condition(
+    kernel: Kernel,
+    features: Features,
+    observations: Observations,
+    permutations: np.ndarray,
+    noise_forces: float | None,
+    learn_amplitude: bool = False,
+) -> Posterior:
+    """Condition a Gaussian process on observed forces and energies.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Prior covariance.
+    features, observations : Features, Observations
+        Where and what is observed.
+    permutations : ndarray of int, shape (n_perms, n_atoms)
+        Symmetries of the kernel.
+    noise_forces : float or None
+        The noise that the observations were built with; None replaces it by
+        `RELATIVE_NOISE`.
+    learn_amplitude : bool, default=False
+        Scale kernel and noise together by the amplitude of largest likelihood, which
+        leaves the mean as it is.
+
+    Raises
+    ------
+    InputError
+        If the covariance matrix cannot be factored.
+    """
+    n = len(observations.y)
+    with progress_bar(n * (n + 1) // 2, "assembling") as advance:
+        K = covariance(features, observations, kernel, permutations, progress=advance)
+    if noise_forces is None:
+        of_forces = observations.is_force
+        noise_forces = RELATIVE_NOISE * np.sqrt(K.diagonal()[of_forces].mean())
+        variance = np.where(of_forces, noise_forces**2, observations.variance)
+        observations = replace(observations, variance=variance)
+    with progress_bar(n, "factoring") as advance:
+        solution = Cholesky().solve(
+            K, observations.y, observations.variance, progress=advance
+        )
+    # One step of refinement: K coef is the model's own prediction, so its residual
+    # costs next to nothing, and takes back most of what rounding lost.
+    expansion = _expand(kernel, features, observations, permutations, solution.coef)
+    f, slope = expansion.jet(features.x)
+    forces = -features.pull(slope).reshape(len(f), -1)
+    residual = observations.y - observations.variance * solution.coef
+    residual -= observations.collect(forces, f)
+    coef = solution.coef + solution.factor.solve(residual)
+    quadratic = float(observations.y @ coef)
+    scale = 1.0
+    if learn_amplitude and quadratic > 0.0:
+        scale = quadratic / n
+        kernel = Scaled(kernel, amplitude=float(np.sqrt(scale)))
+    return Posterior(
+        kernel=kernel,
+        noise_forces=float(noise_forces * np.sqrt(scale)),
+        expansion=_expand(kernel, features, observations, permutations, coef / scale),
+        log_marginal_likelihood=-0.5
+        * (quadratic / scale + solution.log_det + n * np.log(2.0 * np.pi * scale)),
+    )
+
+
+def _expand(kernel, features, observations, permutations, coef):
+    """Write the sum over observations as an expansion in descriptor space."""
+    forces, energies = observations.split(coef)
+    return Expansion(
+        kernel=kernel,
+        centers=features.x,
+        directions=-features.push(forces),
+        weights=energies if len(observations.energy_rows) else None,
+        feature_perms=features.coordinates.images(permutations)[0],
+    )

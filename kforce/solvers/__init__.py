@@ -1,0 +1,1 @@
+"""Linear algebra: matrices and noise, never atoms or kernels."""

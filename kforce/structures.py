@@ -1,0 +1,179 @@
+"""From a list of `ase.Atoms` to flat arrays, and the labels that the frames carry.
+
+A structure is an `ase.Atoms`; a data set is a list of them. `Batch` is the same
+list as flat arrays with offsets, which is what descriptors work on; `Labels` are
+the energies and forces found on the frames, with NaN where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from kforce.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Structures as flat arrays.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (n_atoms_total,)
+        Atomic numbers.
+    positions : ndarray of shape (n_atoms_total, 3)
+        Positions in Å.
+    offsets : ndarray of shape (n_structures + 1,)
+        Structure s owns the atoms ``offsets[s]:offsets[s + 1]``.
+    cells : ndarray of shape (n_structures, 3, 3)
+        Cell vectors as rows, in Å.
+    pbc : ndarray of shape (n_structures, 3)
+        Periodic directions.
+    """
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    offsets: np.ndarray
+    cells: np.ndarray
+    pbc: np.ndarray
+
+    @classmethod
+    def from_frames(cls, frames: Sequence[Atoms]) -> Batch:
+        """Flatten a list of `ase.Atoms`.
+
+        Raises
+        ------
+        InputError
+            If the list is empty, holds something else than `ase.Atoms`, a frame
+            without atoms, or positions that are not finite.
+
+        Examples
+        --------
+        >>> from ase.build import molecule
+        >>> Batch.from_frames([molecule("H2O"), molecule("CH4")]).offsets
+        array([0, 3, 8])
+        """
+        frames = as_frames(frames)
+        positions = np.concatenate([f.positions for f in frames])
+        finite = np.isfinite(positions).all(axis=1)
+        offsets = np.cumsum([0] + [len(f) for f in frames])
+        if not finite.all():
+            s = np.searchsorted(offsets, np.flatnonzero(~finite)[0], side="right") - 1
+            raise InputError(
+                f"Positions must be finite numbers; frame {s} holds NaN or infinity. "
+                "Remove that frame."
+            )
+        return cls(
+            numbers=np.concatenate([f.numbers for f in frames]),
+            positions=positions,
+            offsets=offsets,
+            cells=np.array([f.cell.array for f in frames]),
+            pbc=np.array([f.pbc for f in frames]),
+        )
+
+    @property
+    def n_structures(self) -> int:
+        """Number of structures."""
+        return len(self.offsets) - 1
+
+
+def as_frames(frames) -> list[Atoms]:
+    """Return `frames` as a non-empty list of `ase.Atoms` that all hold atoms.
+
+    Raises
+    ------
+    InputError
+        If it is not one.
+    """
+    if isinstance(frames, Atoms):
+        raise InputError(
+            "Expected a list of ase.Atoms, found a single Atoms: write [atoms]."
+        )
+    try:
+        frames = list(frames)
+    except TypeError:
+        raise InputError(
+            f"Expected a list of ase.Atoms, found {type(frames).__name__}."
+        ) from None
+    if not frames:
+        raise InputError("Expected at least one structure, found an empty list.")
+    for s, frame in enumerate(frames):
+        if not isinstance(frame, Atoms):
+            raise InputError(
+                f"Expected a list of ase.Atoms, found {type(frame).__name__} at "
+                f"position {s}."
+            )
+        if len(frame) == 0:
+            raise InputError(f"Frame {s} holds no atoms: remove it.")
+    return frames
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Reference energies and forces of a list of frames; NaN where there is none.
+
+    Attributes
+    ----------
+    energy : ndarray of shape (n_structures,)
+        Energies in eV.
+    forces : list of ndarray of shape (n_atoms, 3)
+        Forces in eV/Å.
+    """
+
+    energy: np.ndarray
+    forces: list[np.ndarray]
+
+    @classmethod
+    def from_frames(cls, frames: Sequence[Atoms]) -> Labels:
+        """Read the labels that the frames' calculators hold.
+
+        Raises
+        ------
+        InputError
+            If a label is infinite or has a wrong shape. NaN means "no label".
+
+        Examples
+        --------
+        >>> from kforce.datasets import load_methanol_ccsdt
+        >>> Labels.from_frames(load_methanol_ccsdt()[:2]).energy
+        array([-3140.66..., -3140.32...])
+        """
+        frames = as_frames(frames)
+        energy = np.full(len(frames), np.nan)
+        forces = []
+        for s, frame in enumerate(frames):
+            energy[s] = _label(frame, "get_potential_energy", np.nan)
+            f = np.array(_label(frame, "get_forces", np.nan), dtype=float)
+            if f.ndim == 0:
+                f = np.full((len(frame), 3), float(f))
+            if f.shape != (len(frame), 3):
+                raise InputError(
+                    f"Forces of frame {s} must have shape ({len(frame)}, 3), found "
+                    f"{f.shape}."
+                )
+            if np.isinf(energy[s]) or np.isinf(f).any():
+                raise InputError(
+                    f"Labels must be finite; frame {s} holds infinity. Remove that "
+                    "frame, or set the value to NaN to leave it out of the fit."
+                )
+            forces.append(f)
+        return cls(energy, forces)
+
+    @property
+    def has_forces(self) -> np.ndarray:
+        """Which frames have the force on at least one atom, (n_structures,)."""
+        return np.array([np.isfinite(f).all(axis=1).any() for f in self.forces])
+
+
+def _label(frame, method, missing):
+    if frame.calc is None:
+        return missing
+    try:
+        value = getattr(frame, method)()
+    except (PropertyNotImplementedError, NotImplementedError):
+        return missing
+    return missing if value is None else value

@@ -1,0 +1,67 @@
+"""Threads: ours run compiled code without the interpreter lock, BLAS has its own.
+
+The two never run at the same time: a region that spreads work over our threads limits
+BLAS to one thread each, and the factorisation, which is all BLAS, uses none of ours.
+Plain threads, unlike an OpenMP pool, also survive a fork: a trained model can be used
+in worker processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+from threadpoolctl import ThreadpoolController
+
+
+def n_threads() -> int:
+    """Return the number of threads: OMP_NUM_THREADS, or the processors we may use.
+
+    Examples
+    --------
+    >>> n_threads() >= 1
+    True
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+@cache
+def _controller():
+    import scipy.linalg  # noqa: F401  SciPy's own BLAS must be loaded to be found
+
+    return ThreadpoolController()
+
+
+def blas_info() -> list[dict]:
+    """Return what is known of the BLAS libraries that are loaded.
+
+    Examples
+    --------
+    >>> all("num_threads" in library for library in blas_info())
+    True
+    """
+    return [lib for lib in _controller().info() if lib["user_api"] == "blas"]
+
+
+def run_parallel(function: Callable, items: Iterable) -> list:
+    """Return ``[function(item) for item in items]``, computed by `n_threads` threads.
+
+    `function` must spend its time in code that releases the interpreter lock.
+
+    Examples
+    --------
+    >>> run_parallel(abs, [-1, 2])
+    [1, 2]
+    """
+    items = list(items)
+    workers = min(n_threads(), len(items))
+    with _controller().limit(limits=1, user_api="blas"):
+        if workers <= 1:
+            return [function(item) for item in items]
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(function, items))
