@@ -40,7 +40,7 @@ class KForceCalculator(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Evaluate the model and fill `results`."""
         super().calculate(atoms, properties, system_changes)
-        self.model.check_structure(self.atoms)
+        self.model.molecule_.check(self.atoms)
         energy, forces, inside = self.model.evaluate_one(self.atoms.positions)
         if not inside and not self._warned:
             self._warn()

@@ -84,7 +84,7 @@ def learn_length_scale(
     features: Features,
     observations: Observations,
     permutations: np.ndarray,
-    relative_noise: float,
+    relative_noise: float | None,
 ) -> Kernel:
     """Return the kernel with the length scale of the best leave-one-out density.
 
@@ -96,8 +96,9 @@ def learn_length_scale(
         A subset of the training data.
     permutations : ndarray of int, shape (n_perms, n_atoms)
         Symmetries of the kernel.
-    relative_noise : float
-        Noise variance over the mean prior variance of the observations.
+    relative_noise : float or None
+        Noise variance over the mean prior variance of the observations; None takes the
+        observations' own.
     """
     spread = np.sqrt(2.0 * features.x.var(axis=0).sum())
 
@@ -108,7 +109,10 @@ def learn_length_scale(
     def cost(log_length):
         K = covariance(features, observations, with_scale(log_length), permutations)
         K = K.to_dense()
-        K[np.diag_indices(len(K))] += relative_noise * np.trace(K) / len(K)
+        if relative_noise is None:
+            K[np.diag_indices(len(K))] += observations.variance
+        else:
+            K[np.diag_indices(len(K))] += relative_noise * np.trace(K) / len(K)
         try:
             return -leave_one_out(K, observations.y, observations.sizes)[1]
         except np.linalg.LinAlgError:
@@ -129,3 +133,47 @@ def learn_length_scale(
         len(features.x),
     )
     return chosen
+
+
+def energy_mismatch(
+    kernel: Kernel,
+    features: Features,
+    observations: Observations,
+    permutations: np.ndarray,
+) -> float:
+    """Return how far energies are from what forces alone predict for them.
+
+    The forces of some structures give a predictive distribution of the energy
+    differences of others. If the forces are the gradient of the energies, these
+    miss by about one of its standard deviations.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        The kernel in use.
+    features : Features
+        Descriptors of the structures.
+    observations : Observations
+        Forces of some of them, energies of others.
+    permutations : ndarray of int, shape (n_perms, n_atoms)
+        Symmetries of the kernel.
+
+    Returns
+    -------
+    float
+        Root mean square error of the energies, their mean taken out, over its
+        expectation.
+    """
+    K = covariance(features, observations, kernel, permutations).to_dense()
+    f = observations.is_force
+    factor = cho_factor(K[np.ix_(f, f)] + np.diag(observations.variance[f]), lower=True)
+    cross = K[np.ix_(f, ~f)]
+    y = observations.y[f]
+    alpha = cho_solve(factor, y)
+    residual = observations.y[~f] - cross.T @ alpha
+    # With the amplitude that is most likely for these forces: y α / n in place of 1.
+    spread = K[np.ix_(~f, ~f)] - cross.T @ cho_solve(factor, cross)
+    # The forces say nothing of the common constant: compare deviations from the mean;
+    # with the amplitude that is most likely for these forces, y α / n in place of 1.
+    expected = (np.trace(spread) - spread.sum() / len(spread)) * (y @ alpha / len(y))
+    return float(np.sqrt(len(residual) * residual.var() / max(expected, 1e-300)))

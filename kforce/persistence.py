@@ -14,9 +14,10 @@ from kforce import kernels
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
 from kforce.expansion import Expansion
-from kforce.models.gdml import GDMLRegressor, Training
+from kforce.models.gdml import GDMLRegressor
+from kforce.models.molecule import Molecule, Training
 from kforce.npz import read_arrays, write_arrays
-from kforce.symmetry import validate_permutations
+from kforce.permutations import validate_permutations
 
 #: Version of the layout that this program writes; it reads this one and older ones.
 FORMAT_VERSION = 1
@@ -75,9 +76,7 @@ def save(model: GDMLRegressor, path: str | os.PathLike) -> None:
         "format_version": np.array(FORMAT_VERSION),
         "model": np.array(type(model).__name__),
         "header": np.array(json.dumps(header, allow_nan=False)),
-        "numbers": model.numbers_,
-        "cell": model.cell_,
-        "pbc": model.pbc_,
+        **vars(model.molecule_),
         "permutations": model.permutations_,
         "x_range": model.x_range_,
         "centers": model.expansion_.centers,
@@ -170,9 +169,11 @@ def _restore(arrays):
     expansion.kernel.profile(np.zeros(1))
     names = [field.name for field in fields(Training)]
     return model.restore(
-        numbers_=numbers,
-        cell_=_array(arrays, "cell", (3, 3), "f"),
-        pbc_=_array(arrays, "pbc", (3,), "b"),
+        molecule_=Molecule(
+            numbers,
+            _array(arrays, "pbc", (3,), "b"),
+            _array(arrays, "cell", (3, 3), "f"),
+        ),
         permutations_=permutations,
         descriptor_=descriptor,
         kernel_=expansion.kernel,

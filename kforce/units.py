@@ -88,3 +88,38 @@ def length_unit(name: str) -> float:
     0.529...
     """
     return _factor(name, LENGTH_UNITS, "length")
+
+
+def parse_units(text: str, length: str = "Ang") -> tuple[str, str]:
+    """Split a unit of energy and one of length, written as in ``"kcal/mol,Ang"``.
+
+    Parameters
+    ----------
+    text : str
+        Both units, or that of energy alone.
+    length : str, default="Ang"
+        The unit of length where `text` names none.
+
+    Returns
+    -------
+    (str, str)
+        The two names, which `energy_unit` and `length_unit` know.
+
+    Raises
+    ------
+    InputError
+        If there are more than two names or one is not known.
+
+    Examples
+    --------
+    >>> parse_units("Hartree, Bohr")
+    ('Hartree', 'Bohr')
+    """
+    names = [name.strip() for name in str(text).split(",")]
+    if len(names) > 2 or not all(names):
+        raise InputError(
+            f"Expected units such as 'kcal/mol,Ang' or 'eV', found {text!r}."
+        )
+    pair = (names[0], names[1] if len(names) == 2 else length)
+    energy_unit(pair[0]), length_unit(pair[1])
+    return pair

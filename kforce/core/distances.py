@@ -10,7 +10,8 @@ def pair_distances(positions, atoms, dist, wilson):
     """Write |r_a − r_b| and its derivatives with respect to both atoms.
 
     positions (n, n_atoms, 3), atoms (n_pairs, 2), dist (n, n_pairs),
-    wilson (n, n_pairs, 2, 3). Where two atoms coincide the distance is 0 and the direction undefined.
+    wilson (n, n_pairs, 2, 3). Where two atoms coincide the distance is 0
+    and the direction undefined.
     """
     for s in range(positions.shape[0]):
         for p in range(atoms.shape[0]):

@@ -9,11 +9,13 @@ the forces of two structures is
     K_ij = J_iᵀ [ Σ_s (c1 I − c2 d dᵀ) P_s ] J_j
          = Σ_s c1 Σ_g h_g wilson_g wilson'_gᵀ − Σ_s c2 p p'ᵀ
 
-with h_g = Σ_{k in g} slope_k slope'_k, p = J_iᵀ d and p' = J_jᵀ P_sᵀ d. One structure i is combined with a chunk of others
-at a time, one in each lane; the lanes are the last, contiguous axis of every array, so
-the innermost loops are plain vector arithmetic and all sparsity is index look-ups
-outside of them. (Their length is read off an array on purpose: a short constant length
-is unrolled before it can be vectorised.)
+with h_g = Σ_{k in g} slope_k slope'_k, p = J_iᵀ d and p' = J_jᵀ P_sᵀ d.
+
+One structure i is combined with a chunk of others at a time, one in each lane; the
+lanes are the last, contiguous axis of every array, so the innermost loops are plain
+vector arithmetic and all sparsity is index look-ups outside of them. (Their length is
+read off an array on purpose: a short constant one is unrolled before it can be
+vectorised.)
 
 Rigid motions: with Q̃ᵀ = [−W | 1] (see `kforce.observations`) the projected block is
 Q̃_iᵀ K_ij Q̃_j; it takes the first n_rigid rows and columns away.
@@ -207,7 +209,7 @@ def _add_energies(c1, phi, pull_i, pull_j, block):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _project(rigid_i, n_i, rigid_j, n_j, block):
-    """Form Q̃_iᵀ block Q̃_j, in place; the first n_i rows and n_j columns are left over."""
+    """Form Q̃_iᵀ block Q̃_j, in place behind the first n_i rows and n_j columns."""
     n_rows, _, n_lanes = block.shape
     n_cart = n_rows - 1
     for r in range(n_rows):

@@ -3,54 +3,27 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from importlib import metadata
+import warnings
 
 import numpy as np
-from ase import Atoms
-from ase.data import chemical_symbols
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from kforce.data.readers import dataset_hash
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
 from kforce.evidence import learn_length_scale, subset_of
 from kforce.kernels import Matern52, Scaled
 from kforce.models.base import ForceField
+from kforce.models.energy_check import mismatch_complaint, scale_complaint
+from kforce.models.molecule import Molecule, Training
 from kforce.observations import Observations
+from kforce.permutations import validate_permutations
 from kforce.posterior import RELATIVE_NOISE, condition
 from kforce.solvers.forecast import Forecast
 from kforce.structures import Batch, Labels, as_frames
-from kforce.symmetry import find_permutations, validate_permutations
+from kforce.symmetry import find_permutations
 
 _log = logging.getLogger("kforce.gdml")
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a model was trained on and with.
-
-    Attributes
-    ----------
-    n_frames : int
-        Structures that were used.
-    hash : str
-        SHA-256 of their atoms, positions and labels.
-    versions : dict of str to str
-        Of kforce and the libraries it computes with.
-    """
-
-    n_frames: int
-    hash: str
-    versions: dict[str, str]
-
-    @classmethod
-    def on(cls, frames) -> Training:
-        """Describe a training set and the program that uses it."""
-        names = ("kforce", "numpy", "scipy", "numba", "ase")
-        versions = {name: metadata.version(name) for name in names}
-        return cls(len(frames), dataset_hash(frames), versions)
 
 
 class GDMLRegressor(ForceField):
@@ -100,8 +73,8 @@ class GDMLRegressor(ForceField):
         The fitted function f of the descriptor.
     constant_ : float
         c, in eV.
-    numbers_ : ndarray of int, shape (n_atoms,)
-        Atomic numbers of the molecule.
+    molecule_ : Molecule
+        Atoms, their order, and boundary conditions.
     log_marginal_likelihood_ : float
         Of the projected training data.
     training_ : Training
@@ -170,8 +143,9 @@ class GDMLRegressor(ForceField):
         self._check_parameters()
         frames, labels = self._labelled(as_frames(frames))
         batch = Batch.from_frames(frames)
-        self._remember_molecule(frames[0])
-        self._check_frames(frames)
+        self.molecule_ = Molecule.of(frames[0])
+        for s, frame in enumerate(frames):
+            self.molecule_.check(frame, f"frame {s}")
         self.permutations_ = self._group(frames)
         self.descriptor_ = (
             InverseDistances() if self.descriptor is None else clone(self.descriptor)
@@ -202,7 +176,7 @@ class GDMLRegressor(ForceField):
         self.noise_energy_ = self.noise_energy
         self.log_marginal_likelihood_ = posterior.log_marginal_likelihood
         self.expansion_ = posterior.expansion
-        self._set_constant(features, labels.energy, offset)
+        self._set_constant(frames, features, labels, offset)
         self._remember_range(features)
         self.training_ = Training.on(frames)
         return self
@@ -247,8 +221,8 @@ class GDMLRegressor(ForceField):
             used = used | np.isfinite(labels.energy)
         if not labels.has_forces.any():
             raise InputError(
-                "Expected forces on the training frames, found none: attach them with a "
-                "calculator, or name their array when reading (forces_key)."
+                "Expected forces on the training frames, found none: attach them with "
+                "a calculator, or name their array when reading (forces_key)."
             )
         if not used.all():
             left_out = len(used) - used.sum()
@@ -259,14 +233,9 @@ class GDMLRegressor(ForceField):
         forces = [labels.forces[s] for s in keep]
         return [frames[s] for s in keep], Labels(labels.energy[keep], forces)
 
-    def _remember_molecule(self, frame):
-        self.numbers_ = frame.numbers.copy()
-        self.pbc_ = frame.pbc.copy()
-        self.cell_ = frame.cell.array.copy()
-
     def _group(self, frames):
         if self.permutations is None:
-            return np.arange(len(self.numbers_))[None]
+            return np.arange(len(self.molecule_.numbers))[None]
         if isinstance(self.permutations, str):
             if self.permutations != "auto":
                 raise InputError(
@@ -276,7 +245,7 @@ class GDMLRegressor(ForceField):
             return find_permutations(
                 frames, max_permutations=self.max_permutations, seed=self.seed
             )
-        return validate_permutations(self.permutations, self.numbers_)
+        return validate_permutations(self.permutations, self.molecule_.numbers)
 
     def _kernel_with_length_scale(self, features, observations):
         kernel = clone(Matern52() if self.kernel is None else self.kernel)
@@ -295,17 +264,23 @@ class GDMLRegressor(ForceField):
             features.take(chosen),
             observations.take(chosen),
             self.permutations_,
-            RELATIVE_NOISE**2,
+            RELATIVE_NOISE**2 if self.noise_forces is None else None,
         )
         return learned if kernel is radial else kernel.set_params(kernel=learned)
 
-    def _set_constant(self, features, energy, offset):
+    def _set_constant(self, frames, features, labels, offset):
         """Take c from the fit of energies, or as the mean residual of the energies."""
         self.constant_ = float(offset)
-        known = np.isfinite(energy)
-        if self.noise_energy is None and known.any():
-            f, _ = self.expansion_.jet(features.x[known])
-            self.constant_ = float(np.mean(energy[known] - f))
+        known = np.isfinite(labels.energy)
+        if self.noise_energy is not None or not known.any():
+            return
+        energy = labels.energy[known]
+        predicted, _ = self.expansion_.jet(features.x[known])
+        self.constant_ = float(np.mean(energy - predicted))
+        complaint = scale_complaint(energy, predicted)
+        complaint = complaint or mismatch_complaint(self, frames, labels)
+        if complaint:
+            warnings.warn(complaint, stacklevel=3)
 
     def _learns_amplitude(self):
         given = (self.noise_forces, self.noise_energy)
@@ -324,40 +299,11 @@ class GDMLRegressor(ForceField):
         )
 
     def _check_frames(self, frames):
-        check_is_fitted(self, "numbers_")
+        check_is_fitted(self, "expansion_")
         frames = as_frames(frames)
         for s, frame in enumerate(frames):
-            self.check_structure(frame, f"frame {s}")
+            self.molecule_.check(frame, f"frame {s}")
         return frames
-
-    def check_structure(self, atoms, name="this structure"):
-        """Raise an error unless a structure is of the model's molecule.
-
-        Raises
-        ------
-        InputError
-            If composition, atom order or periodicity differ from the training data.
-        """
-        if not np.array_equal(atoms.numbers, self.numbers_):
-            expected = Atoms(self.numbers_).get_chemical_formula()
-            found = atoms.get_chemical_formula()
-            if sorted(atoms.numbers) == sorted(self.numbers_):
-                raise InputError(
-                    f"Expected the atoms of {expected} in the order of the training "
-                    f"data, {_symbols(self.numbers_)}, found {_symbols(atoms.numbers)} "
-                    f"in {name}: re-order them with kforce.data.reorder_atoms."
-                )
-            raise InputError(
-                f"Expected structures of {expected}, found {found} in {name}: a global "
-                "model knows one molecule only."
-            )
-        if not np.array_equal(atoms.pbc, self.pbc_) or (
-            self.pbc_.any() and not np.allclose(atoms.cell.array, self.cell_, atol=1e-6)
-        ):
-            raise InputError(
-                f"Expected {_boundary(self.pbc_)}, as in the training data, found "
-                f"{_boundary(atoms.pbc)} in {name}: set pbc and cell to match."
-            )
 
     def _evaluate(self, frames, with_forces):
         features = self.descriptor_(Batch.from_frames(frames))
@@ -382,7 +328,7 @@ class GDMLRegressor(ForceField):
         inside : bool
             Whether the descriptor is within the range of the training data.
         """
-        features = self.descriptor_(self._batch_of_one(positions))
+        features = self.descriptor_(self.molecule_.batch_of_one(positions))
         x = features.x[0]
         f, slope = self.expansion_.jet_of_one(x)
         forces = features.pull(slope[None])[0]
@@ -393,27 +339,8 @@ class GDMLRegressor(ForceField):
 
     def describe_extrapolation(self, positions):
         """Say in a sentence how a structure leaves the range of the training data."""
-        x = self.descriptor_(self._batch_of_one(positions)).x[0]
+        x = self.descriptor_(self.molecule_.batch_of_one(positions)).x[0]
         low, high = self.x_range_
         excess = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-12)
         worst = int(np.argmax(excess))
         return self.descriptor_.describe(worst, x[worst], low[worst], high[worst])
-
-    def _batch_of_one(self, positions):
-        return Batch(
-            self.numbers_,
-            np.ascontiguousarray(positions, dtype=float),
-            np.array([0, len(self.numbers_)]),
-            self.cell_[None],
-            self.pbc_[None],
-        )
-
-
-def _symbols(numbers):
-    return " ".join(chemical_symbols[z] for z in numbers)
-
-
-def _boundary(pbc):
-    return (
-        f"pbc={pbc.tolist()} with one cell" if pbc.any() else "no periodic boundaries"
-    )

@@ -45,6 +45,15 @@ class Solution:
         half = self.factor.half_solve(K_star)
         return np.einsum("ij,ij->j", half, half)
 
+    def scaled(self, scale: float) -> Solution:
+        """Return the solution of scale (K + Σ) coef = y; it takes over the factor."""
+        self.factor.multiply(np.sqrt(scale))
+        return Solution(
+            coef=self.coef / scale,
+            log_det=self.log_det + len(self.coef) * float(np.log(scale)),
+            factor=self.factor,
+        )
+
 
 class Cholesky:
     """Solve (K + Σ) coef = y by a Cholesky factorisation in tiles, in place.
@@ -86,8 +95,8 @@ class Cholesky:
             K.factor(progress)
         except np.linalg.LinAlgError as error:
             raise InputError(
-                f"The covariance matrix cannot be factored: {error}. Usually structures "
-                "are duplicated or the length scale is very large: remove duplicates, "
-                "or give a larger noise."
+                f"The covariance matrix cannot be factored: {error}. Usually some "
+                "structures are duplicated or the length scale is very large: remove "
+                "duplicates, or give a larger noise."
             ) from None
         return Solution(coef=K.solve(y), log_det=K.log_det(), factor=K)

@@ -1,8 +1,8 @@
 """A symmetric matrix as square tiles of its lower triangle, factored in place.
 
 Half storage: n²/2 doubles and no second copy. Each tile is one contiguous Fortran
-array, so that LAPACK and BLAS work on it where it is. Tiles stay below about 8,000 rows, where
-every LAPACK in use is reliable (some crash in one large dpotrf) and efficient.
+array, so that LAPACK and BLAS work on it where it is. Tiles stay below
+about 8,000 rows, where every LAPACK in use is reliable (some crash in a large dpotrf).
 """
 
 from __future__ import annotations
@@ -88,6 +88,12 @@ class TiledMatrix:
         """Add `values` (n_rows,) to the diagonal."""
         for i in range(self.n_tiles):
             np.einsum("ii->i", self.tile(i, i))[...] += values[self.range(i)]
+
+    def multiply(self, scale: float) -> None:
+        """Multiply the matrix, or its factor, by a number."""
+        for row in self._tiles:
+            for tile in row:
+                tile *= scale
 
     def factor(self, progress: Callable | None = None) -> None:
         """Replace the matrix by its Cholesky factor, L Lᵀ = A.

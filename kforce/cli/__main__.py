@@ -1,0 +1,7 @@
+"""Run the command line as ``python -m kforce.cli``."""
+
+import sys
+
+from kforce.cli.main import main
+
+sys.exit(main())

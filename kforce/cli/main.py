@@ -1,0 +1,94 @@
+"""The program `kforce`: one sub-command a file."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from importlib import metadata
+
+from kforce.cli import convert, evaluate, info, predict, train
+from kforce.cli.output import Output
+from kforce.errors import InputError
+from kforce.progress import show_progress
+
+#: Exit codes: 0 done, 1 the input cannot be used, 2 the call cannot be read (argparse's
+#: own), 130 interrupted.
+_FAILED, _INTERRUPTED = 1, 130
+
+_COMMANDS = (train, evaluate, predict, info, convert)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="kforce",
+        description="Force fields for one molecule from 20 to 1,000 reference "
+        "calculations: Gaussian processes learned from forces.",
+        epilog="Units are eV, Å and eV/Å unless an option says otherwise. "
+        "'kforce COMMAND --help' explains a command.",
+    )
+    version = metadata.version("kforce")
+    parser.add_argument("--version", action="version", version=f"kforce {version}")
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print one JSON object")
+    group.add_argument("-q", "--quiet", action="store_true", help="print results only")
+    group.add_argument(
+        "-v", "--verbose", action="store_true", help="print what is done and decided"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in _COMMANDS:
+        module.add_parser(commands, common)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    args = build_parser().parse_args(argv)
+    output = Output(json=args.json, quiet=args.quiet)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING,
+        format="%(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    if args.quiet:
+        logging.getLogger().setLevel(logging.ERROR)
+    watched = sys.stderr.isatty() and not args.quiet
+    try:
+        with warnings.catch_warnings(), show_progress(watched):
+            warnings.showwarning = output.show_warning
+            args.run(args, output)
+            output.finish()
+            sys.stdout.flush()
+    except InputError as error:
+        output.error(str(error))
+        return _FAILED
+    except KeyboardInterrupt:
+        output.error("Interrupted; nothing was written.")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as `head`, has left: nobody is there to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    except MemoryError:
+        output.error("Out of memory: train on fewer structures.")
+        return _FAILED
+    except Exception as error:
+        if args.verbose:
+            traceback.print_exc()
+        output.error(
+            f"This is a bug in kforce ({type(error).__name__}: {error}). Please report "
+            "it, with what -v prints."
+        )
+        return _FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Options that several commands share, and the files they name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from kforce.data import check_frames, read_frames, reorder_atoms
+from kforce.errors import InputError
+from kforce.io import read_sgdml
+from kforce.npz import read_arrays
+from kforce.persistence import load
+
+
+def positive_int(text: str) -> int:
+    """Parse a whole number above zero."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """Parse a finite number above zero."""
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+    return value
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a data set is read."""
+    group = parser.add_argument_group("reading")
+    group.add_argument(
+        "--energy-key",
+        metavar="KEY",
+        help="name of the energies in the file, where it is not the usual one",
+    )
+    group.add_argument("--forces-key", metavar="KEY", help="name of the forces")
+    group.add_argument(
+        "--units",
+        metavar="E,L",
+        help="units of the file, as in 'kcal/mol,Ang' or 'Hartree,Bohr' (default: eV "
+        "and Å; for .npz files what they say, or kcal/mol and Å)",
+    )
+    group.add_argument(
+        "--reorder",
+        action="store_true",
+        help="bring all frames into the atom order of the first, by their bonds",
+    )
+
+
+def read_data(path, args, output) -> list:
+    """Read a data set as the options of `add_reading` say."""
+    frames = read_frames(path, args.energy_key, args.forces_key, args.units)
+    if args.reorder:
+        frames = reorder_atoms(frames)
+    output.note(f"read {len(frames)} frames of {formulas(frames)} from {path}")
+    return frames
+
+
+def formulas(frames) -> str:
+    """Name the molecules of a data set."""
+    found = sorted({frame.get_chemical_formula() for frame in frames})
+    return ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+
+
+def check(train, test, output) -> None:
+    """Report what is wrong with the data; errors end the command."""
+    report = check_frames(train, test or None)
+    report.raise_errors()
+    for finding in report.findings:
+        if finding.level == "warning":
+            output.warning(finding.message)
+        else:
+            output.note(f"{finding.level}: {finding.message}")
+
+
+def load_model(path):
+    """Load a model of kforce, or one of sGDML."""
+    if is_sgdml_model(path):
+        return read_sgdml(path)
+    return load(path)
+
+
+def is_sgdml_model(path) -> bool:
+    """Whether a file holds a model of sGDML, in today's or in the 2018 layout."""
+    fields = read_arrays(path, names=("R_desc", "Rt_desc"))
+    return bool(fields)
+
+
+def new_file(path, overwrite: bool) -> Path:
+    """Return the path of a file that may be written.
+
+    Raises
+    ------
+    InputError
+        If it exists and may not be replaced, or its folder does not exist.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise InputError(
+            f"{path} exists: name another file, or add --overwrite to replace it."
+        )
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} does not exist: make it first.")
+    return path
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add the option that lets a command replace a file."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the output if it exists"
+    )

@@ -1,0 +1,187 @@
+"""`kforce train`: from reference calculations to a model and its test errors."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from kforce import datasets, kernels
+from kforce.cli.options import (
+    add_overwrite,
+    add_reading,
+    check,
+    new_file,
+    positive_float,
+    positive_int,
+    read_data,
+)
+from kforce.cli.output import error_table, errors
+from kforce.data import split_indices
+from kforce.errors import InputError
+from kforce.models.gdml import GDMLRegressor
+from kforce.npz import read_arrays
+from kforce.permutations import cycles
+from kforce.structures import Labels
+
+_KERNELS = {
+    "matern52": kernels.Matern52,
+    "matern72": kernels.Matern72,
+    "rbf": kernels.RBF,
+    "rq": kernels.RationalQuadratic,
+}
+
+#: Training and test frames at most, where their numbers are not given.
+_MANY_TRAIN, _MANY_TEST = 1000, 1000
+
+
+def add_parser(commands, common):
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "train",
+        parents=[common],
+        help="fit a model and report its errors on a test set",
+        description="Fit a force field to reference calculations of one molecule, "
+        "report its errors on frames that it has not seen, and save it. Without DATA, "
+        "the CCSD(T) frames of methanol that come with kforce are used.",
+        epilog="example: kforce train ethanol.xyz --n-train 200 -o ethanol.npz",
+    )
+    parser.add_argument(
+        "data", nargs="?", metavar="DATA", help="reference calculations"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="MODEL", help="model file (default: NAME-model.npz)"
+    )
+    add_overwrite(parser)
+    group = parser.add_argument_group("splitting")
+    group.add_argument(
+        "--test", metavar="FILE", help="test on this file instead of a part of DATA"
+    )
+    group.add_argument("--n-train", type=positive_int, metavar="N")
+    group.add_argument("--n-test", type=positive_int, metavar="N")
+    group.add_argument(
+        "--split",
+        choices=("random", "stratified", "time"),
+        help="how to choose the frames (default: random; time for the sample data)",
+    )
+    group.add_argument("--seed", type=int, default=0, help="default: 0")
+    group = parser.add_argument_group("model")
+    group.add_argument("--kernel", choices=tuple(_KERNELS), default="matern52")
+    group.add_argument(
+        "--length-scale",
+        type=positive_float,
+        metavar="L",
+        help="in 1/Å (default: learned)",
+    )
+    group.add_argument(
+        "--noise-forces",
+        type=positive_float,
+        metavar="S",
+        help="standard deviation in eV/Å (default: converged labels)",
+    )
+    group.add_argument(
+        "--noise-energy",
+        type=positive_float,
+        metavar="S",
+        help="standard deviation in eV per atom; fits the energies, too",
+    )
+    group.add_argument(
+        "--permutations",
+        default="auto",
+        metavar="auto|none|FILE",
+        help="symmetries: found in the data, none, or the field 'permutations' (or "
+        "'perms') of an .npz file such as a model",
+    )
+    group.add_argument(
+        "--max-permutations", type=positive_int, default=1000, metavar="N"
+    )
+    add_reading(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args, output):
+    """Train, test and save."""
+    stem = Path(args.data).stem if args.data else "methanol"
+    path = new_file(args.output or f"{stem}-model.npz", args.overwrite)
+    if path.suffix != ".npz":
+        raise InputError(f"The name of a model file ends in .npz, found {path.name}.")
+    train, test = _sets(args, output)
+    check(train, test, output)
+    length = args.length_scale
+    model = GDMLRegressor(
+        kernel=_KERNELS[args.kernel](length_scale=length),
+        noise_forces=args.noise_forces,
+        noise_energy=args.noise_energy,
+        permutations=_permutations(args.permutations),
+        max_permutations=args.max_permutations,
+        seed=args.seed,
+    )
+    output.note(f"training on {len(train)} frames, testing on {len(test)}")
+    start = time.perf_counter()
+    model.fit(train)
+    seconds = time.perf_counter() - start
+    model.save(path)
+    group = model.permutations_
+    output.note(f"{len(group)} atom permutations: {_generators(group)}")
+    result = {
+        "model": str(path),
+        "n_train": len(train),
+        "n_permutations": len(group),
+        "length_scale": _length_scale(model.kernel_),
+        "seconds": seconds,
+        "training_hash": model.training_.hash,
+        "seed": args.seed,
+        "versions": model.training_.versions,
+    }
+    text = f"trained in {seconds:.1f} s, saved as {path}"
+    if test:
+        result["test"] = errors(model.evaluate(test), Labels.from_frames(test))
+        text = f"{error_table(result['test'])}\n{text}"
+    output.result(result, text)
+
+
+def _sets(args, output):
+    """Return training and test frames."""
+    if args.data is None:
+        frames = datasets.load_methanol_ccsdt()
+        output.note(f"using the sample data: {len(frames)} CCSD(T) frames of methanol")
+    else:
+        frames = read_data(args.data, args, output)
+    how = args.split or ("random" if args.data else "time")
+    n_test = args.n_test
+    if args.test is not None:
+        test = read_data(args.test, args, output)
+        test = test if n_test is None else test[:n_test]
+        n_train = args.n_train or min(len(frames), _MANY_TRAIN)
+        chosen, _ = split_indices(frames, n_train, 0, how, args.seed)
+        return [frames[i] for i in chosen], test
+    if n_test is None:
+        sample = args.data is None
+        room = len(frames) - (args.n_train or 0)
+        n_test = 60 if sample else min(max(1, len(frames) // 5), room, _MANY_TEST)
+        n_test = max(0, min(n_test, room))
+    n_train = args.n_train or min(len(frames) - n_test, _MANY_TRAIN)
+    chosen, rest = split_indices(frames, n_train, n_test, how, args.seed)
+    return [frames[i] for i in chosen], [frames[i] for i in rest]
+
+
+def _permutations(value):
+    if value in ("auto", "none"):
+        return "auto" if value == "auto" else None
+    fields = read_arrays(value, names=("permutations", "perms"))
+    if not fields:
+        raise InputError(
+            f"{value} has no field 'permutations' or 'perms': give 'auto', 'none' or a "
+            "file that has one."
+        )
+    return next(iter(fields.values()))
+
+
+def _generators(group):
+    """Name up to three permutations that are not the identity."""
+    named = [cycles(p) for p in group[1:4]]
+    more = ", …" if len(group) > 4 else ""
+    return ", ".join(named) + more if named else "none but the identity"
+
+
+def _length_scale(kernel):
+    return getattr(kernel, "kernel", kernel).length_scale

@@ -1,0 +1,227 @@
+"""Checks of a data set before a fit, with findings in plain sentences."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+from scipy.spatial.distance import pdist
+
+from kforce.data.comparisons import compare_atoms, compare_geometries
+from kforce.data.consistency import energy_force_slope
+from kforce.data.report import Finding, LabelledSet, Report, plural
+
+log = logging.getLogger("kforce.data")
+
+_TOO_CLOSE = 0.3  # Å; the shortest bond there is, in H2, measures 0.74
+
+# Net force against the RMS force, net torque against RMS force times radius of
+# gyration, over all frames. Converged calculations leave 5e-9 to 2e-4 of force, and
+# 5e-7 to 2e-3 of torque (which integration grids do not conserve); the original MD17,
+# known to be noisy, has 3e-3 and 2e-3.
+_NET_FORCE = 1e-3
+_NET_TORQUE = 5e-3
+# A single frame may be worse than the rest: up to 4e-3 and 1e-2 were seen.
+_NET_OF_ONE_FRAME = 2e-2
+
+
+def check_frames(train: Sequence[Atoms], test: Sequence[Atoms] | None = None) -> Report:
+    """Look for mistakes in a data set.
+
+    Looked for are duplicates within and across the sets, missing and constant labels,
+    values that are not finite, atoms closer than 0.3 Å, changing composition or atom
+    order, net forces and torques on isolated molecules, and energies that contradict
+    the forces in sign or unit.
+
+    Parameters
+    ----------
+    train : list of ase.Atoms
+        Training frames, labelled in eV and eV/Å.
+    test : list of ase.Atoms, optional
+        Test frames.
+
+    Returns
+    -------
+    Report
+        Nothing is raised for what is found; see `Report.raise_errors`.
+
+    Raises
+    ------
+    InputError
+        If `train` or `test` is not a list of frames.
+
+    Examples
+    --------
+    >>> from kforce.datasets import load_methanol_ccsdt
+    >>> frames = load_methanol_ccsdt()
+    >>> print(check_frames(frames[:144], frames[144:]))
+    no findings
+    >>> print(check_frames(frames[:100], frames[99:]))
+    warning: 1 test frame shows the geometry of a training frame (test 0 = train 99...
+    """
+    sets = [LabelledSet("train", train)]
+    if test is not None:
+        sets.append(LabelledSet("test", test))
+    findings = [f for data in sets for check in _CHECKS for f in check(data)]
+    findings += compare_atoms(sets)
+    findings += compare_geometries(sets)
+    levels = ("error", "warning", "note")
+    return Report(sorted(findings, key=lambda finding: levels.index(finding.level)))
+
+
+def _check_finite(data: LabelledSet):
+    bad = [s for s, f in enumerate(data.frames) if not np.isfinite(f.positions).all()]
+    if bad:
+        yield Finding(
+            "error",
+            "positions-not-finite",
+            f"{plural(len(bad), 'frame')} with positions that are NaN or infinite "
+            f"{data.where(bad)}: remove them.",
+        )
+    if data.bad_labels:
+        yield Finding(
+            "error",
+            "labels-not-finite",
+            f"{plural(len(data.bad_labels), 'frame')} with labels that are infinite "
+            f"or of a wrong shape {data.where(data.bad_labels)}: remove them, or set "
+            "the values to NaN to leave them out of the fit.",
+        )
+
+
+def _check_missing(data: LabelledSet):
+    n = len(data.frames)
+    no_energy = np.flatnonzero(np.isnan(data.energy))
+    if len(no_energy):
+        yield Finding(
+            "note",
+            "missing-energies",
+            f"{len(no_energy)} of {plural(n, data.name + ' frame')} without energy "
+            f"{data.where(no_energy)}.",
+        )
+    atoms = np.array([np.isnan(f).any(axis=1).sum() for f in data.forces])
+    lacking = np.flatnonzero(atoms)
+    if not len(lacking):
+        return
+    if atoms.sum() == sum(map(len, data.frames)):
+        yield Finding(
+            "warning",
+            "missing-forces",
+            f"None of the {data.name} frames has forces: if their file does, name the "
+            "field with forces_key.",
+        )
+    else:
+        yield Finding(
+            "note",
+            "missing-forces",
+            f"{len(lacking)} of {plural(n, data.name + ' frame')} without the forces "
+            f"on some or all atoms, {plural(atoms.sum(), 'atom')} in all "
+            f"{data.where(lacking)}; these are left out of the force rows.",
+        )
+
+
+def _check_constant(data: LabelledSet):
+    energy = data.energy[np.isfinite(data.energy)]
+    if len(energy) > 2 and np.ptp(energy) == 0:
+        yield Finding(
+            "warning",
+            "constant-energies",
+            f"All {len(energy)} energies of the {data.name} frames are "
+            f"{energy[0]:g} eV: check that they are energies.",
+        )
+    known = [f for f in data.forces if len(f) > 1 and np.isfinite(f).any()]
+    if known and all(np.nanmax(np.abs(f)) == 0 for f in known):
+        yield Finding(
+            "warning",
+            "zero-forces",
+            f"All forces of the {data.name} frames are zero: check that they are the "
+            "forces, or remove them.",
+        )
+
+
+def _check_distances(data: LabelledSet):
+    shortest = np.array([_shortest_distance(frame) for frame in data.frames])
+    close = np.flatnonzero(shortest < _TOO_CLOSE)
+    if len(close):
+        yield Finding(
+            "error",
+            "atoms-too-close",
+            f"{plural(len(close), 'frame')} with atoms closer than {_TOO_CLOSE} Å, "
+            f"down to {shortest[close].min():.3g} Å {data.where(close)}: remove them, "
+            "or check the unit of length.",
+        )
+
+
+def _shortest_distance(frame: Atoms) -> float:
+    """Return the shortest distance in Å; inf if it is not of interest."""
+    if not np.isfinite(frame.positions).all():
+        return np.inf
+    if frame.pbc.any() and frame.cell.rank == 3:
+        heights = 1 / np.linalg.norm(frame.cell.reciprocal(), axis=1)
+        if heights[frame.pbc].min() < _TOO_CLOSE:  # countless images, all too close
+            return heights[frame.pbc].min()
+        return neighbor_list("d", frame, _TOO_CLOSE).min(initial=np.inf)
+    return pdist(frame.positions).min(initial=np.inf)
+
+
+def _check_net_force(data: LabelledSet):
+    members = np.array([s for s in range(len(data.frames)) if data.is_isolated(s)])
+    forces = [data.forces[s] for s in members]
+    arms = [data.frames[s].positions for s in members]
+    arms = [r - r.mean(axis=0) for r in arms]
+    typical = _rms(forces)
+    radius = _rms(arms) * np.sqrt(3)
+    if not typical or not radius:
+        return
+    force = np.array([f.sum(axis=0) for f in forces])
+    torque = np.array(
+        [np.cross(r, f).sum(axis=0) for r, f in zip(arms, forces, strict=True)]
+    )
+    for name, unit, net, scale, limit in (
+        ("force", "eV/Å", force, typical, _NET_FORCE),
+        ("torque", "eV", torque, typical * radius, _NET_TORQUE),
+    ):
+        size, rms = np.linalg.norm(net, axis=1), _rms([net])
+        if rms > limit * scale or size.max() > _NET_OF_ONE_FRAME * scale:
+            yield Finding(
+                "warning",
+                f"net-{name}",
+                f"The {name}s on an isolated molecule should add up to zero, but the "
+                f"net {name} is {rms:.2g} {unit} (RMS), {rms / scale:.1g} of the "
+                f"typical {name}, and {size.max():.2g} {unit} at worst "
+                f"{data.where(members[np.argsort(-size)][:5])}: the calculations are "
+                "not converged, or the molecules are not isolated.",
+            )
+
+
+def _rms(arrays) -> float:
+    return float(np.sqrt(np.mean(np.concatenate(arrays) ** 2))) if len(arrays) else 0.0
+
+
+def _check_consistency(data: LabelledSet):
+    found = energy_force_slope(data.frames, data.energy, data.forces)
+    if found is None:
+        return
+    log.debug("energies against the work of the forces (%s): %s", data.name, found)
+    if found.contradicts:
+        cause = f", as if {found.cause}" if found.cause else ""
+        yield Finding(
+            "error" if found.cause else "warning",
+            "energies-contradict-forces",
+            f"Energies and forces of the {data.name} frames contradict each other: "
+            f"between {found.n_pairs} pairs of similar frames the energies change "
+            f"{found.slope:.3g} times as much as the forces say{cause}; convert the "
+            "labels to eV and eV/Å.",
+        )
+
+
+_CHECKS = (
+    _check_finite,
+    _check_missing,
+    _check_constant,
+    _check_distances,
+    _check_net_force,
+    _check_consistency,
+)

@@ -1,0 +1,235 @@
+"""Frames from files: what ASE reads, and the `.npz` data sets of the field."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from tqdm import tqdm
+
+from kforce.data.npz_frames import NPZ_UNITS, read_npz_frames, set_labels
+from kforce.errors import InputError
+from kforce.npz import replaced_file
+from kforce.structures import Labels, as_frames
+from kforce.units import energy_unit, length_unit, parse_units
+
+log = logging.getLogger("kforce.data")
+
+_ASE_UNITS = ("eV", "Ang")
+
+
+def read_frames(
+    path: str | os.PathLike,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    units: str | None = None,
+) -> list[Atoms]:
+    """Read structures with their energies and forces.
+
+    Parameters
+    ----------
+    path : path-like
+        Extended XYZ or another format that ASE reads, or an `.npz` data set with the
+        fields of sGDML and MD17 (``z, R, E, F``) or rMD17 (``nuclear_charges, coords,
+        energies, forces``).
+    energy_key, forces_key : str, optional
+        Take the energies from this key of `info` and the forces from this one of
+        `arrays` instead of ASE's own. A frame without the key has no such label. For
+        an `.npz` file, the names of the fields.
+    units : str, optional
+        Unit of energy and unit of length of the file, as in ``"kcal/mol,Ang"``,
+        ``"Hartree,Bohr"`` or ``"eV"`` (then in Å). By default eV and Å as in ASE; for
+        an `.npz` file its fields ``e_unit`` and ``r_unit``, or else kcal/mol and Å.
+
+    Returns
+    -------
+    list of ase.Atoms
+        In eV, Å and eV/Å. A frame without energy or forces simply has no such label.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, a key is not there or a unit is not known.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from ase.build import molecule
+    >>> with TemporaryDirectory() as folder:
+    ...     write_frames(f"{folder}/w.xyz", [molecule("H2O")] * 3)
+    ...     len(read_frames(f"{folder}/w.xyz"))
+    3
+    """
+    path = Path(path)
+    given = None if units is None else parse_units(units)
+    if path.suffix.lower() == ".npz":
+        frames, stored = read_npz_frames(path, energy_key, forces_key)
+        if given is None and stored is None:
+            log.info("%s names no units: taken as kcal/mol and Å", path)
+        source = given or stored or NPZ_UNITS
+    else:
+        frames = _read_with_ase(path)
+        _use_keys(frames, path, energy_key, forces_key)
+        source = given or _ASE_UNITS
+    energy, length = energy_unit(source[0]), length_unit(source[1])
+    if (energy, length) != (1.0, 1.0):
+        for frame in frames:
+            _convert(frame, energy, length)
+        log.info(
+            "%s: converted energies from %s to eV (× %.10g) and lengths from %s to Å "
+            "(× %.10g)", path, source[0], energy, source[1], length,
+        )  # fmt: skip
+    _suggest_keys(frames, path)
+    return frames
+
+
+def _read_with_ase(path: Path) -> list[Atoms]:
+    if not path.is_file():
+        raise InputError(f"Expected a file with structures, but there is no {path}.")
+    try:
+        frames = list(
+            tqdm(
+                ase.io.iread(path, index=":", do_not_split_by_at_sign=True),
+                desc=f"reading {path.name}", unit=" frames", delay=1, disable=None,
+            )
+        )  # fmt: skip
+    # Each of ASE's parsers fails in its own way.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"Expected structures in a format that ASE reads, but {path} could not be "
+            f"read ({type(error).__name__}: {reason[:150]}): check the file's format."
+        ) from error
+    if not frames:
+        raise InputError(f"Expected structures, but {path} holds none.")
+    return frames
+
+
+def _use_keys(frames, path, energy_key, forces_key) -> None:
+    wanted = (("energy", energy_key, "info"), ("forces", forces_key, "arrays"))
+    for name, key, place in wanted:
+        if key is None:
+            continue
+        # ASE moves keys that it knows from info and arrays to the calculator.
+        values = [getattr(f, place).get(key, _results(f).get(key)) for f in frames]
+        missing = sum(value is None for value in values)
+        if missing == len(frames):
+            there = {k for f in frames for k in (*getattr(f, place), *_results(f))}
+            raise InputError(
+                f"Expected the {name} under the key {key!r} in {path}, found the keys "
+                f"{', '.join(sorted(there)) or 'none'}."
+            )
+        if missing:
+            log.warning("%s: %d frames have no %r", path, missing, key)
+        for s, (frame, value) in enumerate(zip(frames, values, strict=True)):
+            _check_label(name, key, value, frame, f"frame {s} of {path}")
+            set_labels(frame, _results(frame) | {name: value})
+
+
+def _results(frame: Atoms) -> dict:
+    return {} if frame.calc is None else frame.calc.results
+
+
+def _check_label(name, key, value, frame, where) -> None:
+    expected = () if name == "energy" else (len(frame), 3)
+    array = np.zeros(expected) if value is None else np.asarray(value)
+    if array.shape != expected or array.dtype.kind not in "iuf":
+        raise InputError(
+            f"Expected the {name} under the key {key!r} as numbers of shape "
+            f"{expected}, found {array.dtype} of shape {array.shape} in {where}."
+        )
+
+
+def _convert(frame: Atoms, energy: float, length: float) -> None:
+    results = dict(_results(frame))
+    factors = {
+        "energy": energy,
+        "free_energy": energy,
+        "forces": energy / length,
+        "stress": energy / length**3,
+    }
+    for name, factor in factors.items():
+        if results.get(name) is not None:
+            results[name] = np.asarray(results[name], dtype=float) * factor
+    frame.set_cell(frame.cell.array * length)
+    frame.positions *= length
+    set_labels(frame, results)
+
+
+def _suggest_keys(frames, path) -> None:
+    """Point at fields that look like labels when there are no such labels."""
+    places = (("energy", "info", r"energ|^e$"), ("forces", "arrays", r"forc|grad"))
+    for name, place, pattern in places:
+        if any(name in _results(frame) for frame in frames):
+            continue
+        keys = {k for f in frames for k in getattr(f, place) if _matches(pattern, k)}
+        if keys:
+            log.warning(
+                "%s holds no %s where ASE looks for it, but there is %s: "
+                "name the right one with %s_key", path, name,
+                ", ".join(map(repr, sorted(keys))), name,
+            )  # fmt: skip
+
+
+def _matches(pattern: str, key) -> bool:
+    return re.search(pattern, str(key), re.IGNORECASE) is not None
+
+
+def write_frames(path: str | os.PathLike, frames: Sequence[Atoms]) -> None:
+    """Write frames as extended XYZ, all or nothing.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    frames : list of ase.Atoms
+        Labels on the calculators are written as ASE does: eV, Å and eV/Å.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    frames = as_frames(frames)
+    with replaced_file(path) as temporary:
+        ase.io.write(temporary, frames, format="extxyz")
+
+
+def dataset_hash(frames: Sequence[Atoms]) -> str:
+    """Return the SHA-256 of what a fit sees of the frames, as 64 hexadecimal digits.
+
+    Numbers, positions, cells, energies and forces count, in their order; names, other
+    fields and where the frames came from do not.
+
+    Parameters
+    ----------
+    frames : list of ase.Atoms
+        The data set.
+
+    Examples
+    --------
+    >>> from kforce.datasets import load_methanol_ccsdt
+    >>> dataset_hash(load_methanol_ccsdt()[:10])[:8]
+    '24a39778'
+    """
+    frames = as_frames(frames)
+    labels = Labels.from_frames(frames)
+    digest = hashlib.sha256()
+    for frame, energy, forces in zip(frames, labels.energy, labels.forces, strict=True):
+        digest.update(np.array([len(frame), *frame.numbers, *frame.pbc], "<i8"))
+        for values in (frame.positions, frame.cell.array, energy, forces):
+            digest.update(_canonical(values))
+    return digest.hexdigest()
+
+
+def _canonical(values) -> bytes:
+    """Return little-endian doubles in which −0 is 0 and there is a single NaN."""
+    values = np.asarray(values, "<f8") + 0.0
+    return np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes()

@@ -1,0 +1,251 @@
+"""One atom order for all frames, by matching their bond graphs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import covalent_radii
+from ase.formula import Formula
+
+from kforce.errors import InputError
+from kforce.structures import as_frames
+
+log = logging.getLogger("kforce.data")
+
+# Atoms are bonded up to 1.25 times the sum of their covalent radii; a bond of the
+# reference is lost beyond 1.6 times the sum, because hot molecules stretch their bonds.
+_BOND = 1.25
+_BROKEN = 1.6
+# In Å²: a wrong bond or a wrong surrounding weighs more than any misplaced distance.
+_WRONG_BOND = 100.0
+_WRONG_ENVIRONMENT = 100.0
+_SHELLS = 3
+# Partial matchings kept at every step.
+_BEAM = 64
+_PER_ATOM = ("forces", "charges", "magmoms", "stresses", "energies")
+
+
+def reorder_atoms(
+    frames: Sequence[Atoms], reference: Atoms | None = None
+) -> list[Atoms]:
+    """Bring the atoms of all frames into the order of a reference frame.
+
+    The bond graphs are matched; among the matchings that keep all bonds, one with the
+    smallest difference between the distance matrices is taken. It is sought atom by
+    atom along the bonds, keeping the best 64 partial matchings. A frame that already
+    has the reference's elements and bonds in place is left as it is, and so is one in
+    which a single atom has moved to another partner (a proton transfer).
+
+    Parameters
+    ----------
+    frames : list of ase.Atoms
+        The frames; positions in Å.
+    reference : ase.Atoms, optional
+        The frame whose order to follow, the first one by default.
+
+    Returns
+    -------
+    list of ase.Atoms
+        Frames in the same sequence. Those that changed are copies whose arrays and
+        labels follow the atoms; the others are the given objects.
+
+    Raises
+    ------
+    InputError
+        If a frame holds other atoms than the reference, or lacks some of its bonds.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> ethanol = molecule("CH3CH2OH")
+    >>> mixed = ethanol[[5, 2, 8, 1, 0, 4, 7, 3, 6]]
+    >>> str(mixed.symbols), str(reorder_atoms([mixed], ethanol)[0].symbols)
+    ('HOHC2H4', 'C2OH6')
+    """
+    frames = as_frames(frames)
+    reference = frames[0] if reference is None else as_frames([reference])[0]
+    target = _Molecule(reference)
+    result, changed = [], []
+    for s, frame in enumerate(frames):
+        _check_composition(s, frame, reference)
+        molecule = _Molecule(frame)
+        identity = np.arange(len(frame))
+        if not (target.fits(molecule, identity) or target.is_transfer(molecule)):
+            order = _match(target, molecule)
+            if not target.fits(molecule, order):
+                raise InputError(
+                    f"Frame {s} cannot be re-ordered: it lacks bonds of the "
+                    "reference in any atom order. Remove it, or choose a reference "
+                    "with the same bonds."
+                )
+            frame = _permuted(frame, order)
+            changed.append(s)
+        result.append(frame)
+    if changed:
+        log.info(
+            "re-ordered the atoms of %d of %d frames (the first ones: %s)",
+            len(changed), len(frames), ", ".join(map(str, changed[:5])),
+        )  # fmt: skip
+    return result
+
+
+def bond_graph(frame: Atoms) -> np.ndarray:
+    """Return which pairs of atoms are bonded.
+
+    Parameters
+    ----------
+    frame : ase.Atoms
+        Positions in Å.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_atoms, n_atoms)
+        True up to 1.25 times the sum of the covalent radii.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> bond_graph(molecule("H2O")).astype(int)
+    array([[0, 1, 1],
+           [1, 0, 0],
+           [1, 0, 0]])
+    """
+    return _Molecule(frame).bonds
+
+
+def environments(numbers: np.ndarray, bonds: np.ndarray) -> list[int]:
+    """Describe every atom by its element and bonded neighbours, three shells deep.
+
+    Isomorphic graphs have the same descriptions; the reverse nearly always holds.
+
+    Parameters
+    ----------
+    numbers : ndarray of shape (n_atoms,)
+        Atomic numbers.
+    bonds : ndarray of bool, shape (n_atoms, n_atoms)
+        The bond graph.
+
+    Returns
+    -------
+    list of int
+        One hash an atom, the same in every process.
+    """
+    neighbours = [np.flatnonzero(row) for row in bonds]
+    kinds = [int(number) for number in numbers]
+    for _ in range(_SHELLS):
+        kinds = [
+            hash((kind, *sorted(kinds[j] for j in bonded)))
+            for kind, bonded in zip(kinds, neighbours, strict=True)
+        ]
+    return kinds
+
+
+class _Molecule:
+    """A frame as distances and bonds."""
+
+    def __init__(self, frame: Atoms):
+        self.numbers = frame.numbers
+        self.dist = frame.get_all_distances(mic=bool(frame.pbc.any()))
+        radii = covalent_radii[frame.numbers]
+        np.fill_diagonal(self.dist, np.inf)
+        self.stretch = self.dist / (radii[:, None] + radii)
+        np.fill_diagonal(self.dist, 0.0)
+        self.bonds = self.stretch <= _BOND
+
+    @cached_property
+    def environments(self) -> np.ndarray:
+        return np.array(environments(self.numbers, self.bonds))
+
+    def fits(self, other: _Molecule, order: np.ndarray) -> bool:
+        """Whether `other`, in that order, has these elements and all these bonds.
+
+        Further bonds are no objection: a proton may be shared by two atoms.
+        """
+        if not np.array_equal(self.numbers, other.numbers[order]):
+            return False
+        stretch = other.stretch[np.ix_(order, order)]
+        return not (self.bonds & (stretch > _BROKEN)).any()
+
+    def is_transfer(self, other: _Molecule) -> bool:
+        """Whether one atom has moved from one partner to another, all else in place.
+
+        Exchanged atoms would lose two bonds at least.
+        """
+        if not np.array_equal(self.numbers, other.numbers):
+            return False
+        lost = self.bonds & (other.stretch > _BROKEN)
+        made = other.bonds & (self.stretch > _BROKEN)
+        return np.count_nonzero(lost) == np.count_nonzero(made) == 2  # i, j and j, i
+
+
+def _check_composition(s: int, frame: Atoms, reference: Atoms) -> None:
+    if not np.array_equal(np.sort(frame.numbers), np.sort(reference.numbers)):
+        raise InputError(
+            f"Frame {s} cannot be re-ordered: it is {_formula(frame)} and the "
+            f"reference is {_formula(reference)}. Remove it."
+        )
+
+
+def _formula(frame: Atoms) -> str:
+    return Formula(str(frame.symbols)).format("hill")
+
+
+def _match(target: _Molecule, other: _Molecule) -> np.ndarray:
+    """Return the order of `other`'s atoms that follows `target`, by beam search."""
+    sequence = _walk(target)
+    n_atoms = len(sequence)
+    partial = np.zeros((1, 0), dtype=int)  # (beam, atoms matched)
+    cost = np.zeros(1)
+    for step, atom in enumerate(sequence):
+        done = sequence[:step]
+        dist, bonds = other.dist[:, partial], other.bonds[:, partial]
+        pairs = (dist - target.dist[atom, done]) ** 2
+        pairs = pairs + _WRONG_BOND * (bonds != target.bonds[atom, done])
+        single = _WRONG_ENVIRONMENT * (other.environments != target.environments[atom])
+        total = cost + pairs.sum(axis=-1) + single[:, None]  # (candidate, beam)
+        total[other.numbers != target.numbers[atom]] = np.inf
+        np.put_along_axis(total, partial.T, np.inf, axis=0)  # an atom is used once
+        best = np.argsort(total, axis=None, kind="stable")[:_BEAM]
+        best = best[np.isfinite(total.ravel()[best])]
+        candidate, kept = np.unravel_index(best, total.shape)
+        partial = np.column_stack([partial[kept], candidate])
+        cost = total.ravel()[best]
+    order = np.empty(n_atoms, dtype=int)
+    order[sequence] = partial[0]
+    return order
+
+
+def _walk(molecule: _Molecule) -> np.ndarray:
+    """Return the atoms so that each is bonded to an earlier one, if one can be.
+
+    The walk starts with the rarest environment and prefers rare ones: they leave the
+    fewest choices open.
+    """
+    _, kind, count = np.unique(
+        molecule.environments, return_inverse=True, return_counts=True
+    )
+    rarity = count[kind]
+    left, sequence = set(range(len(rarity))), []
+    while left:
+        touching = [i for i in left if molecule.bonds[i, sequence].any()]
+        following = min(touching or left, key=lambda i: (rarity[i], i))
+        sequence.append(following)
+        left.remove(following)
+    return np.array(sequence)
+
+
+def _permuted(frame: Atoms, order: np.ndarray) -> Atoms:
+    copy = frame[order]
+    if frame.calc is not None:
+        results = {
+            name: np.asarray(value)[order] if name in _PER_ATOM else value
+            for name, value in frame.calc.results.items()
+            if value is not None
+        }
+        copy.calc = SinglePointCalculator(copy, **results)
+    return copy

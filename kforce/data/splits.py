@@ -1,0 +1,129 @@
+"""Reproducible splits of a data set into training and test frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+
+from kforce.errors import InputError
+from kforce.structures import Labels, as_frames
+
+
+def split(
+    frames: Sequence[Atoms],
+    n_train: int,
+    n_test: int,
+    how: str = "random",
+    seed: int = 0,
+) -> tuple[list[Atoms], list[Atoms]]:
+    """Split frames into a training and a test set that do not overlap.
+
+    Parameters
+    ----------
+    frames : list of ase.Atoms
+        The data set.
+    n_train, n_test : int
+        How many frames to take. `n_test` may be 0.
+    how : {'random', 'stratified', 'time'}
+        'stratified' cuts the frames, sorted by energy, into as many strata as frames
+        are wanted and draws one of each; the test set is drawn so from the rest.
+        'time' takes the first frames for training and the last ones for testing.
+    seed : int
+        The same seed gives the same split.
+
+    Returns
+    -------
+    train, test : list of ase.Atoms
+        Random and stratified sets are in random order, so that any first part of the
+        training set is a smaller training set of the same kind.
+
+    Raises
+    ------
+    InputError
+        If there are too few frames, a count is negative, `how` is unknown, or energies
+        are missing in a stratified split.
+
+    Examples
+    --------
+    >>> from kforce.datasets import load_methanol_ccsdt
+    >>> train, test = split(load_methanol_ccsdt(), 100, 60, how="time")
+    >>> len(train), len(test)
+    (100, 60)
+    """
+    frames = as_frames(frames)
+    train, test = split_indices(frames, n_train, n_test, how, seed)
+    return [frames[i] for i in train], [frames[i] for i in test]
+
+
+def split_indices(
+    frames: Sequence[Atoms],
+    n_train: int,
+    n_test: int,
+    how: str = "random",
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions in the list that `split` would take.
+
+    Parameters and errors are those of `split`.
+
+    Returns
+    -------
+    train, test : ndarray of shape (n_train,) and (n_test,)
+        Indices of frames.
+
+    Examples
+    --------
+    >>> from kforce.datasets import load_methanol_ccsdt
+    >>> split_indices(load_methanol_ccsdt(), 3, 2, how="time")
+    (array([0, 1, 2]), array([202, 203]))
+    """
+    frames = as_frames(frames)
+    _check_counts(len(frames), n_train, n_test)
+    rng = np.random.default_rng(seed)
+    if how == "time":
+        n = len(frames)
+        return np.arange(n_train), np.arange(n - n_test, n)
+    if how == "random":
+        order = rng.permutation(len(frames))
+        return order[:n_train], order[n_train : n_train + n_test]
+    if how == "stratified":
+        order = np.argsort(_energies(frames), kind="stable")
+        train = _one_of_each_stratum(order, n_train, rng)
+        rest = order[~np.isin(order, train)]
+        return train, _one_of_each_stratum(rest, n_test, rng)
+    raise InputError(
+        f"Expected a split 'random', 'stratified' or 'time', found {how!r}."
+    )
+
+
+def _check_counts(n_frames, n_train, n_test) -> None:
+    for name, count, least in (("n_train", n_train, 1), ("n_test", n_test, 0)):
+        if not isinstance(count, int | np.integer) or count < least:
+            raise InputError(
+                f"Expected {name} to be a whole number of at least {least}, found "
+                f"{count!r}."
+            )
+    if n_train + n_test > n_frames:
+        raise InputError(
+            f"Expected at least {n_train} + {n_test} = {n_train + n_test} frames to "
+            f"split, found {n_frames}: ask for fewer."
+        )
+
+
+def _energies(frames) -> np.ndarray:
+    energy = Labels.from_frames(frames).energy
+    missing = np.count_nonzero(np.isnan(energy))
+    if missing:
+        raise InputError(
+            f"A stratified split needs the energy of every frame, and {missing} of "
+            f"{len(frames)} have none: use how='random' or add them."
+        )
+    return energy
+
+
+def _one_of_each_stratum(order, n, rng) -> np.ndarray:
+    if n == 0:
+        return order[:0]
+    return rng.permutation([rng.choice(part) for part in np.array_split(order, n)])

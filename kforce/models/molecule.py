@@ -1,0 +1,117 @@
+"""The molecule that a global model knows, and the data that it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from kforce.data.readers import dataset_hash
+from kforce.errors import InputError
+from kforce.structures import Batch
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """Atoms in a fixed order, and the boundary conditions.
+
+    Attributes
+    ----------
+    numbers : ndarray of int, shape (n_atoms,)
+        Atomic numbers.
+    pbc : ndarray of bool, shape (3,)
+        Periodic directions.
+    cell : ndarray of shape (3, 3)
+        Cell vectors in Å; it only counts where there are periodic directions.
+    """
+
+    numbers: np.ndarray
+    pbc: np.ndarray
+    cell: np.ndarray
+
+    @classmethod
+    def of(cls, atoms: Atoms) -> Molecule:
+        """Take the molecule from a structure."""
+        return cls(atoms.numbers.copy(), atoms.pbc.copy(), atoms.cell.array.copy())
+
+    @property
+    def formula(self) -> str:
+        """Chemical formula."""
+        return Atoms(self.numbers).get_chemical_formula()
+
+    def check(self, atoms: Atoms, name: str = "this structure") -> None:
+        """Raise an error unless a structure is of this molecule.
+
+        Raises
+        ------
+        InputError
+            If composition, atom order or periodicity differ.
+        """
+        if not np.array_equal(atoms.numbers, self.numbers):
+            if sorted(atoms.numbers) == sorted(self.numbers):
+                raise InputError(
+                    f"Expected the atoms of {self.formula} in the order "
+                    f"{_symbols(self.numbers)}, found {_symbols(atoms.numbers)} in "
+                    f"{name}: re-order them with kforce.data.reorder_atoms."
+                )
+            raise InputError(
+                f"Expected structures of {self.formula}, found "
+                f"{atoms.get_chemical_formula()} in {name}: a global model knows one "
+                "molecule only."
+            )
+        same_cell = not self.pbc.any() or np.allclose(
+            atoms.cell.array, self.cell, atol=1e-6
+        )
+        if not (np.array_equal(atoms.pbc, self.pbc) and same_cell):
+            raise InputError(
+                f"Expected {self._boundary()}, found pbc={atoms.pbc.tolist()} in "
+                f"{name}: a global model knows one set of boundary conditions only."
+            )
+
+    def _boundary(self):
+        if not self.pbc.any():
+            return "no periodic boundaries"
+        return f"pbc={self.pbc.tolist()} and the cell {self.cell.round(4).tolist()}"
+
+    def batch_of_one(self, positions: np.ndarray) -> Batch:
+        """Return one structure of this molecule, positions (n_atoms, 3) in Å."""
+        return Batch(
+            self.numbers,
+            np.ascontiguousarray(positions, dtype=float),
+            np.array([0, len(self.numbers)]),
+            self.cell[None],
+            self.pbc[None],
+        )
+
+
+def _symbols(numbers):
+    return " ".join(chemical_symbols[z] for z in numbers)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a model was trained on and with.
+
+    Attributes
+    ----------
+    n_frames : int
+        Structures that were used.
+    hash : str
+        SHA-256 of their atoms, positions and labels.
+    versions : dict of str to str
+        Of kforce and the libraries it computes with.
+    """
+
+    n_frames: int
+    hash: str
+    versions: dict[str, str]
+
+    @classmethod
+    def on(cls, frames: list[Atoms]) -> Training:
+        """Describe a training set and the program that uses it."""
+        names = ("kforce", "numpy", "scipy", "numba", "ase")
+        versions = {name: metadata.version(name) for name in names}
+        return cls(len(frames), dataset_hash(frames), versions)

@@ -1,0 +1,147 @@
+"""Groups of atom permutations: rows p, for which ``positions[p]`` is permuted."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kforce.errors import InputError
+
+
+def validate_permutations(permutations: ArrayLike, numbers: ArrayLike) -> np.ndarray:
+    """Check that the rows are a group of permutations of equal atoms.
+
+    Parameters
+    ----------
+    permutations : array-like of int, shape (n_perms, n_atoms)
+    numbers : array-like of int, shape (n_atoms,)
+        Atomic numbers.
+
+    Returns
+    -------
+    ndarray of int, shape (n_perms, n_atoms)
+        The same rows in the same order.
+
+    Raises
+    ------
+    InputError
+        If they are not: what is wrong, and what to do.
+
+    Examples
+    --------
+    >>> validate_permutations([[0, 1, 2], [0, 2, 1]], [8, 1, 1])
+    array([[0, 1, 2], [0, 2, 1]])
+    """
+    numbers = np.asarray(numbers)
+    try:
+        perms = np.asarray(permutations)
+    except ValueError:
+        raise InputError("The rows of permutations must be of equal length.") from None
+    n_atoms = len(numbers)
+    if perms.ndim != 2 or perms.shape[1] != n_atoms or len(perms) == 0:
+        raise InputError(
+            f"permutations must have shape (n_perms, {n_atoms}), one column an atom; "
+            f"found {perms.shape}."
+        )
+    if not np.issubdtype(perms.dtype, np.integer):
+        raise InputError(
+            f"permutations must be integers (atom indices from 0), found {perms.dtype}."
+        )
+    perms = perms.astype(int)
+    identity = np.arange(n_atoms)
+    for k, p in enumerate(perms):
+        if not np.array_equal(np.sort(p), identity):
+            raise InputError(
+                f"Row {k} of permutations must hold each of 0...{n_atoms - 1} once, "
+                f"found {p.tolist()}. Atom indices start at 0."
+            )
+        if (wrong := np.flatnonzero(numbers[p] != numbers)).size:
+            i = wrong[0]
+            raise InputError(
+                f"Row {k} of permutations puts atom {p[i]} (Z={numbers[p[i]]}) in the "
+                f"place of atom {i} (Z={numbers[i]}): only equal elements may be "
+                "exchanged. Check the order of the atoms."
+            )
+    if not (perms == identity).all(axis=1).any():
+        raise InputError("permutations must hold the identity: add it as a row.")
+    if len(np.unique(perms, axis=0)) < len(perms):
+        raise InputError("permutations must differ: remove the repeated rows.")
+    group, generators = perms[:0], []
+    for p in perms:
+        if not contains(group, p):
+            generators.append(p)
+            group = closure(generators, n_atoms, len(perms))
+        if group is None:
+            raise InputError(
+                f"permutations must be a group, but these {len(perms)} have products "
+                f"that are missing (among others with {cycles(p)}). Add the missing "
+                "products, or leave the choice to find_permutations."
+            )
+    return perms
+
+
+def cycles(permutation: ArrayLike) -> str:
+    """Write a permutation in cycle notation, with atom indices from 0.
+
+    Examples
+    --------
+    >>> cycles([0, 2, 1, 4, 5, 3])
+    '(1 2)(3 4 5)'
+    >>> cycles([0, 1])
+    '()'
+    """
+    return "".join(f"({' '.join(map(str, c))})" for c in cycle_lists(permutation)) or (
+        "()"
+    )
+
+
+def orbits(index_permutations: ArrayLike) -> np.ndarray:
+    """Label the items that a group maps on one another.
+
+    Parameters
+    ----------
+    index_permutations : array-like of int, shape (n_perms, n_items)
+        What every element of the group does with the items (atoms, pairs, ...).
+
+    Returns
+    -------
+    ndarray of int, shape (n_items,)
+        Labels 0, 1, ... in the order of first appearance.
+
+    Examples
+    --------
+    >>> orbits([[0, 1, 2, 3], [0, 3, 2, 1]])
+    array([0, 1, 2, 1])
+    """
+    first = np.min(index_permutations, axis=0)
+    return np.unique(first, return_inverse=True)[1]
+
+
+def closure(generators, n_atoms: int, limit: int) -> np.ndarray | None:
+    """Return all products of generators as sorted rows; None if more than `limit`."""
+    group = np.arange(n_atoms)[None]
+    size = 0
+    while size < len(group) <= limit:
+        size = len(group)
+        products = [group, *(group[:, list(g)] for g in generators)]
+        group = np.unique(np.concatenate(products), axis=0)
+    return group if len(group) <= limit else None
+
+
+def contains(group: np.ndarray, p: ArrayLike) -> bool:
+    """Whether p is a row of the group."""
+    return bool((group == np.asarray(p)).all(axis=1).any())
+
+
+def cycle_lists(permutation: ArrayLike) -> list[list[int]]:
+    """Return the cycles of two and more atoms, each from its lowest index."""
+    seen, found = set(), []
+    for start in range(len(permutation)):
+        atoms, i = [], start
+        while i not in seen:
+            seen.add(i)
+            atoms.append(int(i))
+            i = int(permutation[i])
+        if len(atoms) > 1:
+            found.append(atoms)
+    return found
