@@ -17,8 +17,10 @@ from sklearn.base import BaseEstimator
 
 from kforce.errors import InputError
 
-#: Stands for 0 where a derivative that is multiplied by a distance would be 0/0.
-_TINY = 1e-150
+
+def _inverse(a):
+    """1/a, and 0 at a = 0: what diverges there is always multiplied by a distance."""
+    return np.divide(1.0, a, out=np.zeros_like(a), where=a > 0)
 
 
 class Kernel(BaseEstimator):
@@ -91,8 +93,8 @@ class Matern32(_Radial):
         formulas = (
             lambda: (1.0 + a) * e,
             lambda: (-b / 2.0) * e,
-            lambda: (b * b / 4.0) * e / np.maximum(a, _TINY),
-            lambda: (-(b**3) / 8.0) * (1.0 + a) * e / np.maximum(a**3, _TINY),
+            lambda: (b * b / 4.0) * e * _inverse(a),
+            lambda: (-(b**3) / 8.0) * (1.0 + a) * e * _inverse(a) ** 3,
         )
         return tuple(formulas[order]() for order in orders)
 
@@ -124,7 +126,7 @@ class Matern52(_Radial):
             lambda: (1.0 + a + a * a / 3.0) * e,
             lambda: (1.0 + a) * ((-b / 6.0) * e),
             lambda: (b * b / 12.0) * e,
-            lambda: (-(b**3) / 24.0) * e / np.maximum(a, _TINY),
+            lambda: (-(b**3) / 24.0) * e * _inverse(a),
         )
         return tuple(formulas[order]() for order in orders)
 

@@ -202,7 +202,7 @@ def write_frames(path: str | os.PathLike, frames: Sequence[Atoms]) -> None:
         ase.io.write(temporary, frames, format="extxyz")
 
 
-def dataset_hash(frames: Sequence[Atoms]) -> str:
+def dataset_hash(frames: Sequence[Atoms], labels: Labels | None = None) -> str:
     """Return the SHA-256 of what a fit sees of the frames, as 64 hexadecimal digits.
 
     Numbers, positions, cells, energies and forces count, in their order; names, other
@@ -212,6 +212,8 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
     ----------
     frames : list of ase.Atoms
         The data set.
+    labels : Labels, optional
+        Their labels, where they have been collected already.
 
     Examples
     --------
@@ -220,7 +222,7 @@ def dataset_hash(frames: Sequence[Atoms]) -> str:
     '24a39778'
     """
     frames = as_frames(frames)
-    labels = Labels.from_frames(frames)
+    labels = labels or Labels.from_frames(frames)
     digest = hashlib.sha256()
     for frame, energy, forces in zip(frames, labels.energy, labels.forces, strict=True):
         digest.update(np.array([len(frame), *frame.numbers, *frame.pbc], "<i8"))

@@ -51,24 +51,26 @@ class Coordinates:
         InputError
             If a permutation takes a coordinate to one that the descriptor lacks.
         """
-        place = {_key(row[:n]): g for g, (row, n) in enumerate(self._rows())}
         coordinate_perms = np.empty((len(permutations), len(self.atoms)), dtype=np.intp)
-        for s, permutation in enumerate(permutations):
-            for g, (row, n) in enumerate(self._rows()):
-                image = place.get(_key(permutation[row[:n]]))
-                if image is None:
-                    raise InputError(
-                        "The descriptor is not symmetric under the permutations: "
-                        f"permutation {s} takes the coordinate of atoms "
-                        f"{row[:n].tolist()} to none of its own."
-                    )
-                coordinate_perms[s, g] = image
+        for n in np.unique(self.n_body):
+            members = np.flatnonzero(self.n_body == n)
+            atoms = self.atoms[members, :n]
+            names = _names(atoms, permutations.shape[1])
+            order = np.argsort(names)
+            wanted = _names(permutations[:, atoms], permutations.shape[1])
+            found = np.searchsorted(names, wanted, sorter=order) % len(names)
+            image = order[found]
+            if (names[image] != wanted).any():
+                s, g = np.argwhere(names[image] != wanted)[0]
+                raise InputError(
+                    "The descriptor is not symmetric under the permutations: "
+                    f"permutation {s} takes the coordinate of atoms "
+                    f"{atoms[g].tolist()} to none of its own."
+                )
+            coordinate_perms[:, members] = members[image]
         owner = np.repeat(np.arange(len(self.atoms)), np.diff(self.first))
         offset = np.arange(self.first[-1]) - self.first[owner]
         return self.first[coordinate_perms[:, owner]] + offset, coordinate_perms
-
-    def _rows(self):
-        return zip(self.atoms, self.n_body, strict=True)
 
     def topology(self, permutations: np.ndarray) -> Topology:
         """Return the index arrays that the assembly of covariances works with."""
@@ -78,10 +80,10 @@ class Coordinates:
         )
 
 
-def _key(atoms):
-    """One name for a coordinate and its mirror image (a, b, …, z) = (z, …, b, a)."""
-    forward = tuple(int(a) for a in atoms)
-    return min(forward, forward[::-1])
+def _names(atoms, n_atoms):
+    """One number for a coordinate and its mirror image (a, b, …, z) = (z, …, b, a)."""
+    powers = n_atoms ** np.arange(atoms.shape[-1])
+    return np.minimum(atoms @ powers, atoms[..., ::-1] @ powers)
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class GDMLRegressor(ForceField):
         self.expansion_ = posterior.expansion
         self._set_constant(frames, features, labels, offset)
         self._remember_range(features)
-        self.training_ = Training.on(frames)
+        self.training_ = Training.on(frames, labels)
         return self
 
     def restore(self, **fitted):

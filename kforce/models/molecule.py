@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 
 from kforce.data.readers import dataset_hash
 from kforce.errors import InputError
-from kforce.structures import Batch
+from kforce.structures import Batch, Labels
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ class Training:
     versions: dict[str, str]
 
     @classmethod
-    def on(cls, frames: list[Atoms]) -> Training:
+    def on(cls, frames: list[Atoms], labels: Labels) -> Training:
         """Describe a training set and the program that uses it."""
         names = ("kforce", "numpy", "scipy", "numba", "ase")
         versions = {name: metadata.version(name) for name in names}
-        return cls(len(frames), dataset_hash(frames), versions)
+        return cls(len(frames), dataset_hash(frames, labels), versions)

@@ -128,10 +128,11 @@ class TiledMatrix:
                 dgemm(-1.0, a, b, 1.0, tile, trans_b=1, overwrite_c=1)
         if i == j:
             _, info = dpotrf(tile, lower=1, clean=0, overwrite_a=1)
-            if info > 0:
+            # Some LAPACK libraries do not report what is not a number.
+            if info > 0 or not np.isfinite(tile.diagonal()).all():
                 raise np.linalg.LinAlgError(
-                    f"the matrix is not positive definite (row "
-                    f"{self.offsets[j] + info} of {self.n_rows})"
+                    f"the matrix is not positive definite (rows "
+                    f"{self.offsets[j]} to {self.offsets[j + 1]} of {self.n_rows})"
                 )
         else:
             diagonal = self.tile(j, j)
