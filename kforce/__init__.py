@@ -5,12 +5,13 @@ predicts both with the forces as the exact gradient of the energy, and drives mo
 dynamics as an ASE calculator. Units are eV, Å and eV/Å throughout.
 """
 
-from kforce import datasets
+from kforce import datasets, io
 from kforce.data.readers import read_frames
 from kforce.data.splits import split
 from kforce.errors import InputError
 from kforce.kernels import RBF, Matern32, Matern52, Matern72, RationalQuadratic, Scaled
 from kforce.models.gdml import GDMLRegressor
+from kforce.models.vector import GradientGPRegressor
 from kforce.persistence import load
 from kforce.symmetry import find_permutations
 
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "RBF",
     "GDMLRegressor",
+    "GradientGPRegressor",
     "InputError",
     "Matern32",
     "Matern52",
@@ -27,6 +29,7 @@ __all__ = [
     "Scaled",
     "datasets",
     "find_permutations",
+    "io",
     "load",
     "read_frames",
     "split",

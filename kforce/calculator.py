@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from math import isfinite
 
 from ase.calculators.calculator import Calculator, all_changes
+
+from kforce.errors import InputError
 
 
 class KForceCalculator(Calculator):
@@ -42,6 +45,8 @@ class KForceCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         self.model.molecule_.check(self.atoms)
         energy, forces, inside = self.model.evaluate_one(self.atoms.positions)
+        if not isfinite(energy):
+            raise InputError("Positions must be finite numbers, found NaN or infinity.")
         if not inside and not self._warned:
             self._warn()
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}

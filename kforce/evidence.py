@@ -72,11 +72,28 @@ def leave_one_out(
     return residuals, density
 
 
-def subset_of(sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose structures for the search of hyper-parameters, at random, in order."""
+def subset_of(sizes: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose different points for the search of hyper-parameters, at random.
+
+    Copies are left out: a point whose copy is in the subset would be predicted from it.
+
+    Parameters
+    ----------
+    sizes : ndarray of int, shape (n,)
+        Observations at each point.
+    x : ndarray of shape (n, n_features)
+        The points; equal rows are copies.
+    rng : numpy.random.Generator
+        Source of the choice.
+
+    Returns
+    -------
+    ndarray of int
+        Indices in ascending order.
+    """
     count = max(2, int(_SUBSET_ROWS // max(1.0, float(np.mean(sizes)))))
-    n = len(sizes)
-    return np.arange(n) if n <= count else np.sort(rng.choice(n, count, replace=False))
+    _, different = np.unique(x, axis=0, return_index=True)
+    return np.sort(rng.permutation(np.sort(different))[:count])
 
 
 def learn_length_scale(

@@ -45,6 +45,18 @@ class Expansion:
     feature_perms: np.ndarray
 
     @cached_property
+    def trusted_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest features of the centers, and a tenth of the spread around.
+
+        Outside of it the kernel knows nothing, and f goes to a constant.
+        """
+        x = self.centers
+        margin = 0.1 * np.ptp(x, axis=0)
+        low = (x.min(axis=0) - margin)[self.feature_perms].min(axis=0)
+        high = (x.max(axis=0) + margin)[self.feature_perms].max(axis=0)
+        return low, high
+
+    @cached_property
     def _origin(self):
         """Mean of the centers: u = |y|² + |x|² − 2 y·x loses no digits around it."""
         return self.centers.mean(axis=0)[self.feature_perms].mean(axis=0)

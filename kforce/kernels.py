@@ -12,6 +12,8 @@ so a new kernel writes its profile and nothing else.
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from sklearn.base import BaseEstimator
 
@@ -61,7 +63,7 @@ class _Radial(Kernel):
                 f"{type(self).__name__} needs a length scale here: give length_scale, "
                 "or leave it to a model's fit to learn it."
             )
-        if not np.isfinite(length) or length <= 0:
+        if not isinstance(length, Real) or not 1e-100 < float(length) < 1e100:
             raise InputError(
                 f"The length scale must be a positive number, found {length!r}."
             )
@@ -249,3 +251,20 @@ class Scaled(Kernel):
             )
         variance = float(self.amplitude) ** 2
         return tuple(variance * p for p in self.kernel.profile(u, orders))
+
+
+def check_kernel(kernel: Kernel | None) -> None:
+    """Raise an error unless `kernel` is a kernel or None.
+
+    Raises
+    ------
+    InputError
+        If it is something else, or a `Scaled` kernel is scaled again.
+    """
+    inner = kernel.kernel if isinstance(kernel, Scaled) else kernel
+    if kernel is None or (isinstance(inner, Kernel) and not isinstance(inner, Scaled)):
+        return
+    raise InputError(
+        "kernel must be None or a kernel such as Matern52(length_scale=10.0), scaled "
+        f"once at most, found {kernel!r}."
+    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from dataclasses import fields
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -23,6 +23,20 @@ from kforce.permutations import validate_permutations
 FORMAT_VERSION = 1
 
 _FORMAT = "kforce model"
+
+#: No global model has so many atoms: a file that claims them is damaged, and the pairs
+#: of them would fill the memory.
+_MAX_ATOMS = 3000
+
+# What wrong values in a file can lead to.
+_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 #: Parts of a model that are written as a class name and its parameters.
 _PARTS = {
@@ -64,10 +78,10 @@ def save(model: GDMLRegressor, path: str | os.PathLike) -> None:
         "parameters": {name: _to_json(value) for name, value in parameters.items()},
         "kernel": _to_json(model.kernel_),
         "descriptor": _to_json(model.descriptor_),
-        "noise_forces": model.noise_forces_,
-        "noise_energy": model.noise_energy_,
-        "constant": model.constant_,
-        "log_marginal_likelihood": model.log_marginal_likelihood_,
+        "noise_forces": _to_json(model.noise_forces_),
+        "noise_energy": _to_json(model.noise_energy_),
+        "constant": _to_json(model.constant_),
+        "log_marginal_likelihood": _to_json(model.log_marginal_likelihood_),
         "training": vars(model.training_),
         "permutations": permutations if _is_simple(permutations) else "given",
     }
@@ -78,7 +92,6 @@ def save(model: GDMLRegressor, path: str | os.PathLike) -> None:
         "header": np.array(json.dumps(header, allow_nan=False)),
         **vars(model.molecule_),
         "permutations": model.permutations_,
-        "x_range": model.x_range_,
         "centers": model.expansion_.centers,
         "directions": model.expansion_.directions,
     }
@@ -120,75 +133,106 @@ def load(path: str | os.PathLike) -> GDMLRegressor:
     """
     arrays = read_arrays(path)
     if str(arrays.get("format")) != _FORMAT:
-        hint = ""
-        if {"R_desc", "Rt_desc"} & arrays.keys():
-            hint = " It looks like a model of sGDML: use kforce.io.read_sgdml."
-        elif {"R", "coords"} & arrays.keys():
-            hint = " It looks like a data set: use kforce.read_frames."
-        raise InputError(f"{path} is not a model of kforce.{hint}")
-    try:
-        version = int(arrays["format_version"])
-        if version > FORMAT_VERSION:
-            raise InputError(
-                f"{path} has the format version {version} and this version of kforce "
-                f"reads up to {FORMAT_VERSION}: install a newer kforce."
-            )
-        return _restore(arrays)
-    except InputError:
-        raise
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(f"{path} is not a model of kforce.{_hint(arrays)}")
+    version = arrays.get("format_version", np.array(""))
+    if version.shape == () and version.dtype.kind in "iu" and version > FORMAT_VERSION:
         raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {error}): save it again."
+            f"{path} has the format version {version} and this version of kforce "
+            f"reads up to {FORMAT_VERSION}: install a newer kforce."
+        )
+    try:
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            return _restore(arrays)
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path} is damaged ({_reason(error)}): save it again, or get a fresh copy."
         ) from None
 
 
+def _hint(arrays):
+    if arrays.keys() & {"R_desc", "Rt_desc"}:
+        return " It looks like a model of sGDML: use kforce.io.read_sgdml."
+    if arrays.keys() & {"R", "coords", "R_train"}:
+        return " It looks like a data set: use kforce.read_frames."
+    return ""
+
+
+def _reason(error):
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
 def _restore(arrays):
+    _scalar(arrays, "format_version", "iu", range(1, FORMAT_VERSION + 1))
+    _scalar(arrays, "model", "U", (GDMLRegressor.__name__,))
     header = json.loads(str(arrays["header"]))
-    numbers = _array(arrays, "numbers", (None,), "iu")
+    molecule = _molecule(arrays)
     permutations = validate_permutations(
-        _array(arrays, "permutations", (None, len(numbers)), "iu"), numbers
+        _array(arrays, "permutations", (None, len(molecule.numbers)), "iu"),
+        molecule.numbers,
     )
     parameters = {k: _from_json(v) for k, v in header["parameters"].items()}
     simple = header["permutations"] != "given"
     parameters["permutations"] = header["permutations"] if simple else permutations
-    model = GDMLRegressor(**parameters)
     descriptor = _from_json(header["descriptor"])
-    coordinates = descriptor.coordinates(len(numbers))
-    n_features = int(coordinates.first[-1])
-    centers = _array(arrays, "centers", (None, n_features), "f")
-    weights = None
-    if "weights" in arrays:
-        weights = _array(arrays, "weights", (len(centers),), "f")
-    expansion = Expansion(
-        kernel=_from_json(header["kernel"]),
-        centers=centers,
-        directions=_array(arrays, "directions", centers.shape, "f"),
-        weights=weights,
-        feature_perms=coordinates.images(permutations)[0],
-    )
-    expansion.kernel.profile(np.zeros(1))
-    names = [field.name for field in fields(Training)]
-    return model.restore(
-        molecule_=Molecule(
-            numbers,
-            _array(arrays, "pbc", (3,), "b"),
-            _array(arrays, "cell", (3, 3), "f"),
-        ),
+    coordinates = descriptor.coordinates(len(molecule.numbers))
+    expansion = _expansion(arrays, header, coordinates, permutations)
+    return GDMLRegressor(**parameters).restore(
+        molecule_=molecule,
         permutations_=permutations,
         descriptor_=descriptor,
         kernel_=expansion.kernel,
         noise_forces_=_number(header["noise_forces"]),
         noise_energy_=_number(header["noise_energy"]),
-        constant_=float(header["constant"]),
+        constant_=float(_number(header["constant"])),
         log_marginal_likelihood_=_number(header["log_marginal_likelihood"]),
-        x_range_=_array(arrays, "x_range", (2, n_features), "f"),
-        training_=Training(**{name: header["training"][name] for name in names}),
+        training_=_training(header["training"]),
         expansion_=expansion,
     )
 
 
+def _molecule(arrays):
+    numbers = _array(arrays, "numbers", (None,), "iu").astype(int)
+    if len(numbers) > _MAX_ATOMS or not ((numbers >= 0) & (numbers <= 118)).all():
+        raise ValueError("numbers are not the atomic numbers of a molecule")
+    pbc = _array(arrays, "pbc", (3,), "b")
+    return Molecule(numbers, pbc, _array(arrays, "cell", (3, 3), "f"))
+
+
+def _expansion(arrays, header, coordinates, permutations):
+    n_features = int(coordinates.first[-1])
+    centers = _array(arrays, "centers", (None, n_features), "f")
+    weights = None
+    if "weights" in arrays:
+        weights = _array(arrays, "weights", (len(centers),), "f")
+    kernel = _from_json(header["kernel"])
+    kernel.profile(np.zeros(1))  # raises where a parameter makes no sense
+    return Expansion(
+        kernel=kernel,
+        centers=centers,
+        directions=_array(arrays, "directions", centers.shape, "f"),
+        weights=weights,
+        feature_perms=coordinates.images(permutations)[0],
+    )
+
+
+def _training(facts):
+    return Training(int(facts["n_frames"]), str(facts["hash"]), dict(facts["versions"]))
+
+
 def _number(value):
-    return None if value is None else float(value)
+    """Return a finite number or None."""
+    if value is not None:
+        value = float(value)
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no number")
+    return value
+
+
+def _scalar(arrays, name, kind, known):
+    value = arrays[name]
+    if value.shape != () or value.dtype.kind not in kind or value.item() not in known:
+        raise ValueError(f"{name} is {value}, expected one of {list(known)}")
 
 
 def _array(arrays, name, shape, kinds):
@@ -220,7 +264,7 @@ def _to_json(value):
                 f"A model with {name}, which is not part of kforce, cannot be saved."
             )
         parts = value.get_params(deep=False)
-        return {"class": name, **{key: _to_json(part) for key, part in parts.items()}}
+        return {"class": name} | {key: _to_json(part) for key, part in parts.items()}
     if isinstance(value, np.generic):
         value = value.item()
     if not _is_simple(value):

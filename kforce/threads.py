@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Lock
 
 from threadpoolctl import ThreadpoolController
 
@@ -48,6 +49,30 @@ def blas_info() -> list[dict]:
     return [lib for lib in _controller().info() if lib["user_api"] == "blas"]
 
 
+class _SharedLimit:
+    """One limit for all regions at a time: the first one sets it, the last lifts it."""
+
+    def __init__(self):
+        self._lock = Lock()
+        self._inside = 0
+        self._limit = None
+
+    def __enter__(self):
+        with self._lock:
+            if self._inside == 0:
+                self._limit = _controller().limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *exception):
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+
+
+_single_threaded_blas = _SharedLimit()
+
+
 def run_parallel(function: Callable, items: Iterable) -> list:
     """Return ``[function(item) for item in items]``, computed by `n_threads` threads.
 
@@ -60,7 +85,7 @@ def run_parallel(function: Callable, items: Iterable) -> list:
     """
     items = list(items)
     workers = min(n_threads(), len(items))
-    with _controller().limit(limits=1, user_api="blas"):
+    with _single_threaded_blas:
         if workers <= 1:
             return [function(item) for item in items]
         with ThreadPoolExecutor(workers) as pool:

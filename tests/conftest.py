@@ -12,3 +12,19 @@ def shared():
     if not folder.is_dir():
         pytest.skip("no reference data: set KFORCE_SHARED to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def methanol():
+    """The embedded frames; not to be modified."""
+    from kforce.datasets import load_methanol_ccsdt
+
+    return load_methanol_ccsdt()
+
+
+@pytest.fixture(scope="session")
+def methanol_model(methanol):
+    """A model of the first 30 of them, with everything learned; not to be refitted."""
+    from kforce.models.gdml import GDMLRegressor
+
+    return GDMLRegressor().fit(methanol[:30])

@@ -51,14 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     args = build_parser().parse_args(argv)
     output = Output(json=args.json, quiet=args.quiet)
-    logging.basicConfig(
-        level=logging.INFO if args.verbose else logging.WARNING,
-        format="%(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
-    if args.quiet:
-        logging.getLogger().setLevel(logging.ERROR)
+    log = logging.getLogger("kforce")
+    log.handlers = [output]
+    log.setLevel(logging.INFO if args.verbose else logging.WARNING)
     watched = sys.stderr.isatty() and not args.quiet
     try:
         with warnings.catch_warnings(), show_progress(watched):

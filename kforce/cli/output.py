@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Mapping
 
@@ -13,8 +14,8 @@ from kforce.structures import Labels
 from kforce.units import energy_unit
 
 
-class Output:
-    """Where commands put their results.
+class Output(logging.Handler):
+    """Where commands put their results, and the library its log.
 
     Parameters
     ----------
@@ -25,6 +26,7 @@ class Output:
     """
 
     def __init__(self, json: bool = False, quiet: bool = False):
+        super().__init__()
         self.json = json
         self.quiet = quiet
         self._values = {}
@@ -53,6 +55,13 @@ class Output:
         """Print a warning on standard error, unless quiet."""
         if not self.quiet:
             print(f"warning: {message}", file=sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print what the library logs, on standard error."""
+        if record.levelno >= logging.WARNING:
+            self.warning(record.getMessage())
+        else:
+            print(record.getMessage(), file=sys.stderr)
 
     def show_warning(self, message, category, filename, lineno, file=None, line=None):
         """Stand in for `warnings.showwarning`, without file names and line numbers."""

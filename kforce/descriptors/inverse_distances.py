@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from ase.geometry import find_mic
+from ase.geometry import complete_cell, find_mic, minkowski_reduce
 
 from kforce.core.distances import pair_distances
 from kforce.descriptors.base import Coordinates, Descriptor, Features
@@ -39,7 +39,7 @@ class InverseDistances(Descriptor):
     >>> from ase.build import molecule
     >>> from kforce.structures import Batch
     >>> InverseDistances()(Batch.from_frames([molecule("H2O")])).x.round(3)
-    array([[1.033, 1.033, 0.655]])
+    array([[1.032, 1.032, 0.655]])
     """
 
     def coordinates(self, n_atoms: int) -> Coordinates:
@@ -92,7 +92,12 @@ class InverseDistances(Descriptor):
 
 def _nearest_images(positions, atoms, batch, dist, wilson):
     vec = positions[:, atoms[:, 0]] - positions[:, atoms[:, 1]]
-    flat, length = find_mic(vec.reshape(-1, 3), batch.cells[0], batch.pbc[0])
+    pbc = batch.pbc[0]
+    # A reduced cell with free directions completed: `find_mic` looks no farther than
+    # the next cells, which is right for such cells only.
+    cell = complete_cell(batch.cells[0] * pbc[:, None])
+    cell, _ = minkowski_reduce(cell, pbc)
+    flat, length = find_mic(vec.reshape(-1, 3), cell, pbc)
     dist[...] = length.reshape(dist.shape)
     unit = flat.reshape(vec.shape) / np.where(dist, dist, np.nan)[:, :, None]
     wilson[:, :, 0] = unit

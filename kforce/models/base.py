@@ -92,6 +92,8 @@ class ForceField(BaseEstimator):
             If the structures are not of the model's molecule, or a property or the
             standard deviation cannot be predicted.
         """
+        if isinstance(properties, str):
+            properties = (properties,)
         unknown = set(properties) - {"energy", "forces"}
         if unknown:
             raise InputError(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import warnings
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from kforce.descriptors.base import Descriptor
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
 from kforce.evidence import learn_length_scale, subset_of
-from kforce.kernels import Matern52, Scaled
+from kforce.kernels import Matern52, Scaled, check_kernel
 from kforce.models.base import ForceField
 from kforce.models.energy_check import mismatch_complaint, scale_complaint
 from kforce.models.molecule import Molecule, Training
@@ -141,6 +143,7 @@ class GDMLRegressor(ForceField):
             self.
         """
         self._check_parameters()
+        Batch.from_frames(frames)  # refuses positions that are not finite
         frames, labels = self._labelled(as_frames(frames))
         batch = Batch.from_frames(frames)
         self.molecule_ = Molecule.of(frames[0])
@@ -177,7 +180,6 @@ class GDMLRegressor(ForceField):
         self.log_marginal_likelihood_ = posterior.log_marginal_likelihood
         self.expansion_ = posterior.expansion
         self._set_constant(frames, features, labels, offset)
-        self._remember_range(features)
         self.training_ = Training.on(frames, labels)
         return self
 
@@ -207,11 +209,21 @@ class GDMLRegressor(ForceField):
             )
         for name in ("noise_forces", "noise_energy"):
             value = getattr(self, name)
-            if value is not None and not (np.isfinite(value) and value > 0):
+            if value is not None and not (
+                isinstance(value, Real) and 0.0 < value < np.inf
+            ):
                 raise InputError(
                     f"{name} must be a positive standard deviation or None, found "
                     f"{value!r}."
                 )
+        check_kernel(self.kernel)
+        if not isinstance(self.descriptor, Descriptor | None):
+            raise InputError(
+                "descriptor must be None or a descriptor such as InverseDistances(), "
+                f"found {self.descriptor!r}."
+            )
+        if not isinstance(self.seed, Integral) or self.seed < 0:
+            raise InputError(f"seed must be a whole number ≥ 0, found {self.seed!r}.")
 
     def _labelled(self, frames):
         """Leave out the frames that no row of the system would come from."""
@@ -252,13 +264,20 @@ class GDMLRegressor(ForceField):
         radial = kernel.kernel if isinstance(kernel, Scaled) else kernel
         if radial.length_scale is not None:
             return kernel
-        if not np.ptp(features.x, axis=0).any():
+        rng = np.random.default_rng(self.seed)
+        # Sorted, the features of a structure and of its permuted images are the same.
+        signature = np.sort(features.x, axis=1).round(8)
+        chosen = subset_of(observations.sizes, signature, rng)
+        if len(chosen) < 2:
             raise InputError(
                 "A length scale is learned from at least two different structures: add "
                 "structures, or give one, as in kernel=Matern52(length_scale=10.0)."
             )
-        rng = np.random.default_rng(self.seed)
-        chosen = subset_of(observations.sizes, rng)
+        if not observations.y.any():
+            raise InputError(
+                "All forces are zero, and nothing can be learned from them: check the "
+                "labels."
+            )
         learned = learn_length_scale(
             radial,
             features.take(chosen),
@@ -286,17 +305,6 @@ class GDMLRegressor(ForceField):
         given = (self.noise_forces, self.noise_energy)
         scaled = isinstance(self.kernel, Scaled)
         return self.optimize and not scaled and given == (None, None)
-
-    def _remember_range(self, features):
-        """Where the training data are, so that users can know when a query is not."""
-        spread = np.ptp(features.x, axis=0)
-        images = self.expansion_.feature_perms
-        self.x_range_ = np.stack(
-            [
-                (features.x.min(axis=0) - 0.1 * spread)[images].min(axis=0),
-                (features.x.max(axis=0) + 0.1 * spread)[images].max(axis=0),
-            ]
-        )
 
     def _check_frames(self, frames):
         check_is_fitted(self, "expansion_")
@@ -333,14 +341,14 @@ class GDMLRegressor(ForceField):
         f, slope = self.expansion_.jet_of_one(x)
         forces = features.pull(slope[None])[0]
         np.negative(forces, out=forces)
-        low, high = self.x_range_
+        low, high = self.expansion_.trusted_range
         inside = bool(((x >= low) & (x <= high)).all())
         return f + self.constant_, forces, inside
 
     def describe_extrapolation(self, positions):
         """Say in a sentence how a structure leaves the range of the training data."""
         x = self.descriptor_(self.molecule_.batch_of_one(positions)).x[0]
-        low, high = self.x_range_
+        low, high = self.expansion_.trusted_range
         excess = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-12)
         worst = int(np.argmax(excess))
         return self.descriptor_.describe(worst, x[worst], low[worst], high[worst])

@@ -1,0 +1,198 @@
+import copy
+import multiprocessing
+import pickle
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import molecule
+from ase.calculators.fd import calculate_numerical_forces
+from ase.md.verlet import VelocityVerlet
+
+from kforce.errors import InputError
+
+#: The sums behind one energy have terms of 1e7 eV in total, which cancel: rounding
+#: leaves 3e-9 eV, and a few times more of the forces. Two orders of summation agree to
+#: that.
+ROUNDING = 1e-8
+
+
+@pytest.fixture(scope="module")
+def inside(methanol, methanol_model):
+    """Structures that are not for training and lie within its range."""
+    frames = [f for f in methanol[30:] if methanol_model.evaluate_one(f.positions)[2]]
+    return frames[:10]
+
+
+@pytest.fixture
+def atoms(inside, methanol_model):
+    """One of them with the model as its calculator."""
+    atoms = inside[0].copy()
+    atoms.calc = methanol_model.calculator()
+    return atoms
+
+
+def energy_and_forces(atoms):
+    return atoms.get_potential_energy(), atoms.get_forces()
+
+
+def test_it_gives_what_the_model_predicts(inside, methanol_model, atoms):
+    assert len(inside) == 10
+    expected = methanol_model.evaluate(inside)
+    for s, frame in enumerate(inside):
+        atoms.positions = frame.positions
+        energy, forces = energy_and_forces(atoms)
+        np.testing.assert_allclose(energy, expected.energy[s], atol=ROUNDING)
+        np.testing.assert_allclose(forces, expected.forces[s], atol=10 * ROUNDING)
+        assert atoms.get_potential_energy(force_consistent=True) == energy
+
+
+def test_forces_against_finite_differences_of_ase(atoms):
+    forces = atoms.get_forces()
+    errors = [
+        np.abs(calculate_numerical_forces(atoms, eps=eps) - forces).max()
+        for eps in (2e-2, 2e-3)
+    ]
+    assert errors[1] < 1e-3
+    assert 90 < errors[0] / errors[1] < 110
+
+
+def test_it_follows_the_positions(atoms):
+    before = atoms.get_potential_energy()
+    atoms.positions[5] += 0.01
+    moved = atoms.get_potential_energy()
+    assert abs(moved - before) > 1e-6
+    atoms.positions[5] -= 0.01
+    np.testing.assert_allclose(atoms.get_potential_energy(), before, atol=ROUNDING)
+
+
+def test_results_are_not_overwritten_by_the_next_call(atoms):
+    forces = atoms.get_forces()
+    kept = forces.copy()
+    atoms.positions[0] += 0.02
+    atoms.get_forces()
+    np.testing.assert_array_equal(forces, kept)
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy],
+    ids=["pickle", "deepcopy"],
+)
+def test_copies_work(atoms, duplicate):
+    energy, forces = energy_and_forces(atoms)
+    other = atoms.copy()
+    other.calc = duplicate(atoms.calc)
+    assert other.calc is not atoms.calc
+    again, forces_again = energy_and_forces(other)
+    assert again == energy
+    np.testing.assert_array_equal(forces_again, forces)
+
+
+# From Python 3.12 a fork of a process with threads warns: that it works is the point.
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_it_works_in_worker_processes(inside, methanol_model, method, monkeypatch):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} on this system")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    # The parent has trained and predicted, with threads, before it makes its workers.
+    expected = methanol_model.evaluate(inside)
+    jobs = [frame.copy() for frame in inside]
+    for job in jobs:
+        job.calc = methanol_model.calculator()
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        results = list(pool.map(energy_and_forces, jobs, timeout=120))
+        batch = pool.submit(methanol_model.evaluate, inside).result(timeout=120)
+    for s, (energy, forces) in enumerate(results):
+        np.testing.assert_allclose(energy, expected.energy[s], atol=ROUNDING)
+        np.testing.assert_allclose(forces, expected.forces[s], atol=10 * ROUNDING)
+    np.testing.assert_allclose(batch.energy, expected.energy, atol=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("factor", "match"),
+    [
+        (0.6, "Å apart, closer than in training .* falls back to a constant"),
+        (2.0, "Å apart, farther than in training .* falls back to a constant"),
+    ],
+)
+def test_it_warns_once_when_it_leaves_the_training_range(atoms, factor, match):
+    atoms.positions *= factor
+    with pytest.warns(UserWarning, match=match) as caught:
+        atoms.get_forces()
+    assert len(caught) == 1
+    atoms.positions *= 0.99
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms.get_forces()
+
+
+def test_the_warning_names_the_two_atoms(atoms):
+    # Hydrogen 2 moves to half its distance from the carbon, 0.
+    atoms.positions[2] = 0.5 * (atoms.positions[0] + atoms.positions[2])
+    dist = atoms.get_distance(0, 2)
+    with pytest.warns(
+        UserWarning, match=rf"Atoms 0 and 2 are {dist:.2f} Å apart, closer"
+    ):
+        atoms.get_forces()
+
+
+def test_it_does_not_warn_within_the_training_data(methanol, methanol_model):
+    calculator = methanol_model.calculator()
+    for frame in methanol[:30]:
+        atoms = frame.copy()
+        atoms.calc = calculator
+        atoms.get_forces()
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda m: molecule("H2O"), "Expected structures of CH4O, found H2O"),
+        (lambda m: m[::-1], "re-order them with kforce.data.reorder_atoms"),
+        (
+            lambda m: Atoms(m.numbers, m.positions, cell=[9.0] * 3, pbc=True),
+            "Expected no periodic boundaries, found pbc=",
+        ),
+        (
+            lambda m: Atoms(m.numbers, np.zeros((6, 3))),
+            "at the same place",
+        ),
+        (
+            lambda m: Atoms(m.numbers, np.full((6, 3), np.nan)),
+            "finite",
+        ),
+    ],
+    ids=["molecule", "order", "periodic", "coincident", "not a number"],
+)
+def test_structures_that_it_refuses(methanol, methanol_model, make, match):
+    atoms = make(methanol[0].copy())
+    atoms.calc = methanol_model.calculator()
+    with pytest.raises(InputError, match=match):
+        atoms.get_potential_energy()
+
+
+def largest_deviation(frame, model, timestep, n_steps):
+    """Largest change of the total energy in microcanonical dynamics, in eV."""
+    atoms = frame.copy()
+    atoms.calc = model.calculator()
+    atoms.set_momenta(np.random.default_rng(0).normal(scale=0.2, size=(6, 3)))
+    total = [atoms.get_total_energy()]
+    dynamics = VelocityVerlet(atoms, timestep * units.fs)
+    dynamics.attach(lambda: total.append(atoms.get_total_energy()))
+    dynamics.run(n_steps)
+    return np.abs(np.array(total) - total[0]).max()
+
+
+def test_dynamics_conserve_energy(methanol, methanol_model):
+    # Verlet's fluctuation is O(dt²) for a smooth potential with exact forces: a quarter
+    # at half the step (up to O(dt⁴)), and meV at 0.5 fs with stretching hydrogens.
+    frame = min(methanol[:30], key=lambda f: f.get_potential_energy())
+    coarse = largest_deviation(frame, methanol_model, 0.5, 300)
+    fine = largest_deviation(frame, methanol_model, 0.25, 600)
+    assert coarse < 0.02
+    assert 3.6 < coarse / fine < 4.4

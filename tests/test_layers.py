@@ -1,0 +1,105 @@
+"""Imports go downward: the layers of the package, read from its source."""
+
+import ast
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import kforce
+
+ROOT = Path(kforce.__file__).parent
+
+#: First parts of the names of the modules below kforce, layer by layer.
+LAYERS = [
+    {"core"},
+    {"errors", "units", "threads", "progress", "npz", "structures", "data", "datasets"}
+    | {"kernels", "solvers", "metrics"},
+    {"descriptors", "permutations", "symmetry"},
+    {"observations", "covariance", "expansion", "posterior", "selection", "evidence"},
+    {"models", "calculator", "persistence"},
+    {"io", "cli"},
+    {""},
+]
+
+#: A model offers its calculator and its file by methods; both modules know the models.
+UPWARD = {
+    ("kforce.models.base", "kforce.persistence"),
+    ("kforce.models.base", "kforce.calculator"),
+}
+
+
+def modules():
+    """Name and syntax tree of every module."""
+    trees = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = ["kforce", *path.relative_to(ROOT).with_suffix("").parts]
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        trees[".".join(parts)] = ast.parse(path.read_text())
+    return trees
+
+
+MODULES = modules()
+
+
+def layer(module):
+    first = module.partition(".")[2].split(".")[0]
+    return next((n for n, names in enumerate(LAYERS) if first in names), None)
+
+
+def imported(name):
+    """Modules that a module imports anywhere, functions included."""
+    found = set()
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: write imports in full, without dots"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                found.add(whole if whole in MODULES else node.module)
+    return found
+
+
+def ours(name):
+    return {m for m in imported(name) if m.split(".")[0] == "kforce"}
+
+
+def test_the_source_is_found():
+    assert {"kforce", "kforce.core.hessian", "kforce.models.gdml"} <= set(MODULES)
+    assert "kforce.core.hessian" in imported("kforce.covariance")
+    assert "numpy" in imported("kforce.covariance")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_has_a_layer(name):
+    assert layer(name) is not None, f"{name} is in no layer: add it to LAYERS"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_downward(name):
+    upward = {m for m in ours(name) if (layer(m) or 0) > layer(name)}
+    assert not upward, f"{name} (layer {layer(name)}) imports {sorted(upward)}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {
+        name: {m for m in ours(name) if m != name and (name, m) not in UPWARD}
+        for name in MODULES
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_the_exceptions_are_still_needed():
+    for name, target in UPWARD:
+        assert target in ours(name)
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if layer(m) == 0])
+def test_the_core_imports_numpy_and_numba_only(name):
+    roots = {m.split(".")[0] for m in imported(name) if not m.startswith("kforce.core")}
+    assert roots <= {"numpy", "numba"} | sys.stdlib_module_names
