@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from math import isfinite
 
+import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from kforce.errors import InputError
@@ -40,9 +41,22 @@ class KForceCalculator(Calculator):
         self.model = model
         self._warned = False
 
+    def check_state(self, atoms, tol=1e-15):
+        """Name what has changed of all that the energy depends on."""
+        if self.atoms is None:
+            return all_changes
+        pairs = {
+            "positions": (self.atoms.positions, atoms.positions),
+            "numbers": (self.atoms.numbers, atoms.numbers),
+            "cell": (self.atoms.cell.array, atoms.cell.array),
+            "pbc": (self.atoms.pbc, atoms.pbc),
+        }
+        return [name for name, (a, b) in pairs.items() if not np.array_equal(a, b)]
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Evaluate the model and fill `results`."""
-        super().calculate(atoms, properties, system_changes)
+        if atoms is not None:
+            self.atoms = atoms.copy()
         self.model.molecule_.check(self.atoms)
         energy, forces, inside = self.model.evaluate_one(self.atoms.positions)
         if not isfinite(energy):

@@ -11,13 +11,13 @@ from functools import cached_property
 
 import numpy as np
 
-from kforce.core.expansion import differences, gradient
+from kforce.core.expansion import clip, gather, is_between, scatter, weigh
 from kforce.kernels import Kernel
 from kforce.threads import run_parallel
 
-#: Entries of the (queries × centers) arrays that one thread works on: a handful of them
-#: fit the second-level cache.
-_CHUNK = 40_000
+#: Centers of a block, and entries of the (queries × centers) arrays that one thread
+#: works on: they stay in its cache, and outweigh the switching between threads.
+_BLOCK, _ENTRIES = 1024, 100_000
 
 
 @dataclass(frozen=True)
@@ -56,48 +56,43 @@ class Expansion:
         high = (x.max(axis=0) + margin)[self.feature_perms].max(axis=0)
         return low, high
 
+    def is_inside(self, x: np.ndarray) -> bool:
+        """Whether a point (n_features,) is in the trusted range."""
+        return is_between(x, *self.trusted_range)
+
     @cached_property
     def _origin(self):
         """Mean of the centers: u = |y|² + |x|² − 2 y·x loses no digits around it."""
         return self.centers.mean(axis=0)[self.feature_perms].mean(axis=0)
 
     @cached_property
-    def _factors(self):
-        """Right-hand sides of the matrix products that give u and d · v."""
+    def _blocks(self):
+        """Right-hand factors of the matrix products, for each block of centers.
+
+        With rows [y, 1, |y|²] on the left: u, −4 d·v; then [Σ b x, Σ b] and Σ c1 v.
+        """
         X = self.centers - self._origin
         V = self.directions
-        squares = np.einsum("md,md->m", X, X)
-        to_u = np.vstack([-2.0 * X.T, squares, np.ones(len(X))])
-        to_dv = np.vstack([V.T, -np.einsum("md,md->m", X, V)])
-        return X, to_u, to_dv
-
-    @cached_property
-    def _columns(self):
-        """Centers and directions with the centers on the contiguous axis."""
-        return (
-            np.ascontiguousarray(self.centers.T),
-            np.ascontiguousarray(self.directions.T),
-        )
-
-    def jet_of_one(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return value and gradient of f at one point (n_features,), at low latency."""
-        u = np.empty((len(self.feature_perms), len(self.centers)))
-        dv = np.empty_like(u)
-        differences(x, self.feature_perms, *self._columns, u, dv)
-        dphi, ddphi = self.kernel.profile(u, orders=(1, 2))
-        c1 = np.multiply(dphi, -2.0, out=dphi)
-        f = np.vdot(c1, dv)
-        b = np.multiply(dv, ddphi, out=dv)
-        b *= -4.0
-        if self.weights is not None:
-            f += (self.kernel(u) @ self.weights).sum()
-            b -= c1 * self.weights
-        slope = np.zeros(len(x))
-        gradient(x, self.feature_perms, *self._columns, c1, b, slope)
-        return float(f), slope
+        ones, zeros = np.ones((len(X), 1)), np.zeros((len(X), 1))
+        squares = np.einsum("md,md->m", X, X)[:, None]
+        products = np.einsum("md,md->m", X, V)[:, None]
+        to_u = np.hstack([-2.0 * X, squares, ones]).T
+        to_dv = np.hstack([-4.0 * V, 4.0 * products, zeros]).T
+        back, along_v = np.hstack([X, ones]), -2.0 * V
+        weights = self.weights
+        blocks = []
+        for start in range(0, len(X), _BLOCK):
+            m = slice(start, start + _BLOCK)
+            factors = (to_u[:, m], to_dv[:, m], back[m], along_v[m])
+            factors = [np.ascontiguousarray(factor) for factor in factors]
+            blocks.append((*factors, None if weights is None else weights[m]))
+        return blocks
 
     def jet(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return values and gradients of f: a batch, by matrix products.
+        """Return values and gradients of f.
+
+        Many queries are shared among threads; a few are computed at once, with little
+        more overhead than their matrix products.
 
         Parameters
         ----------
@@ -111,48 +106,36 @@ class Expansion:
         gradient : ndarray of shape (n, n_features)
             ∂f/∂x, in eV over the unit of x.
         """
-        n_perms = len(self.feature_perms)
-        f = np.empty(len(x))
-        slope = np.zeros(x.shape)
-        step = max(1, _CHUNK // (n_perms * min(len(self.centers), 1024)))
+        f = np.zeros(len(x))
+        gradient = np.zeros(x.shape)
+        columns = min(len(self.centers), _BLOCK)
+        step = max(1, _ENTRIES // (len(self.feature_perms) * columns))
 
         def chunk(start):
             part = slice(start, start + step)
-            y = x[part][:, self.feature_perms] - self._origin[None, None]
-            values, slopes = self._sum(y.reshape(-1, x.shape[1]))
-            f[part] = values.reshape(-1, n_perms).sum(axis=1)
-            slopes = slopes.reshape(-1, n_perms, x.shape[1])
-            out = slope[part]
-            for s, perm in enumerate(self.feature_perms):
-                out[:, perm] += slopes[:, s]
+            self._add_jet(x[part], f[part], gradient[part])
 
-        run_parallel(chunk, range(0, len(x), step))
-        return f, slope
+        starts = range(0, len(x), step)
+        if len(starts) < 2:
+            chunk(0)
+        else:
+            self._blocks  # noqa: B018  made once, before the threads need it
+            run_parallel(chunk, starts)
+        return f, gradient
 
-    def _sum(self, y):
-        """Sum over the centers, block by block; y are centred, permuted queries."""
-        X, to_u, to_dv = self._factors
-        V = self.directions
-        ones = np.ones((len(y), 1))
-        squares = np.einsum("nd,nd->n", y, y)[:, None]
-        left_u = np.hstack([y, ones, squares])
-        left_dv = np.hstack([y, ones])
-        f = np.zeros(len(y))
-        slope = np.zeros(y.shape)
-        for start in range(0, len(X), 1024):
-            m = slice(start, start + 1024)
-            u = left_u @ to_u[:, m]
-            np.maximum(u, 0.0, out=u)
+    def _add_jet(self, x, f, gradient):
+        n_perms, n_features = self.feature_perms.shape
+        left = np.empty((len(x) * n_perms, n_features + 2))
+        gather(x, self._origin, self.feature_perms, left)
+        values = np.zeros(len(left))
+        for to_u, to_dv, back, along_v, weights in self._blocks:
+            u = left @ to_u
+            clip(u)
             dphi, ddphi = self.kernel.profile(u, orders=(1, 2))
-            dv = left_dv @ to_dv[:, m]
-            f -= 2.0 * np.einsum("nm,nm->n", dphi, dv)
-            dv *= ddphi
-            dv *= -4.0
-            if self.weights is not None:
-                f += self.kernel(u) @ self.weights[m]
-                dv += 2.0 * dphi * self.weights[m]
-            # Here dv is −(c2 d·v + c1 a), the weight of d in the gradient.
-            slope += y * dv.sum(axis=1)[:, None]
-            slope -= dv @ X[m]
-            slope -= 2.0 * (dphi @ V[m])
-        return f, slope
+            b = left @ to_dv
+            weigh(dphi, ddphi, b, values)
+            if weights is not None:
+                values += self.kernel(u) @ weights
+                b += 2.0 * dphi * weights
+            scatter(self.feature_perms, left, b @ back, dphi @ along_v, gradient)
+        f += values.reshape(-1, n_perms).sum(axis=1)

@@ -17,12 +17,8 @@ from numbers import Real
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from kforce.core import profiles
 from kforce.errors import InputError
-
-
-def _inverse(a):
-    """1/a, and 0 at a = 0: what diverges there is always multiplied by a distance."""
-    return np.divide(1.0, a, out=np.zeros_like(a), where=a > 0)
 
 
 class Kernel(BaseEstimator):
@@ -51,7 +47,13 @@ class Kernel(BaseEstimator):
 
 
 class _Radial(Kernel):
-    """A kernel with one length scale; None stands for "to be learned"."""
+    """A kernel with one length scale; None stands for "to be learned".
+
+    Subclasses name their compiled profile, and how its b follows from the length scale.
+    """
+
+    _kind: int
+    _factor: float
 
     def __init__(self, length_scale=None):
         self.length_scale = length_scale
@@ -68,6 +70,16 @@ class _Radial(Kernel):
                 f"The length scale must be a positive number, found {length!r}."
             )
         return float(length)
+
+    def profile(self, u, orders=(0, 1, 2, 3)):
+        return self._evaluate(self._factor, 1.0, u, orders)
+
+    def _evaluate(self, factor, alpha, u, orders):
+        b = factor / self._check() ** 2
+        u = np.asarray(u, dtype=float)
+        out = np.empty((max(orders) + 1, u.size))
+        profiles.profile(self._kind, b, alpha, u.ravel(), out)
+        return tuple(out[order].reshape(u.shape) for order in orders)
 
 
 class Matern32(_Radial):
@@ -88,17 +100,7 @@ class Matern32(_Radial):
     1.0
     """
 
-    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
-        b = 3.0 / self._check() ** 2
-        a = np.sqrt(b * np.asarray(u))
-        e = np.exp(-a)
-        formulas = (
-            lambda: (1.0 + a) * e,
-            lambda: (-b / 2.0) * e,
-            lambda: (b * b / 4.0) * e * _inverse(a),
-            lambda: (-(b**3) / 8.0) * (1.0 + a) * e * _inverse(a) ** 3,
-        )
-        return tuple(formulas[order]() for order in orders)
+    _kind, _factor = profiles.MATERN32, 3.0
 
 
 class Matern52(_Radial):
@@ -120,17 +122,7 @@ class Matern52(_Radial):
     0.523994
     """
 
-    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
-        b = 5.0 / self._check() ** 2
-        a = np.sqrt(b * np.asarray(u))
-        e = np.exp(-a)
-        formulas = (
-            lambda: (1.0 + a + a * a / 3.0) * e,
-            lambda: (1.0 + a) * ((-b / 6.0) * e),
-            lambda: (b * b / 12.0) * e,
-            lambda: (-(b**3) / 24.0) * e * _inverse(a),
-        )
-        return tuple(formulas[order]() for order in orders)
+    _kind, _factor = profiles.MATERN52, 5.0
 
 
 class Matern72(_Radial):
@@ -153,17 +145,7 @@ class Matern72(_Radial):
     1.0
     """
 
-    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
-        b = 7.0 / self._check() ** 2
-        a = np.sqrt(b * np.asarray(u))
-        e = np.exp(-a)
-        formulas = (
-            lambda: (1.0 + a * (1.0 + a * (0.4 + a / 15.0))) * e,
-            lambda: (3.0 + a * (3.0 + a)) * ((-b / 30.0) * e),
-            lambda: (1.0 + a) * ((b * b / 60.0) * e),
-            lambda: (-(b**3) / 120.0) * e,
-        )
-        return tuple(formulas[order]() for order in orders)
+    _kind, _factor = profiles.MATERN72, 7.0
 
 
 class RBF(_Radial):
@@ -180,10 +162,7 @@ class RBF(_Radial):
     0.367879
     """
 
-    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
-        b = -0.5 / self._check() ** 2
-        e = np.exp(b * np.asarray(u))
-        return tuple(b**order * e for order in orders)
+    _kind, _factor = profiles.RBF, 0.5
 
 
 class RationalQuadratic(_Radial):
@@ -206,22 +185,17 @@ class RationalQuadratic(_Radial):
     0.5
     """
 
+    _kind = profiles.RATIONAL_QUADRATIC
+
     def __init__(self, length_scale=None, alpha=1.0):
         super().__init__(length_scale)
         self.alpha = alpha
 
     def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
-        if not np.isfinite(self.alpha) or self.alpha <= 0:
+        if not isinstance(self.alpha, Real) or not 0 < float(self.alpha) < np.inf:
             raise InputError(f"alpha must be a positive number, found {self.alpha!r}.")
-        b = 0.5 / (self.alpha * self._check() ** 2)
-        base = 1.0 + b * np.asarray(u)
-        # φ⁽ⁿ⁾ = (−b)ⁿ α (α + 1) … (α + n − 1) (1 + b u)^(−α − n)
-        return tuple(
-            (-b) ** order
-            * np.prod(self.alpha + np.arange(order))
-            * base ** (-self.alpha - order)
-            for order in orders
-        )
+        alpha = float(self.alpha)
+        return self._evaluate(0.5 / alpha, alpha, u, orders)
 
 
 class Scaled(Kernel):

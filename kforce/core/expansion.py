@@ -1,54 +1,66 @@
-"""The expansion for a single query: low latency instead of matrix products.
-
-The images of the query are compared with all centers; the centers are the long,
-contiguous axis that the innermost loops run over, in blocks that stay in the
-first-level cache while all images pass.
-"""
+"""What stands between the matrix products of an expansion's prediction."""
 
 from numba import njit
 
-#: Centers of a block: 2 arrays × 48 features × 64 centers are 49 kB.
-_BLOCK = 64
 
+@njit(cache=True, nogil=True)
+def gather(x, origin, feature_perms, left):
+    """Write rows [y, 1, |y|²] for all images y = P_s x − origin of all queries.
 
-@njit(cache=True, nogil=True, fastmath=True)
-def differences(x, feature_perms, centers, directions, u, dv):
-    """Write u = |P_s x − x_m|² and dv = (P_s x − x_m) · v_m, both (n_perms, n_centers).
-
-    `centers` and `directions` are (n_features, n_centers).
+    x (n, n_features), left (n n_perms, n_features + 2).
     """
     n_perms, n_features = feature_perms.shape
-    u[:] = 0.0
-    dv[:] = 0.0
-    for start in range(0, u.shape[1], _BLOCK):
-        stop = min(start + _BLOCK, u.shape[1])
+    for q in range(x.shape[0]):
         for s in range(n_perms):
-            us = u[s, start:stop]
-            dvs = dv[s, start:stop]
+            row = left[q * n_perms + s]
+            square = 0.0
             for k in range(n_features):
-                xk = x[feature_perms[s, k]]
-                ck = centers[k, start:stop]
-                vk = directions[k, start:stop]
-                for m in range(us.size):
-                    d = xk - ck[m]
-                    us[m] += d * d
-                    dvs[m] += d * vk[m]
+                y = x[q, feature_perms[s, k]] - origin[k]
+                row[k] = y
+                square += y * y
+            row[n_features] = 1.0
+            row[n_features + 1] = square
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def gradient(x, feature_perms, centers, directions, c1, b, out):
-    """Add Σ_s P_sᵀ Σ_m [c1 v_m + b (P_s x − x_m)] to `out` (n_features,)."""
+def clip(u):
+    """Raise what rounding made negative to 0."""
+    flat = u.ravel()
+    for i in range(flat.size):
+        flat[i] = max(flat[i], 0.0)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def weigh(dphi, ddphi, dv, f):
+    """Add Σ φ' dv / 2 to f row by row, and replace dv = −4 d·v by −4 φ'' d·v."""
+    for i in range(dv.shape[0]):
+        total = 0.0
+        for m in range(dv.shape[1]):
+            total += dphi[i, m] * dv[i, m]
+            dv[i, m] *= ddphi[i, m]
+        f[i] += 0.5 * total
+
+
+@njit(cache=True, nogil=True)
+def scatter(feature_perms, left, along_d, along_v, gradient):
+    """Add Σ_s P_sᵀ [Σ_m b d + Σ_m c1 v] to the gradients (n, n_features).
+
+    along_d (n n_perms, n_features + 1) holds Σ_m b x_m and Σ_m b, along_v Σ_m c1 v_m.
+    """
     n_perms, n_features = feature_perms.shape
-    for start in range(0, c1.shape[1], _BLOCK):
-        stop = min(start + _BLOCK, c1.shape[1])
+    for q in range(gradient.shape[0]):
         for s in range(n_perms):
-            c1s = c1[s, start:stop]
-            bs = b[s, start:stop]
+            row = q * n_perms + s
+            total = along_d[row, n_features]
             for k in range(n_features):
-                xk = x[feature_perms[s, k]]
-                ck = centers[k, start:stop]
-                vk = directions[k, start:stop]
-                g = 0.0
-                for m in range(c1s.size):
-                    g += c1s[m] * vk[m] + bs[m] * (xk - ck[m])
-                out[feature_perms[s, k]] += g
+                d = left[row, k] * total - along_d[row, k]
+                gradient[q, feature_perms[s, k]] += d + along_v[row, k]
+
+
+@njit(cache=True, nogil=True)
+def is_between(x, low, high):
+    """Whether all entries of x are within their bounds."""
+    inside = True
+    for k in range(x.size):
+        inside &= low[k] <= x[k] <= high[k]
+    return inside

@@ -337,13 +337,11 @@ class GDMLRegressor(ForceField):
             Whether the descriptor is within the range of the training data.
         """
         features = self.descriptor_(self.molecule_.batch_of_one(positions))
-        x = features.x[0]
-        f, slope = self.expansion_.jet_of_one(x)
-        forces = features.pull(slope[None])[0]
+        f, slope = self.expansion_.jet(features.x)
+        forces = features.pull(slope)[0]
         np.negative(forces, out=forces)
-        low, high = self.expansion_.trusted_range
-        inside = bool(((x >= low) & (x <= high)).all())
-        return f + self.constant_, forces, inside
+        inside = self.expansion_.is_inside(features.x[0])
+        return float(f[0]) + self.constant_, forces, inside
 
     def describe_extrapolation(self, positions):
         """Say in a sentence how a structure leaves the range of the training data."""

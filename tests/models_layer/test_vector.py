@@ -378,7 +378,11 @@ X9, Y9, D9 = points(9), *wave(points(9))
         ({}, (X9, Y9, D9.ravel()), r"expected \(9, 2\), found \(18,\)"),
         ({}, (X9, None, np.full((9, 2), np.nan)), "dy all NaN"),
         ({}, (X9[:1], Y9[:1]), "two different points, found n_samples=1"),
-        ({}, (np.ones((9, 2)), Y9), "two different points, found n_samples=1 without copies"),
+        (
+            {},
+            (np.ones((9, 2)), Y9),
+            "two different points, found n_samples=1 without copies",
+        ),
         ({"noise": -0.1}, (X9, Y9), "noise must be a standard deviation.* -0.1"),
         ({"noise": "big"}, (X9, Y9), "noise must be a standard deviation.* 'big'"),
         ({"noise_gradient": np.nan}, (X9, Y9), "noise_gradient must be .* nan"),
