@@ -54,6 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = logging.getLogger("kforce")
     log.handlers = [output]
     log.setLevel(logging.INFO if args.verbose else logging.WARNING)
+    # What a fit will take is said before it starts, unless nobody reads it.
+    spoken = not (args.quiet or args.json)
+    logging.getLogger("kforce.forecast").setLevel(
+        logging.INFO if spoken else logging.WARNING
+    )
     watched = sys.stderr.isatty() and not args.quiet
     try:
         with warnings.catch_warnings(), show_progress(watched):

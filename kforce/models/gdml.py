@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from kforce.descriptors.base import Descriptor
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
 from kforce.evidence import learn_length_scale, subset_of
@@ -18,6 +16,7 @@ from kforce.kernels import Matern52, Scaled, check_kernel
 from kforce.models.base import ForceField
 from kforce.models.energy_check import mismatch_complaint, scale_complaint
 from kforce.models.molecule import Molecule, Training
+from kforce.models.parameters import check_descriptor, check_noise, check_seed
 from kforce.observations import Observations
 from kforce.permutations import validate_permutations
 from kforce.posterior import RELATIVE_NOISE, condition
@@ -26,6 +25,7 @@ from kforce.structures import Batch, Labels, as_frames
 from kforce.symmetry import find_permutations
 
 _log = logging.getLogger("kforce.gdml")
+_forecast_log = logging.getLogger("kforce.forecast")
 
 
 class GDMLRegressor(ForceField):
@@ -164,7 +164,7 @@ class GDMLRegressor(ForceField):
             offset,
         )
         forecast = Forecast.of(len(observations.y), features.wilson.nbytes)
-        _log.info("forecast: %s", forecast)
+        _forecast_log.info("forecast: %s", forecast)
         forecast.require_memory()
         posterior = condition(
             self._kernel_with_length_scale(features, observations),
@@ -207,23 +207,11 @@ class GDMLRegressor(ForceField):
             raise InputError(
                 f"solver must be 'auto' or 'cholesky', found {self.solver!r}."
             )
-        for name in ("noise_forces", "noise_energy"):
-            value = getattr(self, name)
-            if value is not None and not (
-                isinstance(value, Real) and 0.0 < value < np.inf
-            ):
-                raise InputError(
-                    f"{name} must be a positive standard deviation or None, found "
-                    f"{value!r}."
-                )
+        check_noise("noise_forces", self.noise_forces)
+        check_noise("noise_energy", self.noise_energy)
         check_kernel(self.kernel)
-        if not isinstance(self.descriptor, Descriptor | None):
-            raise InputError(
-                "descriptor must be None or a descriptor such as InverseDistances(), "
-                f"found {self.descriptor!r}."
-            )
-        if not isinstance(self.seed, Integral) or self.seed < 0:
-            raise InputError(f"seed must be a whole number ≥ 0, found {self.seed!r}.")
+        check_descriptor(self.descriptor)
+        check_seed(self.seed)
 
     def _labelled(self, frames):
         """Leave out the frames that no row of the system would come from."""
