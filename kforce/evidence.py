@@ -102,8 +102,8 @@ def learn_length_scale(
     observations: Observations,
     permutations: np.ndarray,
     relative_noise: float | None,
-) -> Kernel:
-    """Return the kernel with the length scale of the best leave-one-out density.
+) -> tuple[Kernel, float]:
+    """Find the length scale of the best leave-one-out density.
 
     Parameters
     ----------
@@ -116,6 +116,13 @@ def learn_length_scale(
     relative_noise : float or None
         Noise variance over the mean prior variance of the observations; None takes the
         observations' own.
+
+    Returns
+    -------
+    kernel : Kernel
+        With the length scale.
+    density : float
+        Logarithm of the leave-one-out density.
     """
     spread = np.sqrt(2.0 * features.x.var(axis=0).sum())
 
@@ -135,21 +142,25 @@ def learn_length_scale(
         except np.linalg.LinAlgError:
             return np.inf
 
-    low, high = np.log(spread) - 1.0, np.log(spread) + 6.0
-    grid = np.linspace(low, high, 8)
+    # Longer scales only cost digits: the prior amplitude grows with their square, and
+    # predictions become differences of ever larger numbers.
+    grid = np.linspace(np.log(spread) - 1.0, np.log(spread) + 3.5, 7)
     costs = [cost(g) for g in grid]
     best = int(np.argmin(costs))
     bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
     found = minimize_scalar(
         cost, bounds=bounds, method="bounded", options={"xatol": 0.05, "maxiter": 12}
     )
-    chosen = with_scale(found.x if found.fun <= costs[best] else grid[best])
+    better = found.fun <= costs[best]
+    chosen = with_scale(found.x if better else grid[best])
+    density = -(found.fun if better else costs[best])
     _log.info(
-        "length scale %.4g from the leave-one-out density of %d structures",
-        chosen.length_scale,
+        "%s: leave-one-out log density %.1f of %d structures",
+        chosen,
+        density,
         len(features.x),
     )
-    return chosen
+    return chosen, density
 
 
 def energy_mismatch(
@@ -184,13 +195,14 @@ def energy_mismatch(
     K = covariance(features, observations, kernel, permutations).to_dense()
     f = observations.is_force
     factor = cho_factor(K[np.ix_(f, f)] + np.diag(observations.variance[f]), lower=True)
-    cross = K[np.ix_(f, ~f)]
+    # The forces say nothing of the common constant: compare deviations from the mean.
+    n = len(K) - f.sum()
+    centre = np.eye(n) - 1.0 / n
+    cross = K[np.ix_(f, ~f)] @ centre
     y = observations.y[f]
     alpha = cho_solve(factor, y)
-    residual = observations.y[~f] - cross.T @ alpha
-    # With the amplitude that is most likely for these forces: y α / n in place of 1.
-    spread = K[np.ix_(~f, ~f)] - cross.T @ cho_solve(factor, cross)
-    # The forces say nothing of the common constant: compare deviations from the mean;
-    # with the amplitude that is most likely for these forces, y α / n in place of 1.
-    expected = (np.trace(spread) - spread.sum() / len(spread)) * (y @ alpha / len(y))
-    return float(np.sqrt(len(residual) * residual.var() / max(expected, 1e-300)))
+    residual = centre @ observations.y[~f] - cross.T @ alpha
+    spread = centre @ K[np.ix_(~f, ~f)] @ centre - cross.T @ cho_solve(factor, cross)
+    # With the amplitude that is most likely for these forces, y α / n in place of 1.
+    expected = np.trace(spread) * (y @ alpha / len(y))
+    return float(np.sqrt(residual @ residual / max(expected, 1e-300)))

@@ -108,10 +108,13 @@ def test_the_learned_length_scale_is_the_best_of_a_fine_grid(kernel):
         K += relative_noise * np.trace(K) / len(K) * np.eye(len(K))
         return leave_one_out(K, observations.y, observations.sizes)[1]
 
-    learned = learn_length_scale(kernel, features, observations, group, relative_noise)
+    learned, found = learn_length_scale(
+        kernel, features, observations, group, relative_noise
+    )
+    assert found == density(learned.length_scale)
     assert type(learned) is type(kernel)
     assert kernel.length_scale is None
-    best = max(density(length) for length in np.geomspace(0.3, 100, 60))
+    best = max(density(length) for length in np.geomspace(0.1, 10, 60))
     # The search stops when log ℓ is known to 0.05: that costs far less than one unit of
     # log density, which is what data can tell apart.
     assert density(learned.length_scale) > best - 0.5

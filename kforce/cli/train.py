@@ -65,7 +65,11 @@ def add_parser(commands, common):
     )
     group.add_argument("--seed", type=int, default=0, help="default: 0")
     group = parser.add_argument_group("model")
-    group.add_argument("--kernel", choices=tuple(_KERNELS), default="matern52")
+    group.add_argument(
+        "--kernel",
+        choices=tuple(_KERNELS),
+        help="default: matern52 or matern72, whichever predicts left-out frames better",
+    )
     group.add_argument(
         "--length-scale",
         type=positive_float,
@@ -106,9 +110,8 @@ def run(args, output):
         raise InputError(f"The name of a model file ends in .npz, found {path.name}.")
     train, test = _sets(args, output)
     check(train, test, output)
-    length = args.length_scale
     model = GDMLRegressor(
-        kernel=_KERNELS[args.kernel](length_scale=length),
+        kernel=_kernel(args),
         noise_forces=args.noise_forces,
         noise_energy=args.noise_energy,
         permutations=_permutations(args.permutations),
@@ -162,6 +165,13 @@ def _sets(args, output):
     n_train = args.n_train or min(len(frames) - n_test, _MANY_TRAIN)
     chosen, rest = split_indices(frames, n_train, n_test, how, args.seed)
     return [frames[i] for i in chosen], [frames[i] for i in rest]
+
+
+def _kernel(args):
+    """Return the kernel of the options; None leaves the choice to the data."""
+    if args.kernel is None and args.length_scale is None:
+        return None
+    return _KERNELS[args.kernel or "matern52"](length_scale=args.length_scale)
 
 
 def _permutations(value):

@@ -71,7 +71,7 @@ def read_sgdml(path: str | os.PathLike, unit: str | None = None) -> GDMLRegresso
     >>> import kforce
     >>> from tempfile import TemporaryDirectory
     >>> frames = kforce.datasets.load_methanol_ccsdt()
-    >>> model = kforce.GDMLRegressor().fit(frames[:10])
+    >>> model = kforce.GDMLRegressor(kernel=kforce.Matern52()).fit(frames[:10])
     >>> with TemporaryDirectory() as folder:
     ...     write_sgdml(model, f"{folder}/model.npz")
     ...     again = read_sgdml(f"{folder}/model.npz")
@@ -228,7 +228,7 @@ def _matern52_of(model):
         if type(part) is not known:
             raise InputError(
                 f"An sGDML file holds models with {known.__name__}, found one with "
-                f"{type(part).__name__}: save it with model.save, or fit it again."
+                f"{type(part).__name__}: fit with kernel=Matern52(), or --kernel matern52."
             )
     if model.baseline is not None:
         raise InputError(

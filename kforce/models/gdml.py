@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
 from kforce.evidence import learn_length_scale, subset_of
-from kforce.kernels import Matern52, Scaled, check_kernel
+from kforce.kernels import Matern52, Matern72, Scaled, check_kernel
 from kforce.models.base import ForceField
 from kforce.models.energy_check import mismatch_complaint, scale_complaint
 from kforce.models.molecule import Molecule, Training
@@ -28,6 +28,10 @@ _log = logging.getLogger("kforce.gdml")
 _forecast_log = logging.getLogger("kforce.forecast")
 
 
+#: Kernels to choose from where none is given.
+_CANDIDATES = (Matern52(), Matern72())
+
+
 class GDMLRegressor(ForceField):
     """Gaussian process on the energy of one molecule, conditioned on its forces.
 
@@ -40,8 +44,9 @@ class GDMLRegressor(ForceField):
     descriptor : Descriptor, default=None
         None is `InverseDistances`.
     kernel : Kernel, default=None
-        Covariance of f in eV²; None is `Matern52`. A length scale of None is learned
-        from the leave-one-out density of a subset.
+        Covariance of f in eV². None is `Matern52` or `Matern72`, whichever predicts the
+        forces of left-out structures better; a length scale of None is learned by the
+        same criterion, the leave-one-out density of a subset.
     noise_forces : float, default=None
         Standard deviation of the forces in eV/Å. None takes the labels as converged:
         1e-5 of the prior standard deviation of a force component.
@@ -167,7 +172,7 @@ class GDMLRegressor(ForceField):
         _forecast_log.info("forecast: %s", forecast)
         forecast.require_memory()
         posterior = condition(
-            self._kernel_with_length_scale(features, observations),
+            self._learned_kernel(features, observations),
             features,
             observations,
             self.permutations_,
@@ -247,11 +252,13 @@ class GDMLRegressor(ForceField):
             )
         return validate_permutations(self.permutations, self.molecule_.numbers)
 
-    def _kernel_with_length_scale(self, features, observations):
-        kernel = clone(Matern52() if self.kernel is None else self.kernel)
-        radial = kernel.kernel if isinstance(kernel, Scaled) else kernel
-        if radial.length_scale is not None:
-            return kernel
+    def _learned_kernel(self, features, observations):
+        """Return the kernel, with a length scale from the data where none is given."""
+        kernels = list(_CANDIDATES) if self.kernel is None else [self.kernel]
+        given = clone(kernels[0])
+        radials = [k.kernel if isinstance(k, Scaled) else k for k in kernels]
+        if radials[0].length_scale is not None:
+            return given
         rng = np.random.default_rng(self.seed)
         # Sorted, the features of a structure and of its permuted images are the same.
         signature = np.sort(features.x, axis=1).round(8)
@@ -266,14 +273,18 @@ class GDMLRegressor(ForceField):
                 "All forces are zero, and nothing can be learned from them: check the "
                 "labels."
             )
-        learned = learn_length_scale(
-            radial,
-            features.take(chosen),
-            observations.take(chosen),
-            self.permutations_,
-            RELATIVE_NOISE**2 if self.noise_forces is None else None,
+        noise = RELATIVE_NOISE**2 if self.noise_forces is None else None
+        subset = features.take(chosen), observations.take(chosen)
+        learned, _ = max(
+            (
+                learn_length_scale(radial, *subset, self.permutations_, noise)
+                for radial in radials
+            ),
+            key=lambda found: found[1],
         )
-        return learned if kernel is radial else kernel.set_params(kernel=learned)
+        return (
+            given.set_params(kernel=learned) if isinstance(given, Scaled) else learned
+        )
 
     def _set_constant(self, frames, features, labels, offset):
         """Take c from the fit of energies, or as the mean residual of the energies."""
