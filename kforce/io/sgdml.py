@@ -228,7 +228,7 @@ def _matern52_of(model):
         if type(part) is not known:
             raise InputError(
                 f"An sGDML file holds models with {known.__name__}, found one with "
-                f"{type(part).__name__}: fit with kernel=Matern52(), or --kernel matern52."
+                f"{type(part).__name__}: fit again with kernel=Matern52()."
             )
     if model.baseline is not None:
         raise InputError(
