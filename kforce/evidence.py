@@ -11,8 +11,9 @@ from sklearn.base import clone
 
 from kforce.covariance import covariance
 from kforce.descriptors.base import Features
-from kforce.kernels import Kernel
+from kforce.kernels import Kernel, Scaled
 from kforce.observations import Observations
+from kforce.progress import progress_bar
 
 _log = logging.getLogger("kforce.evidence")
 
@@ -21,7 +22,7 @@ _SUBSET_ROWS = 1000
 
 
 def leave_one_out(
-    K: np.ndarray, y: np.ndarray, sizes: np.ndarray
+    K: np.ndarray, y: np.ndarray, sizes: np.ndarray, free_amplitude: bool = True
 ) -> tuple[np.ndarray, float]:
     """Return what a Gaussian process predicts for each block of rows from the others.
 
@@ -31,19 +32,21 @@ def leave_one_out(
     Parameters
     ----------
     K : ndarray of shape (n, n)
-        Covariance of the observations, noise included; up to a factor.
+        Covariance of the observations, noise included.
     y : ndarray of shape (n,)
         Observations.
     sizes : ndarray of int
         Rows of each block (structure).
+    free_amplitude : bool, default=True
+        Whether K, noise included, is meant up to a factor: the density is then the
+        largest over all factors.
 
     Returns
     -------
     residuals : ndarray of shape (n,)
         Observed minus predicted.
     density : float
-        Sum of the logarithms of the predictive densities, with the factor of K that
-        makes it largest.
+        Sum of the logarithms of the predictive densities.
 
     References
     ----------
@@ -67,8 +70,9 @@ def leave_one_out(
         chi2 += residuals[rows] @ alpha[rows]
         log_det += np.linalg.slogdet(precision)[1]
         start += size
-    n = len(y)
-    density = 0.5 * log_det - 0.5 * n * (np.log(2.0 * np.pi * chi2 / n) + 1.0)
+    factor = chi2 / len(y) if free_amplitude else 1.0
+    log_norm = len(y) * np.log(2.0 * np.pi * factor)
+    density = 0.5 * (log_det - log_norm - chi2 / factor)
     return residuals, density
 
 
@@ -96,19 +100,20 @@ def subset_of(sizes: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.
     return np.sort(rng.permutation(np.sort(different))[:count])
 
 
-def learn_length_scale(
+def learn_kernel(
     kernel: Kernel,
     features: Features,
     observations: Observations,
     permutations: np.ndarray,
     relative_noise: float | None,
+    free_amplitude: bool,
 ) -> tuple[Kernel, float]:
-    """Find the length scale of the best leave-one-out density.
+    """Find the length scale, where it is None, of the best leave-one-out density.
 
     Parameters
     ----------
     kernel : Kernel
-        A kernel with a `length_scale`.
+        A kernel with a `length_scale`, or a `Scaled` one.
     features, observations : Features, Observations
         A subset of the training data.
     permutations : ndarray of int, shape (n_perms, n_atoms)
@@ -116,6 +121,8 @@ def learn_length_scale(
     relative_noise : float or None
         Noise variance over the mean prior variance of the observations; None takes the
         observations' own.
+    free_amplitude : bool
+        Whether the amplitude is learned, too: the kernel is then returned `Scaled`.
 
     Returns
     -------
@@ -124,36 +131,41 @@ def learn_length_scale(
     density : float
         Logarithm of the leave-one-out density.
     """
-    spread = np.sqrt(2.0 * features.x.var(axis=0).sum())
+    informative = None
 
-    def with_scale(log_length):
-        # A Python float: parameters should print and compare as plain numbers.
-        return clone(kernel).set_params(length_scale=float(np.exp(log_length)))
-
-    def cost(log_length):
-        K = covariance(features, observations, with_scale(log_length), permutations)
-        K = K.to_dense()
-        if relative_noise is None:
-            K[np.diag_indices(len(K))] += observations.variance
+    def evaluate(length):
+        """Return density and kernel for a length scale."""
+        nonlocal informative
+        candidate = _with_length_scale(kernel, length)
+        K = covariance(features, observations, candidate, permutations).to_dense()
+        if informative is None:
+            informative = _informative(K, observations)
+        directions, sizes = informative
+        K = directions.T @ K @ directions
+        y = directions.T @ observations.y
+        is_relative = relative_noise is not None
+        if is_relative:
+            variance = np.full(len(K), relative_noise * np.trace(K) / len(K))
         else:
-            K[np.diag_indices(len(K))] += relative_noise * np.trace(K) / len(K)
+            variance = observations.variance @ directions**2
         try:
-            return -leave_one_out(K, observations.y, observations.sizes)[1]
+            if free_amplitude:
+                scale = _likely_scale(K, y, variance, is_relative)
+                candidate = Scaled(candidate, amplitude=float(np.sqrt(scale)))
+                K *= 1.0 if is_relative else scale
+            # A relative noise leaves the factor of K and noise together free.
+            _, density = leave_one_out(K + np.diag(variance), y, sizes, is_relative)
         except np.linalg.LinAlgError:
-            return np.inf
+            density = -np.inf
+        advance(1)
+        return density, candidate
 
-    # Longer scales only cost digits: the prior amplitude grows with their square, and
-    # predictions become differences of ever larger numbers.
-    grid = np.linspace(np.log(spread) - 1.0, np.log(spread) + 3.5, 7)
-    costs = [cost(g) for g in grid]
-    best = int(np.argmin(costs))
-    bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
-    found = minimize_scalar(
-        cost, bounds=bounds, method="bounded", options={"xatol": 0.05, "maxiter": 12}
-    )
-    better = found.fun <= costs[best]
-    chosen = with_scale(found.x if better else grid[best])
-    density = -(found.fun if better else costs[best])
+    given = _radial(kernel).length_scale
+    with progress_bar(19, "choosing the length scale") as advance:
+        if given is not None:
+            density, chosen = evaluate(given)
+        else:
+            density, chosen = _search(evaluate, features)
     _log.info(
         "%s: leave-one-out log density %.1f of %d structures",
         chosen,
@@ -161,6 +173,78 @@ def learn_length_scale(
         len(features.x),
     )
     return chosen, density
+
+
+def _search(evaluate, features):
+    """Look on a grid and then around its best point."""
+    spread = np.log(np.sqrt(2.0 * features.x.var(axis=0).sum()))
+    # Longer scales only cost digits: the prior amplitude grows with their square, and
+    # predictions become differences of ever larger numbers.
+    grid = np.linspace(spread - 1.0, spread + 3.5, 7)
+    tried = [evaluate(np.exp(point)) for point in grid]
+    best = int(np.argmax([density for density, _ in tried]))
+
+    def cost(point):
+        tried.append(evaluate(np.exp(point)))
+        return -tried[-1][0]
+
+    bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
+    options = {"xatol": 0.05, "maxiter": 12}
+    minimize_scalar(cost, bounds=bounds, method="bounded", options=options)
+    return max(tried, key=lambda found: found[0])
+
+
+def _radial(kernel):
+    return kernel.kernel if isinstance(kernel, Scaled) else kernel
+
+
+def _with_length_scale(kernel, length):
+    kernel = clone(kernel)
+    # A Python float: parameters should print and compare as plain numbers.
+    _radial(kernel).set_params(length_scale=float(length))
+    return kernel
+
+
+def _informative(K, observations):
+    """Return directions with prior variance, and how many each structure has.
+
+    Rotations of a molecule in a periodic box, bending of a linear molecule and some
+    motions beside atoms without forces change no distance to first order. Their forces
+    are zero with certainty: predicting them says nothing about the kernel.
+    """
+    columns, sizes = [], []
+    ends = np.cumsum(observations.sizes)
+    for start, stop in zip(ends - observations.sizes, ends, strict=True):
+        rows = np.arange(start, stop)
+        of_forces = rows[observations.is_force[rows]]
+        variance, vectors = np.linalg.eigh(K[np.ix_(of_forces, of_forces)])
+        kept = vectors[:, variance > 1e-9 * variance.max(initial=0.0)]
+        block = np.zeros((len(K), kept.shape[1] + len(rows) - len(of_forces)))
+        block[of_forces, : kept.shape[1]] = kept
+        energies = rows[~observations.is_force[rows]]
+        block[energies, kept.shape[1] + np.arange(len(energies))] = 1.0
+        columns.append(block)
+        sizes.append(block.shape[1])
+    return np.hstack(columns), sizes
+
+
+def _likely_scale(K, y, variance, is_relative):
+    """Return the most likely s for the covariance s K + Σ, or s (K + Σ)."""
+    if is_relative:
+        factor = cho_factor(K + np.diag(variance), lower=True)
+        return float(y @ cho_solve(factor, y) / len(y))
+    sigma = np.sqrt(variance)
+    eigenvalues, vectors = np.linalg.eigh(K / np.outer(sigma, sigma))
+    eigenvalues = np.maximum(eigenvalues, 0.0)
+    squares = (vectors.T @ (y / sigma)) ** 2
+
+    def cost(log_scale):
+        total = np.exp(log_scale) * eigenvalues + 1.0
+        return np.log(total).sum() + (squares / total).sum()
+
+    middle = np.log(squares.sum() / eigenvalues.sum())
+    found = minimize_scalar(cost, bounds=(middle - 10.0, middle + 25.0))
+    return float(np.exp(found.x))
 
 
 def energy_mismatch(

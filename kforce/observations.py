@@ -181,16 +181,20 @@ class Observations:
 
     def take(self, structures: np.ndarray) -> Observations:
         """Return the observations of some of the structures."""
-        kept = self.rows[structures]
+        return self._keep(
+            self.rows[structures], self.rigid[structures], self.n_rigid[structures]
+        )
+
+    def without_energies(self) -> Observations:
+        """Return the forces alone."""
+        rows = self.rows.copy()
+        rows[:, -1] = -1
+        return self._keep(rows, self.rigid, self.n_rigid)
+
+    def _keep(self, kept, rigid, n_rigid):
         chosen = kept[kept >= 0]
         rows = np.where(kept >= 0, np.cumsum(kept >= 0).reshape(kept.shape) - 1, -1)
-        return Observations(
-            rows,
-            self.y[chosen],
-            self.variance[chosen],
-            self.rigid[structures],
-            self.n_rigid[structures],
-        )
+        return Observations(rows, self.y[chosen], self.variance[chosen], rigid, n_rigid)
 
     def collect(self, forces: np.ndarray, energies: np.ndarray) -> np.ndarray:
         """Return the observations that forces and energies amount to.

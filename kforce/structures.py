@@ -146,8 +146,8 @@ class Labels:
         energy = np.full(len(frames), np.nan)
         forces = []
         for s, frame in enumerate(frames):
-            energy[s] = _label(frame, "get_potential_energy", np.nan)
-            f = np.array(_label(frame, "get_forces", np.nan), dtype=float)
+            energy[s] = _label(frame, s, "energy", frame.get_potential_energy)
+            f = np.array(_label(frame, s, "forces", frame.get_forces), dtype=float)
             if f.ndim == 0:
                 f = np.full((len(frame), 3), float(f))
             if f.shape != (len(frame), 3):
@@ -169,11 +169,18 @@ class Labels:
         return np.array([np.isfinite(f).all(axis=1).any() for f in self.forces])
 
 
-def _label(frame, method, missing):
+def _label(frame, s, name, method):
+    """Return a label as it was computed, without constraints; NaN if there is none."""
     if frame.calc is None:
-        return missing
+        return np.nan
     try:
-        value = getattr(frame, method)()
+        value = method(apply_constraint=False)
     except (PropertyNotImplementedError, NotImplementedError):
-        return missing
-    return missing if value is None else value
+        if getattr(frame.calc, "results", {}).get(name) is None:
+            return np.nan
+        raise InputError(
+            f"Frame {s} was changed after its {name} was computed (moved, wrapped, or "
+            "given another cell), so the label no longer belongs to it: label it again "
+            "or attach the label to the changed frame."
+        ) from None
+    return np.nan if value is None else value

@@ -153,7 +153,7 @@ def test_it_does_not_warn_within_the_training_data(methanol, methanol_model):
     ("make", "match"),
     [
         (lambda m: molecule("H2O"), "Expected structures of CH4O, found H2O"),
-        (lambda m: m[::-1], "re-order them with kforce.data.reorder_atoms"),
+        (lambda m: m[::-1], "re-order them"),
         (
             lambda m: Atoms(m.numbers, m.positions, cell=[9.0] * 3, pbc=True),
             "Expected no periodic boundaries, found pbc=",

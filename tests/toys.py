@@ -175,4 +175,5 @@ def assert_second_order(function, derivative, x, direction, step=1e-2, digits=1e
 def regressor(kernel=None, permutations=None, **kwargs):
     """A model without anything to be searched for, unless it is asked for."""
     kernel = Matern52(length_scale=1.3) if kernel is None else kernel
+    kwargs = {"optimize": False} | kwargs
     return GDMLRegressor(kernel=kernel, permutations=permutations, **kwargs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from kforce import metrics
 from kforce.errors import InputError
@@ -123,12 +124,13 @@ class ForceField(BaseEstimator):
         InputError
             If no frame has forces.
         """
+        frames = self._check_frames(frames)
+        predicted = self.evaluate(frames).forces
         labels = Labels.from_frames(frames)
         if not labels.has_forces.any():
             raise InputError(
                 "The score compares forces, and none of these frames has any."
             )
-        predicted = self.evaluate(frames).forces
         return metrics.r2(np.concatenate(predicted), np.concatenate(labels.forces))
 
     def save(self, path) -> None:
@@ -141,6 +143,7 @@ class ForceField(BaseEstimator):
         """Return an ASE calculator that evaluates this model."""
         from kforce.calculator import KForceCalculator
 
+        check_is_fitted(self, "expansion_")
         return KForceCalculator(self)
 
     def _check_frames(self, frames):

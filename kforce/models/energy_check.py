@@ -55,7 +55,7 @@ def mismatch_complaint(model, frames, labels: Labels) -> str | None:
         The training set.
     """
     known = np.flatnonzero(np.isfinite(labels.energy) & labels.has_forces)
-    count = min(len(known), _ROWS // (3 * len(frames[0])))
+    count = min(len(known), max(9, _ROWS // (3 * len(frames[0]))))
     if count < 9:
         return None
     chosen = known[np.linspace(0, len(known) - 1, count).astype(int)]

@@ -9,14 +9,15 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from kforce.arguments import check_noise, check_seed
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
-from kforce.evidence import learn_length_scale, subset_of
+from kforce.evidence import learn_kernel, subset_of
 from kforce.kernels import Matern52, Matern72, Scaled, check_kernel
 from kforce.models.base import ForceField
 from kforce.models.energy_check import mismatch_complaint, scale_complaint
 from kforce.models.molecule import Molecule, Training
-from kforce.models.parameters import check_descriptor, check_noise, check_seed
+from kforce.models.parameters import check_descriptor
 from kforce.observations import Observations
 from kforce.permutations import validate_permutations
 from kforce.posterior import RELATIVE_NOISE, condition
@@ -48,8 +49,8 @@ class GDMLRegressor(ForceField):
         forces of left-out structures better; a length scale of None is learned by the
         same criterion, the leave-one-out density of a subset.
     noise_forces : float, default=None
-        Standard deviation of the forces in eV/Å. None takes the labels as converged:
-        1e-5 of the prior standard deviation of a force component.
+        Standard deviation of the forces in eV/Å. None takes the labels as converged,
+        and only regularises: 1e-5 of the prior standard deviation of a force component.
     noise_energy : float, default=None
         Standard deviation of the energies in eV per atom (× √n_atoms). None fits the
         forces alone; the energies then only give the constant c.
@@ -61,8 +62,8 @@ class GDMLRegressor(ForceField):
     baseline : None
         Reserved for a physical model that is corrected.
     optimize : bool, default=True
-        Learn the amplitude of the kernel from the data where neither it (by `Scaled`)
-        nor a noise is given. The amplitude is 1 eV otherwise.
+        Learn the amplitude of the kernel, unless the kernel is `Scaled`. Otherwise it
+        is 1 eV.
     solver : {'auto', 'cholesky'}, default='auto'
         Both factor the covariance matrix.
     seed : int, default=0
@@ -148,44 +149,47 @@ class GDMLRegressor(ForceField):
             self.
         """
         self._check_parameters()
+        frames = as_frames(frames)
         Batch.from_frames(frames)  # refuses positions that are not finite
-        frames, labels = self._labelled(as_frames(frames))
-        batch = Batch.from_frames(frames)
-        self.molecule_ = Molecule.of(frames[0])
+        frames, labels = self._labelled(frames)
+        molecule = Molecule.of(frames[0])
         for s, frame in enumerate(frames):
-            self.molecule_.check(frame, f"frame {s}")
-        self.permutations_ = self._group(frames)
-        self.descriptor_ = (
-            InverseDistances() if self.descriptor is None else clone(self.descriptor)
-        )
-        features = self.descriptor_(batch)
+            molecule.check(frame, f"frame {s}")
+        permutations = self._group(frames, molecule)
+        descriptor = self._own_descriptor()
+        batch = Batch.from_frames(frames)
+        features = descriptor(batch)
         known = np.isfinite(labels.energy)
         offset = labels.energy[known].mean() if known.any() else 0.0
+        noise = 1.0 if self.noise_forces is None else self.noise_forces
         observations = Observations.build(
-            batch,
-            labels,
-            1.0 if self.noise_forces is None else self.noise_forces,
-            self.noise_energy,
-            offset,
+            batch, labels, noise, self.noise_energy, offset
         )
         forecast = Forecast.of(len(observations.y), features.wilson.nbytes)
         _forecast_log.info("forecast: %s", forecast)
         forecast.require_memory()
         posterior = condition(
-            self._learned_kernel(features, observations),
+            self._learned_kernel(features, observations, permutations),
             features,
             observations,
-            self.permutations_,
+            permutations,
             self.noise_forces,
-            self._learns_amplitude(),
+            self._learns_amplitude() and self._is_noise_free(),
         )
-        self.kernel_ = posterior.kernel
-        self.noise_forces_ = posterior.noise_forces
-        self.noise_energy_ = self.noise_energy
-        self.log_marginal_likelihood_ = posterior.log_marginal_likelihood
-        self.expansion_ = posterior.expansion
-        self._set_constant(frames, features, labels, offset)
-        self.training_ = Training.on(frames, labels)
+        self.restore(
+            molecule_=molecule,
+            permutations_=permutations,
+            descriptor_=descriptor,
+            kernel_=posterior.kernel,
+            noise_forces_=posterior.noise_forces,
+            noise_energy_=self.noise_energy,
+            log_marginal_likelihood_=posterior.log_marginal_likelihood,
+            expansion_=posterior.expansion,
+            constant_=float(offset),
+            training_=Training.on(frames, labels),
+        )
+        if self.noise_energy is None and known.any():
+            self._set_constant(frames, features, labels)
         return self
 
     def restore(self, **fitted):
@@ -238,9 +242,9 @@ class GDMLRegressor(ForceField):
         forces = [labels.forces[s] for s in keep]
         return [frames[s] for s in keep], Labels(labels.energy[keep], forces)
 
-    def _group(self, frames):
+    def _group(self, frames, molecule):
         if self.permutations is None:
-            return np.arange(len(self.molecule_.numbers))[None]
+            return np.arange(len(molecule.numbers))[None]
         if isinstance(self.permutations, str):
             if self.permutations != "auto":
                 raise InputError(
@@ -250,15 +254,22 @@ class GDMLRegressor(ForceField):
             return find_permutations(
                 frames, max_permutations=self.max_permutations, seed=self.seed
             )
-        return validate_permutations(self.permutations, self.molecule_.numbers)
+        return validate_permutations(self.permutations, molecule.numbers)
 
-    def _learned_kernel(self, features, observations):
-        """Return the kernel, with a length scale from the data where none is given."""
-        kernels = list(_CANDIDATES) if self.kernel is None else [self.kernel]
-        given = clone(kernels[0])
-        radials = [k.kernel if isinstance(k, Scaled) else k for k in kernels]
-        if radials[0].length_scale is not None:
-            return given
+    def _own_descriptor(self):
+        if self.descriptor is None:
+            return InverseDistances()
+        return clone(self.descriptor)
+
+    def _learned_kernel(self, features, observations, permutations):
+        """Return the kernel, with what is not given learned from a subset."""
+        kernels = _CANDIDATES if self.kernel is None else (self.kernel,)
+        radial = getattr(kernels[0], "kernel", kernels[0])
+        has_length = getattr(radial, "length_scale", 1.0) is not None
+        # Without any noise given, the amplitude follows from all data in closed form.
+        scales = self._learns_amplitude() and not self._is_noise_free()
+        if has_length and not scales:
+            return clone(kernels[0])
         rng = np.random.default_rng(self.seed)
         # Sorted, the features of a structure and of its permuted images are the same.
         signature = np.sort(features.x, axis=1).round(8)
@@ -273,25 +284,25 @@ class GDMLRegressor(ForceField):
                 "All forces are zero, and nothing can be learned from them: check the "
                 "labels."
             )
-        noise = RELATIVE_NOISE**2 if self.noise_forces is None else None
-        subset = features.take(chosen), observations.take(chosen)
-        learned, _ = max(
-            (
-                learn_length_scale(radial, *subset, self.permutations_, noise)
-                for radial in radials
-            ),
-            key=lambda found: found[1],
-        )
-        return (
-            given.set_params(kernel=learned) if isinstance(given, Scaled) else learned
-        )
+        subset = observations.take(chosen)
+        if self.noise_forces is None:
+            subset = subset.without_energies()
+        learned = [
+            learn_kernel(
+                kernel,
+                features.take(chosen),
+                subset,
+                permutations,
+                RELATIVE_NOISE**2 if self.noise_forces is None else None,
+                scales,
+            )
+            for kernel in kernels
+        ]
+        return max(learned, key=lambda found: found[1])[0]
 
-    def _set_constant(self, frames, features, labels, offset):
-        """Take c from the fit of energies, or as the mean residual of the energies."""
-        self.constant_ = float(offset)
+    def _set_constant(self, frames, features, labels):
+        """Take c as the mean residual of the energies; compare energies with forces."""
         known = np.isfinite(labels.energy)
-        if self.noise_energy is not None or not known.any():
-            return
         energy = labels.energy[known]
         predicted, _ = self.expansion_.jet(features.x[known])
         self.constant_ = float(np.mean(energy - predicted))
@@ -301,9 +312,10 @@ class GDMLRegressor(ForceField):
             warnings.warn(complaint, stacklevel=3)
 
     def _learns_amplitude(self):
-        given = (self.noise_forces, self.noise_energy)
-        scaled = isinstance(self.kernel, Scaled)
-        return self.optimize and not scaled and given == (None, None)
+        return self.optimize and not isinstance(self.kernel, Scaled)
+
+    def _is_noise_free(self):
+        return self.noise_forces is None and self.noise_energy is None
 
     def _check_frames(self, frames):
         check_is_fitted(self, "expansion_")

@@ -55,7 +55,7 @@ class Molecule:
                 raise InputError(
                     f"Expected the atoms of {self.formula} in the order "
                     f"{_symbols(self.numbers)}, found {_symbols(atoms.numbers)} in "
-                    f"{name}: re-order them with kforce.data.reorder_atoms."
+                    f"{name}: re-order them (kforce.data.reorder_atoms, --reorder)."
                 )
             raise InputError(
                 f"Expected structures of {self.formula}, found "
