@@ -151,6 +151,21 @@ def _read_exactly(stream, n_bytes) -> np.ndarray:
     return data
 
 
+def as_text(value) -> str:
+    """Return a field of text or bytes as text; '' for anything else.
+
+    Examples
+    --------
+    >>> as_text(np.array(b"kcal/mol")), as_text(np.ones(3)), as_text(None)
+    ('kcal/mol', '', '')
+    """
+    value = np.asarray("" if value is None else value)
+    if value.size != 1 or value.dtype.kind not in "SU":
+        return ""
+    value = value.item()
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays to an uncompressed `.npz` file, all or nothing.
 

@@ -49,35 +49,55 @@ def validate_permutations(permutations: ArrayLike, numbers: ArrayLike) -> np.nda
         )
     perms = perms.astype(int)
     identity = np.arange(n_atoms)
-    for k, p in enumerate(perms):
-        if not np.array_equal(np.sort(p), identity):
-            raise InputError(
-                f"Row {k} of permutations must hold each of 0...{n_atoms - 1} once, "
-                f"found {p.tolist()}. Atom indices start at 0."
-            )
-        if (wrong := np.flatnonzero(numbers[p] != numbers)).size:
-            i = wrong[0]
-            raise InputError(
-                f"Row {k} of permutations puts atom {p[i]} (Z={numbers[p[i]]}) in the "
-                f"place of atom {i} (Z={numbers[i]}): only equal elements may be "
-                "exchanged. Check the order of the atoms."
-            )
+    if len(wrong := np.argwhere(np.sort(perms, axis=1) != identity)):
+        k = wrong[0, 0]
+        raise InputError(
+            f"Row {k} of permutations must hold each of 0...{n_atoms - 1} once, "
+            f"found {perms[k].tolist()}. Atom indices start at 0."
+        )
+    if len(wrong := np.argwhere(numbers[perms] != numbers)):
+        k, i = wrong[0]
+        j = perms[k, i]
+        raise InputError(
+            f"Row {k} of permutations puts atom {j} (Z={numbers[j]}) in the "
+            f"place of atom {i} (Z={numbers[i]}): only equal elements may be "
+            "exchanged. Check the order of the atoms."
+        )
     if not (perms == identity).all(axis=1).any():
         raise InputError("permutations must hold the identity: add it as a row.")
-    if len(np.unique(perms, axis=0)) < len(perms):
+    if len(set(row_keys(perms))) < len(perms):
         raise InputError("permutations must differ: remove the repeated rows.")
-    group, generators = perms[:0], []
-    for p in perms:
-        if not contains(group, p):
-            generators.append(p)
-            group = closure(generators, n_atoms, len(perms))
-        if group is None:
-            raise InputError(
-                f"permutations must be a group, but these {len(perms)} have products "
-                f"that are missing (among others with {cycles(p)}). Add the missing "
-                "products, or leave the choice to find_permutations."
-            )
+    found = generators(perms)
+    if closure(found, n_atoms, len(perms)) is None:
+        raise InputError(
+            f"permutations must be a group, but these {len(perms)} have products "
+            f"that are missing (among others with {cycles(found[-1])}). Add the "
+            "missing products, or leave the choice to find_permutations."
+        )
     return perms
+
+
+def generators(group: np.ndarray) -> list[np.ndarray]:
+    """Return rows of a group whose products are all of its rows.
+
+    Examples
+    --------
+    >>> group = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1],
+    ...                   [2, 1, 0]])
+    >>> [cycles(p) for p in generators(group)]
+    ['(1 2)', '(0 1)']
+    """
+    n_atoms = group.shape[1]
+    found, members = [], set(row_keys([np.arange(n_atoms)]))
+    for p, key in zip(group, row_keys(group), strict=True):
+        if key in members:
+            continue
+        found.append(p)
+        products = closure(found, n_atoms, len(group))
+        if products is None:  # the rows are no group
+            break
+        members = set(row_keys(products))
+    return found
 
 
 def cycles(permutation: ArrayLike) -> str:
@@ -117,20 +137,26 @@ def orbits(index_permutations: ArrayLike) -> np.ndarray:
     return np.unique(first, return_inverse=True)[1]
 
 
-def closure(generators, n_atoms: int, limit: int) -> np.ndarray | None:
-    """Return all products of generators as sorted rows; None if more than `limit`."""
-    group = np.arange(n_atoms)[None]
-    size = 0
-    while size < len(group) <= limit:
-        size = len(group)
-        products = [group, *(group[:, list(g)] for g in generators)]
-        group = np.unique(np.concatenate(products), axis=0)
-    return group if len(group) <= limit else None
+def closure(factors, n_atoms: int, limit: int) -> np.ndarray | None:
+    """Return all products of permutations as sorted rows; None if more than `limit`."""
+    latest = np.arange(n_atoms)[None]
+    group = dict(zip(row_keys(latest), latest, strict=True))
+    while len(factors) and len(latest) and len(group) <= limit:
+        products = np.concatenate([latest[:, list(g)] for g in factors])
+        fresh = dict(zip(row_keys(products), products, strict=True))
+        fresh = {key: p for key, p in fresh.items() if key not in group}
+        group |= fresh
+        latest = np.array(list(fresh.values()))
+    if len(group) > limit:
+        return None
+    rows = np.array(list(group.values()))
+    return rows[np.lexsort(rows.T[::-1])]
 
 
-def contains(group: np.ndarray, p: ArrayLike) -> bool:
-    """Whether p is a row of the group."""
-    return bool((group == np.asarray(p)).all(axis=1).any())
+def row_keys(permutations: ArrayLike) -> list[bytes]:
+    """Return every row as bytes, for sets that tell at once whether a row is known."""
+    rows = np.ascontiguousarray(permutations, dtype=np.int64)
+    return rows.view(f"V{rows.itemsize * rows.shape[1]}").ravel().tolist()
 
 
 def cycle_lists(permutation: ArrayLike) -> list[list[int]]:

@@ -29,11 +29,16 @@ def show_progress(shown: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(total: float, title: str) -> Iterator[Callable[[float], None]]:
-    """Yield a function that advances a bar; it appears after one second."""
+def progress_bar(total: float | None, title: str) -> Iterator[Callable[[float], None]]:
+    """Yield a function that advances a bar; it appears after one second.
+
+    Without a total, what has been done is counted.
+    """
     if not _shown.get():
         yield lambda amount: None
         return
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    if total is None:
+        layout = "{desc}: {n_fmt}, {elapsed}"
     with tqdm(total=total, desc=title, delay=1, leave=False, bar_format=layout) as bar:
         yield bar.update

@@ -17,8 +17,9 @@ from ase import Atoms
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from kforce.arguments import check_count, check_seed
 from kforce.errors import InputError
-from kforce.permutations import closure, contains, cycle_lists, cycles
+from kforce.permutations import closure, cycle_lists, cycles, row_keys
 from kforce.structures import as_frames
 
 logger = logging.getLogger("kforce.symmetry")
@@ -78,7 +79,8 @@ def find_permutations(
     Raises
     ------
     InputError
-        If the frames are not of one molecule, or a position is not finite.
+        If the frames are not of one molecule, a position is not finite, or
+        `max_permutations` or `seed` is no such number.
 
     References
     ----------
@@ -93,11 +95,9 @@ def find_permutations(
     >>> len(p), cycles(p[-1])
     (6, '(2 5)')
     """
+    check_count("max_permutations", max_permutations)
+    check_seed(seed)
     frames = _same_molecule(as_frames(frames))
-    if max_permutations < 1:
-        raise InputError(
-            f"max_permutations must be at least 1, found {max_permutations}."
-        )
     numbers = frames[0].numbers
     rng = np.random.default_rng(seed)
     if len(frames) > N_SCORED:
@@ -284,20 +284,21 @@ def _fit_group(accepted, n_atoms, max_permutations):
         return accepted[p] > 1, sum(i != k for k, i in enumerate(p)), accepted[p]
 
     group, generators, dropped = np.arange(n_atoms)[None], [], []
-    refused = group[:0]
+    members, refused = set(row_keys(group)), set()
     for p in sorted(accepted, key=best_first):
-        if contains(group, p):
+        (key,) = row_keys([p])
+        if key in members:
             continue
         larger = None
         # A larger group is at least twice the size; cosets generate the same one.
-        if 2 * len(group) <= max_permutations and not contains(refused, p):
+        if 2 * len(group) <= max_permutations and key not in refused:
             larger = closure([*generators, p], n_atoms, max_permutations)
         if larger is None:
             dropped.append(p)
-            if not contains(refused, p):
-                refused = np.concatenate([refused, group[:, list(p)]])
+            if key not in refused:
+                refused.update(row_keys(group[:, list(p)]))
         else:
-            group = larger
+            group, members = larger, set(row_keys(larger))
             generators.append(p)
     if dropped:
         named = ", ".join(

@@ -15,7 +15,7 @@ ROOT = Path(kforce.__file__).parent
 LAYERS = [
     {"core"},
     {"errors", "units", "threads", "progress", "npz", "structures", "data", "datasets"}
-    | {"kernels", "solvers", "metrics"},
+    | {"arguments", "kernels", "solvers", "metrics"},
     {"descriptors", "permutations", "symmetry"},
     {"observations", "covariance", "expansion", "posterior", "selection", "evidence"},
     {"models", "calculator", "persistence"},

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kforce.errors import InputError
-from kforce.npz import read_arrays, replaced_file, write_arrays
+from kforce.npz import as_text, read_arrays, replaced_file, write_arrays
 
 ARRAYS = {
     "x": np.arange(12.0).reshape(3, 4),
@@ -254,6 +254,22 @@ def test_interrupted_write_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupt(tmp_path / "a")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.array("eV"), "eV"),
+        (np.array(b"kcal/mol"), "kcal/mol"),
+        (np.array(["\xc5"]), "\xc5"),
+        (np.array(b"\xff"), "\ufffd"),
+        (np.array(["a", "b"]), ""),
+        (np.array(1.0), ""),
+        (None, ""),
+    ],
+)
+def test_fields_of_text(value, text):
+    assert as_text(value) == text
 
 
 def test_reference_models(shared):

@@ -1,4 +1,6 @@
+import itertools
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,14 @@ from hypothesis import strategies as st
 
 from kforce.datasets import load_methanol_ccsdt
 from kforce.errors import InputError
-from kforce.permutations import cycles, orbits, validate_permutations
-from kforce.symmetry import find_permutations
+from kforce.permutations import (
+    closure,
+    cycles,
+    generators,
+    orbits,
+    validate_permutations,
+)
+from kforce.symmetry import _fit_group, find_permutations
 
 HERE = Path(__file__).parent
 
@@ -298,7 +306,10 @@ def _not_finite():
         ([molecule("H2O"), _not_finite()], {}, "frame 1 holds NaN"),
         ([bulk("Si", a=5.4), bulk("Si", a=5.5)], {}, "need one cell"),
         ([bulk("Si", a=5.4), Atoms("Si2", np.eye(3)[:2])], {}, "need one cell"),
-        ([molecule("H2O")], {"max_permutations": 0}, "at least 1"),
+        ([molecule("H2O")], {"max_permutations": 0}, "≥ 1, found 0"),
+        ([molecule("H2O")], {"max_permutations": "x"}, "whole number ≥ 1, found 'x'"),
+        ([molecule("H2O")], {"max_permutations": 2.5}, "whole number ≥ 1, found 2.5"),
+        ([molecule("H2O")], {"seed": -1}, "seed must be a whole number ≥ 0, found -1"),
     ],
 )
 def test_find_permutations_refuses(frames, options, message):
@@ -331,6 +342,27 @@ def test_validate_permutations_refuses(permutations, message):
 def test_validate_permutations_keeps_the_order_of_rows():
     rows = [[0, 2, 1], [0, 1, 2]]
     assert validate_permutations(rows, [8, 1, 1]).tolist() == rows
+
+
+def test_thousands_of_permutations_are_quick():
+    group = np.array(list(itertools.permutations(range(7))))
+    start = time.perf_counter()
+    validate_permutations(group, [1] * 7)
+    middle = time.perf_counter()
+    found, _ = _fit_group({tuple(p): 0.9 for p in group.tolist()}, 7, 5040)
+    assert middle - start < 0.2
+    assert time.perf_counter() - middle < 0.5
+    np.testing.assert_array_equal(found, group)
+
+
+@given(st.lists(st.permutations(range(5)), max_size=3), st.randoms())
+def test_generators_generate_the_group(factors, random):
+    group = closure(factors, 5, 120)
+    rows = group[random.sample(range(len(group)), len(group))]
+    assert np.array_equal(validate_permutations(rows, [1] * 5), rows)
+    np.testing.assert_array_equal(closure(generators(rows), 5, 120), group)
+    assert 2 ** len(generators(rows)) <= len(group)
+    assert closure(factors, 5, len(group) - 1) is None
 
 
 @given(permutation=st.permutations(range(9)))

@@ -20,6 +20,10 @@ from kforce.progress import show_progress
 #: own), 130 interrupted.
 _FAILED, _INTERRUPTED = 1, 130
 
+#: Loggers that are heard without -v: what a fit will take, before it starts, and what
+#: reading changed, such as units and the order of atoms.
+_SPOKEN = ("kforce.forecast", "kforce.data", "kforce.io")
+
 _COMMANDS = (train, evaluate, predict, info, convert)
 
 
@@ -54,11 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = logging.getLogger("kforce")
     log.handlers = [output]
     log.setLevel(logging.INFO if args.verbose else logging.WARNING)
-    # What a fit will take is said before it starts, unless nobody reads it.
-    spoken = not (args.quiet or args.json)
-    logging.getLogger("kforce.forecast").setLevel(
-        logging.INFO if spoken else logging.WARNING
-    )
+    spoken = args.verbose or not (args.quiet or args.json)
+    for name in _SPOKEN:
+        logging.getLogger(name).setLevel(logging.INFO if spoken else logging.WARNING)
     watched = sys.stderr.isatty() and not args.quiet
     try:
         with warnings.catch_warnings(), show_progress(watched):

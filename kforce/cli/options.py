@@ -36,7 +36,9 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="name of the energies in the file, where it is not the usual one",
     )
-    group.add_argument("--forces-key", metavar="KEY", help="name of the forces")
+    group.add_argument(
+        "--forces-key", metavar="KEY", help="name of the forces, likewise"
+    )
     group.add_argument(
         "--units",
         metavar="E,L",
@@ -48,6 +50,23 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="bring all frames into the atom order of the first, by their bonds",
     )
+
+
+def refuse_reading(args, path, *more: str) -> None:
+    """Raise an error if options are given that a model has no use for.
+
+    Raises
+    ------
+    InputError
+        That names the first of them.
+    """
+    for name in ("energy_key", "forces_key", "reorder", *more):
+        if getattr(args, name):
+            option = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{option} says how a data set is read, but {path} is a model: leave "
+                f"{option} out."
+            )
 
 
 def read_data(path, args, output) -> list:

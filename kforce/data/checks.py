@@ -85,9 +85,10 @@ def _check_finite(data: LabelledSet):
         yield Finding(
             "error",
             "labels-not-finite",
-            f"{plural(len(data.bad_labels), 'frame')} with labels that are infinite "
-            f"or of a wrong shape {data.where(data.bad_labels)}: remove them, or set "
-            "the values to NaN to leave them out of the fit.",
+            f"{plural(len(data.bad_labels), 'frame')} with labels that are infinite, "
+            "of a wrong shape or computed for other positions "
+            f"{data.where(data.bad_labels)}: remove them, or set the values "
+            "to NaN to leave them out of the fit.",
         )
 
 

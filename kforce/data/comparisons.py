@@ -44,8 +44,8 @@ def compare_atoms(sets: Sequence[LabelledSet]) -> Iterator[Finding]:
                 "warning",
                 "atom-order",
                 f"{plural(len(order), 'frame')} with the atoms of train frame 0 in "
-                f"another order {data.where(sorted(order))}: reorder_atoms(frames) "
-                "brings all frames into one order.",
+                f"another order {data.where(sorted(order))}: bring all frames into "
+                "one with kforce.data.reorder_atoms, or --reorder on the command line.",
             )
 
 

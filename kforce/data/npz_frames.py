@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from kforce.errors import InputError
-from kforce.npz import read_arrays
+from kforce.npz import as_text, read_arrays
 
 #: What these files are in unless they say otherwise.
 NPZ_UNITS = ("kcal/mol", "Ang")
@@ -56,8 +56,8 @@ def read_npz_frames(
         kind: next((arrays[name] for name in aliases if name in arrays), None)
         for kind, aliases in names.items()
     }
-    named = (("energies", energy_key), ("forces", forces_key))
-    for kind in ("numbers", "positions", *(kind for kind, key in named if key)):
+    given = (("energies", energy_key), ("forces", forces_key))
+    for kind in ("numbers", "positions", *(kind for kind, key in given if key)):
         if found[kind] is None:
             raise InputError(
                 f"Expected the {kind} in the field {' or '.join(names[kind])!r} of "
@@ -65,13 +65,11 @@ def read_npz_frames(
             )
     _check_shapes(path, found)
     frames = _frames_of(found, _lattice(path, arrays))
-    for frame, index in zip(frames, arrays.get("old_indices", ()), strict=False):
-        frame.info["old_index"] = int(index)
-    stored = tuple(
-        str(arrays[name]) if name in arrays else default
-        for name, default in zip(("e_unit", "r_unit"), NPZ_UNITS, strict=True)
-    )
-    return frames, stored if "e_unit" in arrays or "r_unit" in arrays else None
+    named = [as_text(arrays.get(name)) for name in ("e_unit", "r_unit")]
+    if not any(named):
+        return frames, None
+    energy, length = (a or b for a, b in zip(named, NPZ_UNITS, strict=True))
+    return frames, (energy, length)
 
 
 def _check_shapes(path, found):
@@ -111,6 +109,12 @@ def _lattice(path, arrays):
         raise InputError(
             f"Expected the lattice in {path} as 3 columns of 3 numbers, found "
             f"{lattice.dtype} of shape {lattice.shape}."
+        )
+    lattice = lattice.astype(float)
+    if not np.isfinite(lattice).all() or np.linalg.matrix_rank(lattice) < 3:
+        raise InputError(
+            f"Expected 3 finite vectors that span a volume as the lattice in {path}, "
+            "found others: leave the field out for a molecule in free space."
         )
     return lattice.T
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
-from tqdm import tqdm
 
 from kforce.data.npz_frames import NPZ_UNITS, read_npz_frames, set_labels
 from kforce.errors import InputError
 from kforce.npz import replaced_file
+from kforce.progress import progress_bar
 from kforce.structures import Labels, as_frames
 from kforce.units import energy_unit, length_unit, parse_units
 
@@ -94,12 +94,11 @@ def _read_with_ase(path: Path) -> list[Atoms]:
     if not path.is_file():
         raise InputError(f"Expected a file with structures, but there is no {path}.")
     try:
-        frames = list(
-            tqdm(
-                ase.io.iread(path, index=":", do_not_split_by_at_sign=True),
-                desc=f"reading {path.name}", unit=" frames", delay=1, disable=None,
-            )
-        )  # fmt: skip
+        frames = []
+        with progress_bar(None, f"reading {path.name}") as advance:
+            for frame in ase.io.iread(path, index=":", do_not_split_by_at_sign=True):
+                frames.append(frame)
+                advance(1)
     # Each of ASE's parsers fails in its own way.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -155,11 +154,12 @@ def _convert(frame: Atoms, energy: float, length: float) -> None:
         "forces": energy / length,
         "stress": energy / length**3,
     }
-    for name, factor in factors.items():
-        if results.get(name) is not None:
-            results[name] = np.asarray(results[name], dtype=float) * factor
-    frame.set_cell(frame.cell.array * length)
-    frame.positions *= length
+    with np.errstate(over="ignore"):  # what is infinite then is found by the checks
+        for name, factor in factors.items():
+            if results.get(name) is not None:
+                results[name] = np.asarray(results[name], dtype=float) * factor
+        frame.set_cell(frame.cell.array * length)
+        frame.positions *= length
     set_labels(frame, results)
 
 

@@ -78,6 +78,9 @@ class LabelledSet:
         self.energy = np.full(len(self.frames), np.nan)
         self.forces = []
         for s, frame in enumerate(self.frames):
+            if not np.isfinite(frame.positions).all():  # a finding of its own
+                self.forces.append(np.full((len(frame), 3), np.nan))
+                continue
             try:
                 labels = Labels.from_frames([frame])
             except InputError:

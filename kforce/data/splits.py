@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
+from kforce.arguments import check_count, check_seed
 from kforce.errors import InputError
 from kforce.structures import Labels, as_frames
 
@@ -42,8 +43,8 @@ def split(
     Raises
     ------
     InputError
-        If there are too few frames, a count is negative, `how` is unknown, or energies
-        are missing in a stratified split.
+        If there are too few frames, a count or the seed is negative, `how` is unknown,
+        or energies are missing in a stratified split.
 
     Examples
     --------
@@ -81,6 +82,7 @@ def split_indices(
     """
     frames = as_frames(frames)
     _check_counts(len(frames), n_train, n_test)
+    check_seed(seed)
     rng = np.random.default_rng(seed)
     if how == "time":
         n = len(frames)
@@ -99,12 +101,8 @@ def split_indices(
 
 
 def _check_counts(n_frames, n_train, n_test) -> None:
-    for name, count, least in (("n_train", n_train, 1), ("n_test", n_test, 0)):
-        if not isinstance(count, int | np.integer) or count < least:
-            raise InputError(
-                f"Expected {name} to be a whole number of at least {least}, found "
-                f"{count!r}."
-            )
+    check_count("n_train", n_train)
+    check_count("n_test", n_test, least=0)
     if n_train + n_test > n_frames:
         raise InputError(
             f"Expected at least {n_train} + {n_test} = {n_train + n_test} frames to "

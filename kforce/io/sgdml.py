@@ -87,6 +87,7 @@ def read_sgdml(path: str | os.PathLike, unit: str | None = None) -> GDMLRegresso
     )  # fmt: skip
     numbers = fields.numbers()
     permutations = fields.permutations(numbers)
+    version = fields.text("code_version")
     expansion = _read_expansion(fields, len(numbers), permutations, energy, length)
     return _restored(
         expansion,
@@ -97,7 +98,7 @@ def read_sgdml(path: str | os.PathLike, unit: str | None = None) -> GDMLRegresso
         training_=Training(
             n_frames=len(expansion.centers),
             hash=fields.text("md5_train").removeprefix(_FINGERPRINT),
-            versions={"sgdml": fields.text("code_version")},
+            versions={"sgdml": version} if version else {},
         ),
     )
 
@@ -228,7 +229,8 @@ def _matern52_of(model):
         if type(part) is not known:
             raise InputError(
                 f"An sGDML file holds models with {known.__name__}, found one with "
-                f"{type(part).__name__}: fit again with kernel=Matern52()."
+                f"{type(part).__name__}: fit again with kernel=Matern52(), or "
+                "--kernel matern52 on the command line."
             )
     if model.baseline is not None:
         raise InputError(

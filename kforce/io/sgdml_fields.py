@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kforce.data.npz_frames import NPZ_UNITS
 from kforce.errors import InputError
+from kforce.npz import as_text
 from kforce.permutations import validate_permutations
 from kforce.units import parse_units
-
-#: What these files are in unless they say otherwise.
-_UNITS = ("kcal/mol", "Ang")
 
 # What today's fields were called in the layout of 2018.
 _RENAMED = {"R_desc": "Rt_desc", "R_d_desc_alpha": "Rt_d_desc_alpha"}
@@ -28,7 +27,7 @@ def modern_fields(path, arrays: dict[str, np.ndarray]) -> Fields:
     InputError
         If the file is not a model of sGDML.
     """
-    kind = _text(arrays.get("type", "m"))
+    kind = as_text(arrays.get("type", "m"))
     is_model = bool(arrays.keys() & {"R_desc", "Rt_desc"})
     if kind == "d" or (not is_model and arrays.keys() & {"R", "coords"}):
         raise _another_kind(path, "data set: read it with kforce.read_frames")
@@ -38,7 +37,7 @@ def modern_fields(path, arrays: dict[str, np.ndarray]) -> Fields:
             "task, which has not been trained yet: read the data set that it was made "
             "from with kforce.read_frames and fit a model to it",
         )
-    if _text(arrays.get("format")) == "kforce model":
+    if as_text(arrays.get("format")) == "kforce model":
         raise _another_kind(path, "model of kforce: use kforce.load")
     arrays = dict(arrays)
     if "Rt_desc" in arrays:
@@ -66,15 +65,6 @@ def _from_2018(arrays):
     directions = arrays.get("R_d_desc_alpha")
     if directions is not None and directions.ndim == 3 and directions.shape[2] == 1:
         arrays["R_d_desc_alpha"] = directions[:, :, 0]
-
-
-def _text(value) -> str:
-    """Return a field of text or bytes as text; '' for anything else."""
-    value = np.asarray("" if value is None else value)
-    if value.size != 1 or value.dtype.kind not in "SU":
-        return ""
-    value = value.item()
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 @dataclass(frozen=True)
@@ -118,7 +108,7 @@ class Fields:
 
     def text(self, name: str) -> str:
         """Return a text; '' if there is none."""
-        return _text(self.arrays.get(name))
+        return as_text(self.arrays.get(name))
 
     def numbers(self) -> np.ndarray:
         """Return the atomic numbers."""
@@ -159,7 +149,7 @@ class Fields:
         """Return the names of the units of energy and length."""
         energy, length = (
             self.text(name) or usual
-            for name, usual in zip(("e_unit", "r_unit"), _UNITS, strict=True)
+            for name, usual in zip(("e_unit", "r_unit"), NPZ_UNITS, strict=True)
         )
         if given is not None:
             return parse_units(given, length)

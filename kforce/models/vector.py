@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from kforce.arguments import check_seed
 from kforce.covariance import Sites, vector_covariance
 from kforce.errors import InputError
 from kforce.evidence import subset_of
@@ -187,6 +188,7 @@ class GradientGPRegressor(RegressorMixin, BaseEstimator):
 
     def _check_parameters(self):
         check_kernel(self.kernel)
+        check_seed(self.seed)
         for name in ("noise", "noise_gradient"):
             value = getattr(self, name)
             if not (isinstance(value, Real) and 0 <= value < np.inf):

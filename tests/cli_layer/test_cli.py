@@ -13,6 +13,7 @@ import kforce
 from kforce.cli.main import main
 from kforce.cli.output import error_table, errors
 from kforce.models.base import Prediction
+from kforce.npz import as_text, read_arrays, write_arrays
 from kforce.structures import Labels
 
 
@@ -126,6 +127,110 @@ def test_models_convert_to_sgdml_and_back(folder, tmp_path, capsys):
     np.testing.assert_allclose(first, second, atol=1e-6)
 
 
+def test_conversion_keeps_to_the_units(folder, tmp_path, capsys):
+    there, back = tmp_path / "sgdml.npz", tmp_path / "kforce.npz"
+    units = ["--units", "Hartree,Bohr"]
+    assert main(["convert", str(folder / "model.npz"), str(there), *units]) == 0
+    fields = read_arrays(there)
+    assert (as_text(fields["e_unit"]), as_text(fields["r_unit"])) == tuple(
+        units[1].split(",")
+    )
+    write_arrays(there, {k: v for k, v in fields.items() if "_unit" not in k})
+    assert main(["convert", str(there), str(back), *units]) == 0
+    frames = read(folder / "methanol.xyz", ":")
+    models = [kforce.load(path) for path in (folder / "model.npz", back)]
+    first, second = (model.predict(frames) for model in models)
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+@pytest.fixture
+def model_of_2018(folder, tmp_path):
+    """A model in the layout of 2018, which says nothing of noise and versions."""
+    path = tmp_path / "model2018.npz"
+    main(["convert", str(folder / "model.npz"), str(path), "--units", "kcal/mol"])
+    fields = read_arrays(path)
+    write_arrays(
+        path,
+        {
+            "Rt_desc": fields["R_desc"],
+            "Rt_d_desc_alpha": fields["R_d_desc_alpha"],
+            "perms": fields["perms"] + 1,
+            **{name: fields[name] for name in ("c", "z", "sig")},
+        },
+    )
+    return path
+
+
+def test_every_command_takes_models_of_2018(folder, model_of_2018, tmp_path, capsys):
+    capsys.readouterr()
+    model, data = str(model_of_2018), str(folder / "methanol.xyz")
+    assert main(["info", model]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"noise of the forces +not known", out)
+    assert re.search(r"versions +not known", out)
+    assert main(["test", model, data]) == 0
+    assert main(["predict", model, data, "-o", str(tmp_path / "p.xyz")]) == 0
+    again = tmp_path / "again.npz"
+    assert main(["convert", model, str(again)]) == 0
+    assert main(["info", str(again)]) == 0
+    assert main(["convert", str(again), str(tmp_path / "sgdml.npz")]) == 0
+    assert capsys.readouterr().err.count("taken as kcal/mol") == 3
+
+
+def test_info_tells_a_noise_from_a_regularisation(folder, tmp_path, capsys):
+    main(["info", str(folder / "model.npz")])
+    out = capsys.readouterr().out
+    assert re.search(r"regularisation +\S+ eV/Å", out)
+    assert "noise" not in out
+    given = tmp_path / "given.npz"
+    noises = ["--noise-forces", "0.01", "--noise-energy", "0.001"]
+    main(train_call(folder / "methanol.xyz", given, *noises))
+    capsys.readouterr()
+    main(["info", str(given)])
+    out = capsys.readouterr().out
+    assert re.search(r"noise of the forces +0.01 eV/Å", out)
+    assert re.search(r"noise of the energies +0.001 eV per atom", out)
+
+
+@pytest.mark.parametrize(
+    ("options", "heard"), [([], True), (["-q"], False), (["--json"], False)]
+)
+def test_what_reading_changes_is_said(folder, options, heard, capsys):
+    call = ["info", str(folder / "methanol.xyz"), "--units", "kcal/mol", *options]
+    assert main(call) == 0
+    assert ("converted energies from kcal/mol" in capsys.readouterr().err) == heard
+
+
+def test_info_reorders(folder, tmp_path, capsys):
+    frames = read(folder / "methanol.xyz", ":5")
+    frames[2] = frames[2][[1, 0, 2, 3, 4, 5]]
+    write(tmp_path / "mixed.xyz", frames)
+    assert main(["info", str(tmp_path / "mixed.xyz"), "--reorder"]) == 0
+    captured = capsys.readouterr()
+    assert "re-ordered the atoms of 1 of 5 frames" in captured.err
+    assert "atom-order" not in captured.out
+
+
+def test_info_names_what_cannot_be_read(folder, tmp_path, capsys):
+    frames = read(folder / "methanol.xyz", ":3")
+    frames[1].positions[0, 0] = np.nan
+    write(tmp_path / "nan.xyz", frames)
+    assert main(["info", str(tmp_path / "nan.xyz")]) == 1
+    assert "positions that are NaN" in capsys.readouterr().err
+
+
+def test_training_twice_loses_nothing(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    call = ["train", str(folder / "methanol.xyz"), "--n-train", "5"]
+    for _ in range(3):
+        assert main(call) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"methanol-model{n}.npz" for n in ("-2", "-3", "")]
+    assert "saved as methanol-model-3.npz" in capsys.readouterr().out
+    assert main([*call, "--overwrite"]) == 0
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_data_sets_convert_to_xyz(folder, tmp_path, capsys):
     path = tmp_path / "data.xyz"
     call = ["convert", str(folder / "methanol.xyz"), str(path)]
@@ -174,6 +279,12 @@ def test_verbose_says_what_is_decided(folder, tmp_path, capsys):
         ("test . methanol.xyz", "not a regular file"),
         ("predict model.npz nothing.xyz", "no nothing.xyz"),
         ("predict model.npz methanol.xyz -o model.npz", "--overwrite"),
+        ("train methanol.xyz -o m.npz --seed -1", "seed must be a whole number"),
+        ("convert model.npz m.npz --reorder", "--reorder .* is a model"),
+        ("convert model.npz m.npz --energy-key e", "--energy-key .* is a model"),
+        ("convert model.npz m.npz --forces-key f", "--forces-key .* is a model"),
+        ("convert model.npz m.npz --units parsec", "Unknown unit"),
+        ("info model.npz --units eV", "--units .* is a model"),
         ("convert model.npz m.xyz", r"ends in \.npz"),
         ("convert methanol.xyz m.npz", r"ends in \.xyz"),
         ("info nothing.npz", "nothing.npz"),

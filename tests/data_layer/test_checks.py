@@ -85,7 +85,7 @@ CASES = [
     ([*FRAMES, molecule("H2O")], None, "warning", "composition",
      r"CH4O, such as H2O \(train frame 204\)"),
     (FRAMES[:9], [FRAMES[9][::-1]], "warning", "atom-order",
-     r"1 frame with the atoms .* \(test frame 0\): reorder_atoms"),
+     r"1 frame with the atoms .* \(test frame 0\): .*reorder_atoms, or --reorder"),
     ([*FRAMES[:9], swapped(9, HYDROXYL, METHYL)], None, "warning", "atom-order",
      "train frame 9"),
     (with_one(8, forces=lambda f: f + np.array([0.2, 0, 0])), None, "warning",

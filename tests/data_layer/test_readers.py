@@ -7,11 +7,14 @@ from ase import Atoms
 from ase import units as ase_units
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kforce.data import dataset_hash, read_frames, write_frames
 from kforce.datasets import load_methanol_ccsdt
 from kforce.errors import InputError
 from kforce.npz import write_arrays
+from kforce.progress import show_progress
 from kforce.structures import Labels
 
 KCAL = ase_units.kcal / ase_units.mol
@@ -68,6 +71,9 @@ def test_npz_units_of_the_file_and_given(tmp_path, caplog):
     assert_methanol(read_frames(tmp_path / "a.npz", units="Hartree,Bohr"))
     write_arrays(tmp_path / "b.npz", hartree | {"e_unit": "hartree", "r_unit": "bohr"})
     assert_methanol(read_frames(tmp_path / "b.npz"))
+    units = {"e_unit": np.array(b"Hartree"), "r_unit": np.array([b"Bohr"])}
+    write_arrays(tmp_path / "bytes.npz", hartree | units)
+    assert_methanol(read_frames(tmp_path / "bytes.npz"))
     write_arrays(tmp_path / "c.npz", {"z": Z, "R": R, "E": E, "F": F})
     caplog.clear()
     with caplog.at_level("INFO", "kforce.data"):
@@ -81,7 +87,7 @@ def test_npz_extras(tmp_path):
     frames = read_frames(tmp_path / "a.npz")
     np.testing.assert_allclose(frames[0].cell[1], [1, 8, 0])
     assert frames[0].pbc.all()
-    assert frames[2].info["old_index"] == 9
+    assert frames[2].info == {}
 
 
 def test_npz_without_some_labels(tmp_path):
@@ -119,6 +125,10 @@ def test_npz_named_fields(tmp_path):
         (SGDML | {"z": np.full(6, np.nan)}, {}, "atomic numbers"),
         (SGDML | {"z": np.full(6, np.inf)}, {}, "atomic numbers"),
         (SGDML | {"lattice": np.eye(2)}, {}, "lattice"),
+        (SGDML | {"lattice": np.full((3, 3), np.nan)}, {}, "finite .* the lattice"),
+        (SGDML | {"lattice": np.diag([9.0, 9, np.inf])}, {}, "finite .* the lattice"),
+        (SGDML | {"lattice": np.ones((3, 3))}, {}, "span a volume as the lattice"),
+        (SGDML | {"e_unit": np.array(b"furlong")}, {}, "unit of energy 'furlong'"),
         (SGDML | {"e_unit": "furlong"}, {}, "unit of energy 'furlong'"),
         (SGDML, {"units": "furlong"}, "unit of energy 'furlong'"),
         (SGDML, {"units": "eV,Bohr,K"}, "Expected units such as"),
@@ -129,6 +139,67 @@ def test_npz_errors(tmp_path, arrays, options, match):
     write_arrays(tmp_path / "a.npz", arrays)
     with pytest.raises(InputError, match=match):
         read_frames(tmp_path / "a.npz", **options)
+
+
+DTYPES = ["b1", "i1", "u1", "i8", "u8", "f2", "f4", "f8", "c16", "S3", "U2"]
+VALUES = [0, 1, -3, 7.5, 300, 1e30, 1.7e308, np.nan, np.inf, -np.inf]
+DAMAGED = st.builds(
+    lambda shape, dtype, value: np.full(shape, value).astype(dtype),
+    st.sampled_from([(), (1,), (3, 3), Z.shape, E.shape, (5, 1), R.shape, (0, 6, 3)]),
+    st.sampled_from(DTYPES),
+    st.sampled_from(VALUES),
+)
+NAMES = [*SGDML, *RMD17, "lattice", "e_unit", "r_unit"]
+
+
+DAMAGED_NAMES = st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True)
+
+
+def entries(array):
+    """The same field with one entry damaged."""
+
+    def damage(k, value):
+        changed = array.astype(float)
+        changed.flat[k] = value
+        return changed
+
+    places = st.integers(0, array.size - 1)
+    return st.builds(damage, places, st.sampled_from(VALUES))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in cast:RuntimeWarning:test_readers")
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.sampled_from([SGDML, RMD17]))
+def test_damaged_fields(folder, data, arrays):
+    arrays = arrays | {"lattice": 9 * np.eye(3)}
+    for name in data.draw(DAMAGED_NAMES):
+        known = [entries(arrays[name])] if name in arrays else []
+        value = data.draw(st.one_of(st.none(), DAMAGED, *known))
+        arrays = {k: v for k, v in (arrays | {name: value}).items() if v is not None}
+    write_arrays(folder / "a.npz", arrays)
+    units = data.draw(st.sampled_from([None, "eV", "Hartree,nm"]))
+    try:
+        frames = read_frames(folder / "a.npz", units=units)
+        assert len(frames) > 0
+        dataset_hash(frames)  # refuses labels that are not finite
+    except InputError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_a_bar_shows_only_where_it_is_wanted(tmp_path, monkeypatch, capfd):
+    write_frames(tmp_path / "a.xyz", FRAMES)
+    clock = iter(range(0, 1000, 2))
+    monkeypatch.setattr("tqdm.std.time", lambda: float(next(clock)))
+    read_frames(tmp_path / "a.xyz")
+    assert capfd.readouterr().err == ""
+    with show_progress():
+        read_frames(tmp_path / "a.xyz")
+    assert "reading a.xyz: 5" in capfd.readouterr().err
 
 
 def test_extended_xyz(tmp_path, caplog):

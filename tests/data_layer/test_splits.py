@@ -74,9 +74,9 @@ def test_stratified_follows_the_energies_better():
     ("args", "match"),
     [
         ((200, 5), r"at least 200 \+ 5 = 205 frames to split, found 204"),
-        ((-1, 5), "n_train to be a whole number of at least 1, found -1"),
-        ((0, 5), "n_train .* at least 1, found 0"),
-        ((5, -2), "n_test .* at least 0, found -2"),
+        ((-1, 5), "n_train must be a whole number ≥ 1, found -1"),
+        ((0, 5), "n_train .* ≥ 1, found 0"),
+        ((5, -2), "n_test .* ≥ 0, found -2"),
         ((5.5, 2), r"n_train .* found 5\.5"),
         ((5, 2, "sobol"), "'random', 'stratified' or 'time', found 'sobol'"),
     ],

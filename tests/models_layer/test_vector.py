@@ -386,6 +386,7 @@ X9, Y9, D9 = points(9), *wave(points(9))
         ({"noise": -0.1}, (X9, Y9), "noise must be a standard deviation.* -0.1"),
         ({"noise": "big"}, (X9, Y9), "noise must be a standard deviation.* 'big'"),
         ({"noise_gradient": np.nan}, (X9, Y9), "noise_gradient must be .* nan"),
+        ({"seed": -1}, (X9, Y9), "seed must be a whole number .* found -1"),
         ({"kernel": "rbf"}, (X9, Y9), "kernel must be .* found 'rbf'"),
         ({"kernel": RBF}, (X9, Y9), "kernel must be .* found <class"),
         ({"kernel": RBF(length_scale=-1.0)}, (X9, Y9), "must be a positive .* -1.0"),

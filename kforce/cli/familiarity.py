@@ -1,0 +1,33 @@
+"""Warnings about structures that a model knows too little of, or too well."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kforce.structures import Batch
+
+
+def warn_unfamiliar(model, frames, output) -> None:
+    """Warn about structures outside of the range of the training data."""
+    x = model.descriptor_(Batch.from_frames(frames)).x
+    outside = [s for s, row in enumerate(x) if not model.expansion_.is_inside(row)]
+    if outside:
+        first = model.describe_extrapolation(frames[outside[0]].positions)
+        output.warning(
+            f"{len(outside)} of {len(frames)} structures leave the range of the training "
+            f"data, where predictions are not reliable (frame {outside[0]}: "
+            f"{first.rstrip('.')})."
+        )
+
+
+def warn_trained_on(model, frames, output) -> None:
+    """Warn about structures that the model was trained on."""
+    x = np.sort(model.descriptor_(Batch.from_frames(frames)).x, axis=1)
+    centers = np.sort(model.expansion_.centers, axis=1)
+    known = {row.tobytes() for row in centers.round(7) + 0.0}
+    count = sum(row.tobytes() in known for row in x.round(7) + 0.0)
+    if count:
+        output.warning(
+            f"{count} of {len(frames)} frames are training data of this model: their "
+            "errors are too small to be honest."
+        )
