@@ -17,6 +17,10 @@ from kforce.progress import progress_bar
 
 _log = logging.getLogger("kforce.evidence")
 
+#: Noise of the forces where none is given, over the prior standard deviation of a force
+#: component: the labels are taken at their word, and the matrix stays well-conditioned.
+RELATIVE_NOISE = 1e-5
+
 #: Rows of the subset that a length scale is learned from: a second or two.
 _SUBSET_ROWS = 1000
 
@@ -243,7 +247,9 @@ def _likely_scale(K, y, variance, is_relative):
         return np.log(total).sum() + (squares / total).sum()
 
     middle = np.log(squares.sum() / eigenvalues.sum())
-    found = minimize_scalar(cost, bounds=(middle - 10.0, middle + 25.0))
+    # Beyond this the noise would no longer keep the matrix regular.
+    most = -np.log(RELATIVE_NOISE**2 * eigenvalues.mean())
+    found = minimize_scalar(cost, bounds=(min(middle, most) - 10.0, most))
     return float(np.exp(found.x))
 
 

@@ -8,15 +8,12 @@ import numpy as np
 
 from kforce.covariance import covariance
 from kforce.descriptors.base import Features
+from kforce.evidence import RELATIVE_NOISE
 from kforce.expansion import Expansion
 from kforce.kernels import Kernel, Scaled
 from kforce.observations import Observations
 from kforce.progress import progress_bar
 from kforce.solvers.cholesky import Cholesky
-
-#: Noise of the forces where none is given, over the prior standard deviation of a force
-#: component: the labels are taken at their word, and the matrix stays well-conditioned.
-RELATIVE_NOISE = 1e-5
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from kforce.cli.options import (
     new_file,
     read_data,
     refuse_reading,
+    require_suffix,
 )
 from kforce.data import write_frames
-from kforce.errors import InputError
 from kforce.io import read_sgdml, write_sgdml
 from kforce.npz import read_arrays
 from kforce.persistence import load
@@ -44,23 +44,16 @@ def run(args, output):
     is_npz = str(args.input).lower().endswith(".npz")
     if is_npz and is_sgdml_model(args.input):
         refuse_reading(args, args.input)
-        _require_suffix(path, ".npz")
+        require_suffix(path, ".npz")
         read_sgdml(args.input, unit=args.units).save(path)
         what = "a model of kforce"
     elif is_npz and read_arrays(args.input, names=("format",)):
         refuse_reading(args, args.input)
-        _require_suffix(path, ".npz")
+        require_suffix(path, ".npz")
         write_sgdml(load(args.input), path, unit=args.units or "eV")
         what = "a model of sGDML"
     else:
-        _require_suffix(path, ".xyz")
+        require_suffix(path, ".xyz")
         write_frames(path, read_data(args.input, args, output))
         what = "a data set"
     output.result({"output": str(path), "kind": what}, f"wrote {what} to {path}")
-
-
-def _require_suffix(path, suffix):
-    if not path.name.endswith(suffix):
-        raise InputError(
-            f"The output of this conversion ends in {suffix}, found {path.name}."
-        )

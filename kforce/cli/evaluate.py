@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kforce.cli.familiarity import warn_trained_on, warn_unfamiliar
 from kforce.cli.options import add_reading, load_model, read_data
 from kforce.cli.output import error_table, errors
 from kforce.errors import InputError
@@ -28,7 +29,10 @@ def run(args, output):
     model = load_model(args.model)
     frames = read_data(args.data, args, output)
     labels = Labels.from_frames(frames)
-    found = errors(model.evaluate(frames), labels)
+    prediction = model.evaluate(frames)
+    warn_unfamiliar(model, frames, output)
+    warn_trained_on(model, frames, output)
+    found = errors(prediction, labels)
     if len(found) == 1:
         raise InputError(
             f"{args.data} has neither energies nor forces to compare with: name them "

@@ -14,8 +14,8 @@ def warn_unfamiliar(model, frames, output) -> None:
     if outside:
         first = model.describe_extrapolation(frames[outside[0]].positions)
         output.warning(
-            f"{len(outside)} of {len(frames)} structures leave the range of the training "
-            f"data, where predictions are not reliable (frame {outside[0]}: "
+            f"{len(outside)} of {len(frames)} structures leave the range of the "
+            f"training data, where predictions are not reliable (frame {outside[0]}: "
             f"{first.rstrip('.')})."
         )
 

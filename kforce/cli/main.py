@@ -78,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader, such as `head`, has left: nobody is there to be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
+    except OSError as error:
+        output.error(f"Could not write the output: {error.strerror or error}.")
+        return _FAILED
     except MemoryError:
         output.error("Out of memory: train on fewer structures.")
         return _FAILED

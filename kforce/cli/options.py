@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from kforce.data import check_frames, read_frames, reorder_atoms
@@ -123,7 +124,25 @@ def new_file(path, overwrite: bool) -> Path:
         )
     if not path.parent.is_dir():
         raise InputError(f"The folder {path.parent} does not exist: make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(
+            f"The folder {path.parent} may not be written to: name a file elsewhere."
+        )
     return path
+
+
+def require_suffix(path: Path, suffix: str) -> None:
+    """Raise an error unless a file name ends as its content demands.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    if path.suffix != suffix:
+        raise InputError(
+            f"The name of this kind of output ends in {suffix}, found {path.name}."
+        )
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:

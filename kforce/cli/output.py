@@ -34,7 +34,11 @@ class Output(logging.Handler):
     def note(self, text: str) -> None:
         """Print a line on the way to the result."""
         if not (self.json or self.quiet):
-            print(text, flush=True)
+            try:
+                print(text, flush=True)
+            except BrokenPipeError:
+                # Nobody reads on, but the job still has a file to write.
+                self.quiet = True
 
     def result(self, values: Mapping, text: str) -> None:
         """Add to the result, as values for programs and as text for people."""
@@ -96,14 +100,14 @@ def error_table(found: Mapping[str, float]) -> str:
     --------
     >>> values = {"n_structures": 2, "forces_mae": 0.01, "forces_rmse": 0.02}
     >>> print(error_table(values))
-    errors of 2 structures            MAE         RMSE
-      forces   meV/Å               10.000       20.000
-               kcal/mol/Å           0.231        0.461
+    errors of 2 structures              MAE         RMSE
+      forces   meV/Å                 10.000       20.000
+               kcal/mol/Å             0.231        0.461
     """
     kcal = energy_unit("kcal/mol")
     count = found["n_structures"]
     noun = "structure" if count == 1 else "structures"
-    lines = [f"{f'errors of {count} {noun}':<24}{'MAE':>13}{'RMSE':>13}"]
+    lines = [f"{f'errors of {count} {noun}':<26}{'MAE':>13}{'RMSE':>13}"]
     for name, rows in {
         "energy": [("eV", 1.0, 5), ("kcal/mol", 1.0 / kcal, 4)],
         "forces": [("meV/Å", 1e3, 3), ("kcal/mol/Å", 1.0 / kcal, 3)],
@@ -114,6 +118,6 @@ def error_table(found: Mapping[str, float]) -> str:
             mae, rmse = (found[f"{name}_{kind}"] * factor for kind in ("mae", "rmse"))
             label = name if k == 0 else ""
             lines.append(
-                f"  {label:<9}{unit:<13}{mae:>13.{digits}f}{rmse:>13.{digits}f}"
+                f"  {label:<9}{unit:<15}{mae:>13.{digits}f}{rmse:>13.{digits}f}"
             )
     return "\n".join(lines)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from kforce.cli.familiarity import warn_unfamiliar
 from kforce.cli.options import (
     add_overwrite,
     add_reading,
     load_model,
     new_file,
     read_data,
+    require_suffix,
 )
 from kforce.data import write_frames
 
@@ -38,9 +40,11 @@ def add_parser(commands, common):
 def run(args, output):
     """Predict and write."""
     path = new_file(args.output, args.overwrite)
+    require_suffix(path, ".xyz")
     model = load_model(args.model)
     frames = [frame.copy() for frame in read_data(args.data, args, output)]
     prediction = model.evaluate(frames)
+    warn_unfamiliar(model, frames, output)
     for frame, energy, forces in zip(
         frames, prediction.energy, prediction.forces, strict=True
     ):

@@ -15,6 +15,7 @@ from kforce.cli.options import (
     positive_float,
     positive_int,
     read_data,
+    require_suffix,
 )
 from kforce.cli.output import error_table, errors
 from kforce.data import split_indices
@@ -34,6 +35,9 @@ _KERNELS = {
 
 #: Training and test frames at most, where their numbers are not given.
 _MANY_TRAIN, _MANY_TEST = 1000, 1000
+
+#: Fewer test frames than this are pointed out.
+_FEW_TEST = 20
 
 
 def add_parser(commands, common):
@@ -132,8 +136,7 @@ def _add_model(parser):
 def run(args, output):
     """Train, test and save."""
     path = new_file(args.output or _free_name(args), args.overwrite)
-    if path.suffix != ".npz":
-        raise InputError(f"The name of a model file ends in .npz, found {path.name}.")
+    require_suffix(path, ".npz")
     check_seed(args.seed)
     train, test = _sets(args, output)
     check(train, test, output)
@@ -145,10 +148,16 @@ def run(args, output):
         max_permutations=args.max_permutations,
         seed=args.seed,
     )
-    output.note(f"training on {len(train)} frames, testing on {len(test)}")
+    output.note(f"training on {plural(len(train), 'frame')}, testing on {len(test)}")
+    if 0 < len(test) < _FEW_TEST:
+        output.warning(
+            f"{plural(len(test), 'frame')} to test on give a rough guess of the errors "
+            f"only: better leave {_FEW_TEST} or more out of the training."
+        )
     start = time.perf_counter()
     model.fit(train)
     seconds = time.perf_counter() - start
+    found = errors(model.evaluate(test), Labels.from_frames(test)) if test else None
     model.save(path)
     group = model.permutations_
     output.note(f"{plural(len(group), 'atom permutation')}{_origin(group)}")
@@ -163,9 +172,9 @@ def run(args, output):
         "versions": model.training_.versions,
     }
     text = f"trained in {seconds:.1f} s, saved as {path}"
-    if test:
-        result["test"] = errors(model.evaluate(test), Labels.from_frames(test))
-        text = f"{error_table(result['test'])}\n{text}"
+    if found:
+        result["test"] = found
+        text = f"{error_table(found)}\n{text}"
     output.result(result, text)
 
 

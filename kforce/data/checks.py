@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 from ase.neighborlist import neighbor_list
 from scipy.spatial.distance import pdist
 
@@ -155,6 +156,39 @@ def _check_distances(data: LabelledSet):
         )
 
 
+def _check_magnitudes(data: LabelledSet):
+    """Look for units that are wrong throughout, which leave labels consistent."""
+    ratios = [_neighbour_ratio(f) for f in data.frames[:_ENOUGH] if len(f) > 1]
+    ratio = float(np.nanmedian(ratios)) if len(ratios) else np.nan
+    if ratio > 1.6:
+        yield Finding(
+            "warning",
+            "lengths-too-long",
+            f"Neighbouring atoms are {ratio:.2g} times as far apart as bonds are long: "
+            "if the lengths are in Bohr, say so with the units.",
+        )
+    finite = [f[np.isfinite(f)] for f in data.forces]
+    typical = _rms([f for f in finite if f.size])
+    if typical and not _SMALL_FORCE < typical < _LARGE_FORCE:
+        yield Finding(
+            "warning",
+            "unusual-forces",
+            f"The forces are {typical:.2g} eV/Å (root mean square), where molecules at "
+            "some hundred kelvin have about 0.1 to 10: check the units.",
+        )
+
+
+def _neighbour_ratio(frame: Atoms) -> float:
+    """Return the median distance to the nearest atom over the sum of the radii."""
+    if not np.isfinite(frame.positions).all() or len(frame) > 200:
+        return np.nan
+    radii = covalent_radii[frame.numbers]
+    ratio = frame.get_all_distances(mic=bool(frame.pbc.any()))
+    ratio /= radii[:, None] + radii
+    np.fill_diagonal(ratio, np.inf)
+    return float(np.median(ratio.min(axis=1)))
+
+
 def _shortest_distance(frame: Atoms) -> float:
     """Return the shortest distance in Å; inf if it is not of interest."""
     if not np.isfinite(frame.positions).all():
@@ -218,11 +252,16 @@ def _check_consistency(data: LabelledSet):
         )
 
 
+#: Frames that tell the unit of length, and forces (eV/Å) that are hardly in eV/Å.
+_ENOUGH = 50
+_SMALL_FORCE, _LARGE_FORCE = 0.04, 20.0
+
 _CHECKS = (
     _check_finite,
     _check_missing,
     _check_constant,
     _check_distances,
+    _check_magnitudes,
     _check_net_force,
     _check_consistency,
 )

@@ -12,9 +12,9 @@ from sklearn.base import clone
 
 from kforce.covariance import Sites, vector_covariance
 from kforce.errors import InputError
+from kforce.evidence import RELATIVE_NOISE
 from kforce.expansion import Expansion
 from kforce.kernels import Kernel, Scaled
-from kforce.posterior import RELATIVE_NOISE
 from kforce.solvers.cholesky import Cholesky, Solution
 from kforce.solvers.tiles import TiledMatrix
 from kforce.threads import run_parallel

@@ -84,8 +84,11 @@ class Forecast:
         return cls(n_rows, matrix + feature_bytes, seconds)
 
     def __str__(self) -> str:
-        took = "less than a second" if self.seconds < 1 else f"{self.seconds:.0f} s"
-        return f"{self.n_rows} rows, {self.memory / 1e9:.2f} GB, about {took}"
+        took = "less than a second"
+        if self.seconds >= 1:
+            took = f"about {self.seconds:.0f} s"
+        memory = max(self.memory / 1e9, 0.01)
+        return f"{self.n_rows} equations, {memory:.2f} GB, {took} to solve"
 
     def require_memory(self) -> None:
         """Raise an error when the fit cannot fit.

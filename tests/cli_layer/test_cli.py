@@ -331,3 +331,34 @@ def test_the_table_leaves_out_what_has_no_labels():
     table = error_table(found)
     assert "energy" not in table
     assert "333.333" in table
+
+
+def test_training_frames_and_strange_structures_are_pointed_out(
+    folder, tmp_path, capsys
+):
+    frames = read(folder / "methanol.xyz", ":")
+    for frame in frames[:3]:
+        frame.positions *= 1.5
+        frame.calc = None
+    write(tmp_path / "far.xyz", frames[:3])
+    model = str(folder / "model.npz")
+    assert main(["test", model, str(folder / "methanol.xyz")]) == 0
+    assert "20 of 40 frames are training data" in capsys.readouterr().err
+    call = ["predict", model, str(tmp_path / "far.xyz"), "-o", str(tmp_path / "p.xyz")]
+    assert main(call) == 0
+    assert "3 of 3 structures leave the range" in capsys.readouterr().err
+
+
+def test_few_test_frames_are_pointed_out(folder, tmp_path, capsys):
+    call = train_call(folder / "methanol.xyz", tmp_path / "m.npz", "--n-test", "5")
+    assert main(call) == 0
+    assert "5 frames to test on" in capsys.readouterr().err
+
+
+def test_nothing_is_saved_when_testing_fails(folder, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kforce.GDMLRegressor, "evaluate", interrupt)
+    assert main(train_call(folder / "methanol.xyz", tmp_path / "m.npz")) == 130
+    assert list(tmp_path.iterdir()) == []

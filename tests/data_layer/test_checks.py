@@ -10,6 +10,7 @@ from kforce.data import check_frames, read_frames
 from kforce.datasets import load_methanol_ccsdt
 from kforce.errors import InputError
 from kforce.structures import Labels
+from kforce.units import energy_unit, length_unit
 
 FRAMES = load_methanol_ccsdt()
 LABELS = Labels.from_frames(FRAMES)
@@ -198,3 +199,29 @@ def test_logs_no_warning(caplog):
     with caplog.at_level(logging.INFO, "kforce.data"):
         check_frames(FRAMES)
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("units", "codes"),
+    [
+        ("eV,Ang", set()),
+        ("Hartree,Ang", {"unusual-forces"}),
+        ("eV,Bohr", {"lengths-too-long"}),
+        ("kcal/mol,Ang", {"unusual-forces"}),
+    ],
+)
+def test_units_that_are_wrong_throughout(units, codes):
+    # The file is in `units` and is read as if it were in eV and Å.
+    energy_name, length_name = units.split(",")
+    energy, length = energy_unit(energy_name), length_unit(length_name)
+    frames = []
+    for frame in load_methanol_ccsdt()[:30]:
+        other = frame.copy()
+        other.positions = frame.positions / length
+        other.calc = SinglePointCalculator(
+            other,
+            energy=frame.get_potential_energy() / energy,
+            forces=frame.get_forces() / energy * length,
+        )
+        frames.append(other)
+    assert {finding.code for finding in check_frames(frames).findings} == codes
