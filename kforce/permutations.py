@@ -115,28 +115,6 @@ def cycles(permutation: ArrayLike) -> str:
     )
 
 
-def orbits(index_permutations: ArrayLike) -> np.ndarray:
-    """Label the items that a group maps on one another.
-
-    Parameters
-    ----------
-    index_permutations : array-like of int, shape (n_perms, n_items)
-        What every element of the group does with the items (atoms, pairs, ...).
-
-    Returns
-    -------
-    ndarray of int, shape (n_items,)
-        Labels 0, 1, ... in the order of first appearance.
-
-    Examples
-    --------
-    >>> orbits([[0, 1, 2, 3], [0, 3, 2, 1]])
-    array([0, 1, 2, 1])
-    """
-    first = np.min(index_permutations, axis=0)
-    return np.unique(first, return_inverse=True)[1]
-
-
 def closure(factors, n_atoms: int, limit: int) -> np.ndarray | None:
     """Return all products of permutations as sorted rows; None if more than `limit`."""
     latest = np.arange(n_atoms)[None]

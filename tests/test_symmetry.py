@@ -17,7 +17,6 @@ from kforce.permutations import (
     closure,
     cycles,
     generators,
-    orbits,
     validate_permutations,
 )
 from kforce.symmetry import _fit_group, find_permutations
@@ -373,13 +372,3 @@ def test_cycles_tell_the_permutation(permutation):
         for i, image in zip(atoms, atoms[1:] + atoms[:1], strict=True):
             rebuilt[i] = image
     assert rebuilt == list(permutation)
-
-
-def test_orbits_of_atoms_and_of_pairs():
-    group = find_permutations([molecule("NH3")])
-    assert orbits(group).tolist() == [0, 1, 1, 1]
-    i, j = np.triu_indices(4, 1)
-    number = np.zeros((4, 4), dtype=int)
-    number[i, j] = number[j, i] = np.arange(6)
-    assert orbits(number[group[:, i], group[:, j]]).tolist() == [0, 0, 0, 1, 1, 1]
-    assert orbits(np.arange(4)[None]).tolist() == [0, 1, 2, 3]

@@ -145,3 +145,18 @@ class Descriptor(BaseEstimator):
     def __call__(self, batch: Batch) -> Features:
         """Return the features of structures that all hold the same atoms."""
         raise NotImplementedError
+
+
+def check_descriptor(descriptor) -> None:
+    """Raise an error unless `descriptor` is a descriptor or None.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    if not isinstance(descriptor, Descriptor | None):
+        raise InputError(
+            "descriptor must be None or a descriptor such as InverseDistances(), found "
+            f"{descriptor!r}."
+        )

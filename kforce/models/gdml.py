@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from kforce.arguments import check_noise, check_seed
+from kforce.descriptors.base import check_descriptor
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
 from kforce.evidence import RELATIVE_NOISE, learn_kernel, subset_of
@@ -17,7 +18,6 @@ from kforce.kernels import Matern52, Matern72, Scaled, check_kernel
 from kforce.models.base import ForceField
 from kforce.models.energy_check import mismatch_complaint, scale_complaint
 from kforce.models.molecule import Molecule, Training
-from kforce.models.parameters import check_descriptor
 from kforce.observations import Observations
 from kforce.permutations import validate_permutations
 from kforce.posterior import condition
