@@ -80,6 +80,7 @@ def save(model: GDMLRegressor, path: str | os.PathLike) -> None:
         "descriptor": _to_json(model.descriptor_),
         "noise_forces": _to_json(model.noise_forces_),
         "noise_energy": _to_json(model.noise_energy_),
+        "weights": model.expansion_.weights is not None,
         "constant": _to_json(model.constant_),
         "log_marginal_likelihood": _to_json(model.log_marginal_likelihood_),
         "training": vars(model.training_),
@@ -203,7 +204,8 @@ def _expansion(arrays, header, coordinates, permutations):
     n_features = int(coordinates.first[-1])
     centers = _array(arrays, "centers", (None, n_features), "f")
     weights = None
-    if "weights" in arrays:
+    # A lost optional field must not turn into another model.
+    if header["weights"]:
         weights = _array(arrays, "weights", (len(centers),), "f")
     kernel = _from_json(header["kernel"])
     kernel.profile(np.zeros(1))  # raises where a parameter makes no sense

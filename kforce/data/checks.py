@@ -167,8 +167,8 @@ def _check_magnitudes(data: LabelledSet):
             f"Neighbouring atoms are {ratio:.2g} times as far apart as bonds are long: "
             "if the lengths are in Bohr, say so with the units.",
         )
-    finite = [f[np.isfinite(f)] for f in data.forces]
-    typical = _rms([f for f in finite if f.size])
+    isolated = [s for s in range(len(data.frames)) if data.is_isolated(s)]
+    typical = _rms([data.forces[s] for s in isolated])
     if typical and not _SMALL_FORCE < typical < _LARGE_FORCE:
         yield Finding(
             "warning",
@@ -252,9 +252,10 @@ def _check_consistency(data: LabelledSet):
         )
 
 
-#: Frames that tell the unit of length, and forces (eV/Å) that are hardly in eV/Å.
+#: Frames that tell the unit of length; forces of molecules outside of these bounds (in
+#: eV/Å, root mean square) are hardly in eV/Å.
 _ENOUGH = 50
-_SMALL_FORCE, _LARGE_FORCE = 0.04, 20.0
+_SMALL_FORCE, _LARGE_FORCE = 0.08, 20.0
 
 _CHECKS = (
     _check_finite,

@@ -82,7 +82,7 @@ def test_options_reach_the_model(folder, tmp_path, capsys):
     options += ["--noise-energy", "0.001", "--permutations", str(folder / "model.npz")]
     assert main(train_call(folder / "methanol.xyz", path, *options)) == 0
     model = kforce.load(path)
-    assert repr(model.kernel_) == "RBF(length_scale=7.5)"
+    assert repr(model.kernel_.kernel) == "RBF(length_scale=7.5)"
     assert (model.noise_forces_, model.noise_energy_) == (0.01, 0.001)
     assert len(model.permutations_) > 1
 

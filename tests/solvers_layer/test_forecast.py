@@ -33,8 +33,10 @@ def test_time_is_that_of_the_factorisation(monkeypatch):
 
 def test_a_forecast_reads_as_a_sentence(monkeypatch):
     monkeypatch.setattr(forecast, "dgemm_rate", lambda: 1e10)
-    assert str(Forecast.of(30_000)) == "30000 rows, 3.85 GB, about 900 s"
-    assert str(Forecast.of(10)).endswith("less than a second")
+    assert str(Forecast.of(30_000)) == (
+        "30000 equations, 3.85 GB, about 900 s to solve"
+    )
+    assert str(Forecast.of(10)).endswith("less than a second to solve")
 
 
 def test_too_little_memory_is_an_error_with_the_numbers(monkeypatch):
