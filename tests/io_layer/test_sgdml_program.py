@@ -38,7 +38,7 @@ METHANOL = kforce.datasets.load_methanol_ccsdt()
 
 
 def fit(frames=METHANOL[:15], **parameters):
-    return GDMLRegressor(**parameters).fit(frames)
+    return GDMLRegressor(**{"kernel": Matern52()} | parameters).fit(frames)
 
 
 CASES = {
