@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from kforce.covariance import covariance
 from kforce.descriptors.base import Features
-from kforce.kernels import Kernel, Scaled
+from kforce.kernels import Kernel, Scaled, unscaled
 from kforce.observations import Observations
 from kforce.progress import progress_bar
 
@@ -164,7 +164,7 @@ def learn_kernel(
         advance(1)
         return density, candidate
 
-    given = _radial(kernel).length_scale
+    given = unscaled(kernel).length_scale
     with progress_bar(19, "choosing the length scale") as advance:
         if given is not None:
             density, chosen = evaluate(given)
@@ -198,14 +198,10 @@ def _search(evaluate, features):
     return max(tried, key=lambda found: found[0])
 
 
-def _radial(kernel):
-    return kernel.kernel if isinstance(kernel, Scaled) else kernel
-
-
 def _with_length_scale(kernel, length):
     kernel = clone(kernel)
     # A Python float: parameters should print and compare as plain numbers.
-    _radial(kernel).set_params(length_scale=float(length))
+    unscaled(kernel).set_params(length_scale=float(length))
     return kernel
 
 

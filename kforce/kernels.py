@@ -227,6 +227,19 @@ class Scaled(Kernel):
         return tuple(variance * p for p in self.kernel.profile(u, orders))
 
 
+def unscaled(kernel: Kernel) -> Kernel:
+    """Return the kernel inside of `Scaled`, or the kernel itself.
+
+    Examples
+    --------
+    >>> unscaled(Scaled(RBF(length_scale=1.0), amplitude=3.0))
+    RBF(length_scale=1.0)
+    """
+    while isinstance(kernel, Scaled):
+        kernel = kernel.kernel
+    return kernel
+
+
 def check_kernel(kernel: Kernel | None) -> None:
     """Raise an error unless `kernel` is a kernel or None.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from ase import Atoms
-from ase.formula import Formula
 
 from kforce.data.duplicates import find_duplicates
 from kforce.data.reorder import bond_graph, environments
@@ -36,7 +34,8 @@ def compare_atoms(sets: Sequence[LabelledSet]) -> Iterator[Finding]:
                 "warning",
                 "composition",
                 f"{plural(len(other), 'frame')} with other atoms than train frame 0, "
-                f"{_formula(first)}, such as {_formula(data.frames[other[0]])} "
+                f"{first.get_chemical_formula()}, such as "
+                f"{data.frames[other[0]].get_chemical_formula()} "
                 f"{data.where(other)}: a model of one molecule cannot use them.",
             )
         if order:
@@ -47,10 +46,6 @@ def compare_atoms(sets: Sequence[LabelledSet]) -> Iterator[Finding]:
                 f"another order {data.where(sorted(order))}: bring all frames into "
                 "one with kforce.data.reorder_atoms, or --reorder on the command line.",
             )
-
-
-def _formula(frame: Atoms) -> str:
-    return Formula(str(frame.symbols)).format("hill")
 
 
 def _rebonded(first, frames, candidates) -> list[int]:

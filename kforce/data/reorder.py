@@ -10,7 +10,6 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
-from ase.formula import Formula
 
 from kforce.errors import InputError
 from kforce.structures import as_frames
@@ -186,13 +185,9 @@ class _Molecule:
 def _check_composition(s: int, frame: Atoms, reference: Atoms) -> None:
     if not np.array_equal(np.sort(frame.numbers), np.sort(reference.numbers)):
         raise InputError(
-            f"Frame {s} cannot be re-ordered: it is {_formula(frame)} and the "
-            f"reference is {_formula(reference)}. Remove it."
+            f"Frame {s} cannot be re-ordered: it is {frame.get_chemical_formula()} and "
+            f"the reference is {reference.get_chemical_formula()}. Remove it."
         )
-
-
-def _formula(frame: Atoms) -> str:
-    return Formula(str(frame.symbols)).format("hill")
 
 
 def _match(target: _Molecule, other: _Molecule) -> np.ndarray:

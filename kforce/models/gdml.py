@@ -14,7 +14,7 @@ from kforce.descriptors.base import check_descriptor
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
 from kforce.evidence import RELATIVE_NOISE, learn_kernel, subset_of
-from kforce.kernels import Matern52, Matern72, Scaled, check_kernel
+from kforce.kernels import Matern52, Matern72, Scaled, check_kernel, unscaled
 from kforce.models.base import ForceField
 from kforce.models.energy_check import mismatch_complaint, scale_complaint
 from kforce.models.molecule import Molecule, Training
@@ -264,8 +264,7 @@ class GDMLRegressor(ForceField):
     def _learned_kernel(self, features, observations, permutations):
         """Return the kernel, with what is not given learned from a subset."""
         kernels = _CANDIDATES if self.kernel is None else (self.kernel,)
-        radial = getattr(kernels[0], "kernel", kernels[0])
-        has_length = getattr(radial, "length_scale", 1.0) is not None
+        has_length = getattr(unscaled(kernels[0]), "length_scale", 1.0) is not None
         # Without any noise given, the amplitude follows from all data in closed form.
         scales = self._learns_amplitude() and not self._is_noise_free()
         if has_length and not scales:

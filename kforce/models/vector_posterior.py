@@ -14,7 +14,7 @@ from kforce.covariance import Sites, vector_covariance
 from kforce.errors import InputError
 from kforce.evidence import RELATIVE_NOISE
 from kforce.expansion import Expansion
-from kforce.kernels import Kernel, Scaled
+from kforce.kernels import Kernel, Scaled, unscaled
 from kforce.solvers.cholesky import Cholesky, Solution
 from kforce.solvers.tiles import TiledMatrix
 from kforce.threads import run_parallel
@@ -180,7 +180,7 @@ def learn(kernel: Kernel, data: VectorData, noises: tuple[float, float]) -> Kern
     ----------
     Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.1.
     """
-    length_is_free = getattr(_unscaled(kernel), "length_scale", 0.0) is None
+    length_is_free = getattr(unscaled(kernel), "length_scale", 0.0) is None
     amplitude_is_free = not (isinstance(kernel, Scaled) or data.is_exact(noises))
     if not (length_is_free or amplitude_is_free):
         return kernel
@@ -196,7 +196,7 @@ def learn(kernel: Kernel, data: VectorData, noises: tuple[float, float]) -> Kern
         trial = clone(kernel)
         if length_is_free:
             # A Python float: parameters should print and compare as plain numbers.
-            _unscaled(trial).length_scale = float(spread * np.exp(logarithms[0]))
+            unscaled(trial).length_scale = float(spread * np.exp(logarithms[0]))
         if amplitude_is_free:
             amplitude = data.amplitude(trial) * np.exp(logarithms[-1])
             trial = Scaled(trial, amplitude=float(amplitude))
@@ -212,12 +212,6 @@ def learn(kernel: Kernel, data: VectorData, noises: tuple[float, float]) -> Kern
     learned = with_parameters(_minimum(cost, axes))
     _log.info("kernel of largest marginal likelihood: %s", learned)
     return learned
-
-
-def _unscaled(kernel):
-    while isinstance(kernel, Scaled):
-        kernel = kernel.kernel
-    return kernel
 
 
 def _minimum(cost, axes):
