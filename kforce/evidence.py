@@ -145,13 +145,13 @@ def learn_kernel(
         if informative is None:
             informative = _informative(K, observations)
         directions, sizes = informative
-        K = directions.T @ K @ directions
-        y = directions.T @ observations.y
+        y, variance = observations.y, observations.variance
+        if directions.shape[1] < len(K):
+            K = directions.T @ K @ directions
+            y, variance = directions.T @ y, variance @ directions**2
         is_relative = relative_noise is not None
         if is_relative:
             variance = np.full(len(K), relative_noise * np.trace(K) / len(K))
-        else:
-            variance = observations.variance @ directions**2
         try:
             if free_amplitude:
                 scale = _likely_scale(K, y, variance, is_relative)
