@@ -54,8 +54,8 @@ def predict(path):
     model.evaluate(test)
     positions = [frame.positions for frame in test]
     batch = best(lambda: model.evaluate(test), 5) / len(test)
-    model.evaluate_one(positions[0])
-    bare = best(lambda: [model.evaluate_one(p) for p in positions], 5) / len(test)
+    model.evaluate_one(test[0])
+    bare = best(lambda: [model.evaluate_one(frame) for frame in test], 5) / len(test)
     atoms = test[0].copy()
     atoms.calc = model.calculator()
     through = best(lambda: [moved(atoms, p) for p in positions], 5) / len(test)

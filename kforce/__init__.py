@@ -10,6 +10,7 @@ from kforce.data.readers import read_frames
 from kforce.data.splits import split
 from kforce.errors import InputError
 from kforce.kernels import RBF, Matern32, Matern52, Matern72, RationalQuadratic, Scaled
+from kforce.learning_curve import learning_curve
 from kforce.models.gdml import GDMLRegressor
 from kforce.models.vector import GradientGPRegressor
 from kforce.persistence import load
@@ -30,6 +31,7 @@ __all__ = [
     "datasets",
     "find_permutations",
     "io",
+    "learning_curve",
     "load",
     "read_frames",
     "split",

@@ -22,6 +22,15 @@ class KForceCalculator(Calculator):
     ----------
     model : GDMLRegressor
         A fitted model.
+    std : bool, default=False
+        Also compute the results `energy_std` (eV) and `forces_std` (eV/Å), see
+        `Prediction`: a triangular solve for each structure.
+
+    Notes
+    -----
+    ASE keeps results that it does not know out of files: for extended XYZ, copy them,
+    ``atoms.info["energy_std"] = atoms.calc.results["energy_std"]`` and
+    ``atoms.arrays["forces_std"] = atoms.calc.results["forces_std"]``.
 
     Examples
     --------
@@ -36,9 +45,11 @@ class KForceCalculator(Calculator):
     implemented_properties = ("energy", "free_energy", "forces")
     nolabel = True
 
-    def __init__(self, model, **kwargs):
+    def __init__(self, model, std=False, **kwargs):
         super().__init__(**kwargs)
         self.model = model
+        if std:
+            self.implemented_properties += ("energy_std", "forces_std")
         self._warned = False
 
     def check_state(self, atoms, tol=1e-15):
@@ -58,12 +69,16 @@ class KForceCalculator(Calculator):
         if atoms is not None:
             self.atoms = atoms.copy()
         self.model.molecule_.check(self.atoms)
-        energy, forces, inside = self.model.evaluate_one(self.atoms.positions)
+        energy, forces, inside = self.model.evaluate_one(self.atoms)
         if not isfinite(energy):
             raise InputError("Positions must be finite numbers, found NaN or infinity.")
         if not inside and not self._warned:
             self._warn()
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+        if "energy_std" in self.implemented_properties:
+            prediction = self.model.evaluate([self.atoms], return_std=True)
+            self.results["energy_std"] = float(prediction.energy_std[0])
+            self.results["forces_std"] = prediction.forces_std[0]
 
     def _warn(self):
         self._warned = True

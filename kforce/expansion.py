@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from kforce.core.expansion import clip, gather, is_between, scatter, weigh
+from kforce.images import images_of_terms
 from kforce.kernels import Kernel
 from kforce.threads import run_parallel
 
@@ -61,32 +62,19 @@ class Expansion:
         return is_between(x, *self.trusted_range)
 
     @cached_property
-    def _origin(self):
-        """Mean of the centers: u = |y|² + |x|² − 2 y·x loses no digits around it."""
-        return self.centers.mean(axis=0)[self.feature_perms].mean(axis=0)
-
-    @cached_property
-    def _blocks(self):
-        """Right-hand factors of the matrix products, for each block of centers.
-
-        With rows [y, 1, |y|²] on the left: u, −4 d·v; then [Σ b x, Σ b] and Σ c1 v.
-        """
-        X = self.centers - self._origin
-        V = self.directions
-        ones, zeros = np.ones((len(X), 1)), np.zeros((len(X), 1))
-        squares = np.einsum("md,md->m", X, X)[:, None]
-        products = np.einsum("md,md->m", X, V)[:, None]
-        to_u = np.hstack([-2.0 * X, squares, ones]).T
-        to_dv = np.hstack([-4.0 * V, 4.0 * products, zeros]).T
-        back, along_v = np.hstack([X, ones]), -2.0 * V
-        weights = self.weights
-        blocks = []
-        for start in range(0, len(X), _BLOCK):
-            m = slice(start, start + _BLOCK)
-            factors = (to_u[:, m], to_dv[:, m], back[m], along_v[m])
-            factors = [np.ascontiguousarray(factor) for factor in factors]
-            blocks.append((*factors, None if weights is None else weights[m]))
-        return blocks
+    def _terms(self):
+        """One sum over the centers for each term of the kernel."""
+        profile, terms = images_of_terms(self.kernel, self.feature_perms)
+        return [
+            _Sum(
+                profile,
+                term,
+                self.centers[:, term.active] * term.scales,
+                self.directions[:, term.active] * term.scales,
+                self.weights,
+            )
+            for term in terms
+        ]
 
     def jet(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return values and gradients of f.
@@ -110,32 +98,76 @@ class Expansion:
         gradient = np.zeros(x.shape)
         columns = min(len(self.centers), _BLOCK)
         step = max(1, _ENTRIES // (len(self.feature_perms) * columns))
+        terms = self._terms
 
         def chunk(start):
             part = slice(start, start + step)
-            self._add_jet(x[part], f[part], gradient[part])
+            for term in terms:
+                term.add_jet(x[part], f[part], gradient[part])
 
         starts = range(0, len(x), step)
         if len(starts) < 2:
             chunk(0)
         else:
-            self._blocks  # noqa: B018  made once, before the threads need it
             run_parallel(chunk, starts)
         return f, gradient
 
-    def _add_jet(self, x, f, gradient):
-        n_perms, n_features = self.feature_perms.shape
-        left = np.empty((len(x) * n_perms, n_features + 2))
-        gather(x, self._origin, self.feature_perms, left)
+
+class _Sum:
+    """One term of an expansion, in its own scaled features.
+
+    Parameters
+    ----------
+    profile : Kernel
+        φ.
+    term : TermImages
+        What the term looks at.
+    centers, directions : ndarray of shape (n_centers, n_active)
+        Of the expansion, scaled.
+    weights : ndarray of shape (n_centers,) or None
+        Of the expansion.
+    """
+
+    def __init__(self, profile, term, centers, directions, weights):
+        self._profile = profile
+        self._term = term
+        # The mean of the centers: u = |y|² + |x|² − 2 y·x loses no digits around it.
+        self._origin = centers.mean(axis=0)
+        self._blocks = list(self._cut(centers - self._origin, directions, weights))
+
+    def _cut(self, X, V, weights):
+        """Right-hand factors of the matrix products, for each block of centers.
+
+        With rows [y, 1, |y|²] on the left: u, −4 d·v; then [Σ b x, Σ b] and Σ c1 v.
+        """
+        ones, zeros = np.ones((len(X), 1)), np.zeros((len(X), 1))
+        squares = np.einsum("md,md->m", X, X)[:, None]
+        products = np.einsum("md,md->m", X, V)[:, None]
+        to_u = np.hstack([-2.0 * X, squares, ones]).T
+        to_dv = np.hstack([-4.0 * V, 4.0 * products, zeros]).T
+        back, along_v = np.hstack([X, ones]), -2.0 * V
+        for start in range(0, len(X), _BLOCK):
+            m = slice(start, start + _BLOCK)
+            factors = (to_u[:, m], to_dv[:, m], back[m], along_v[m])
+            factors = [np.ascontiguousarray(factor) for factor in factors]
+            yield (*factors, None if weights is None else weights[m])
+
+    def add_jet(self, x, f, gradient):
+        """Add values and gradients at x (n, n_features) to f and gradient."""
+        images, scales, weight = self._term.images, self._term.scales, self._term.weight
+        n_images, n_active = images.shape
+        left = np.empty((len(x) * n_images, n_active + 2))
+        gather(x, scales, self._origin, images, left)
         values = np.zeros(len(left))
         for to_u, to_dv, back, along_v, weights in self._blocks:
             u = left @ to_u
             clip(u)
-            dphi, ddphi = self.kernel.profile(u, orders=(1, 2))
+            dphi, ddphi = self._profile.profile(u, orders=(1, 2))
             b = left @ to_dv
             weigh(dphi, ddphi, b, values)
             if weights is not None:
-                values += self.kernel(u) @ weights
+                values += self._profile(u) @ weights
                 b += 2.0 * dphi * weights
-            scatter(self.feature_perms, left, b @ back, dphi @ along_v, gradient)
-        f += values.reshape(-1, n_perms).sum(axis=1)
+            from_d, from_v = b @ back, dphi @ along_v
+            scatter(images, weight * scales, left, from_d, from_v, gradient)
+        f += weight * values.reshape(-1, n_images).sum(axis=1)

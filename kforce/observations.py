@@ -107,6 +107,8 @@ class Observations:
         W, see `elimination`.
     n_rigid : ndarray of int, shape (n_structures,)
         Rigid motions taken out of each structure.
+    is_given : ndarray of bool, shape (n_observations,)
+        Whether the frame itself says how noisy the row is.
     """
 
     rows: np.ndarray
@@ -114,6 +116,7 @@ class Observations:
     variance: np.ndarray
     rigid: np.ndarray
     n_rigid: np.ndarray
+    is_given: np.ndarray
 
     @classmethod
     def build(
@@ -131,6 +134,7 @@ class Observations:
         batch, labels : Batch, Labels
             The structures and their labels. Frames and atoms without forces are left
             out of the force rows, frames without an energy out of the energy rows.
+            Noises of their own come before those given here.
         noise_forces : float
             Standard deviation in eV/Å.
         noise_energy : float, optional
@@ -145,8 +149,11 @@ class Observations:
         complete = observed.all(axis=1)
         positions = batch.positions.reshape(n_structures, -1, 3)
         basis, n_rigid = rigid_motions(positions, bool(batch.pbc.any()))
-        # Where atoms lack forces the rest is no complement of the rigid motions.
-        n_rigid = np.where(complete, n_rigid, 0)
+        noise, is_given = _noises(labels, (n_structures, n_cart // 3))
+        # Where atoms lack forces the rest is no complement of the rigid motions, and
+        # where their noises differ it is not independent.
+        even = np.ptp(noise[:, :-1], axis=1) == 0.0
+        n_rigid = np.where(complete & even, n_rigid, 0)
         rigid = elimination(basis, n_rigid)
         clean = _without_rigid_motions(np.nan_to_num(forces), basis, n_rigid)
         used = np.empty((n_structures, n_cart + 1), dtype=bool)
@@ -154,10 +161,11 @@ class Observations:
         used[:, -1] = np.isfinite(labels.energy) & (noise_energy is not None)
         rows = np.full(used.shape, -1, dtype=np.intp)
         rows[used] = np.arange(used.sum())
-        variance = np.full(used.shape, float(noise_forces) ** 2)
-        if noise_energy is not None:
-            variance[:, -1] = noise_energy**2 * (n_cart // 3)
-        frame_wise = cls(rows, np.empty(0), variance[used], rigid, n_rigid)
+        noise[:, :-1][~is_given[:, :-1]] = noise_forces
+        noise[:, -1][~is_given[:, -1]] = 0.0 if noise_energy is None else noise_energy
+        noise[:, -1] *= np.sqrt(n_cart // 3)
+        known = (noise[used] ** 2, rigid, n_rigid, is_given[used])
+        frame_wise = cls(rows, np.empty(0), *known)
         y = frame_wise.collect(clean, np.nan_to_num(labels.energy - energy_offset))
         return replace(frame_wise, y=y)
 
@@ -194,7 +202,14 @@ class Observations:
     def _keep(self, kept, rigid, n_rigid):
         chosen = kept[kept >= 0]
         rows = np.where(kept >= 0, np.cumsum(kept >= 0).reshape(kept.shape) - 1, -1)
-        return Observations(rows, self.y[chosen], self.variance[chosen], rigid, n_rigid)
+        return Observations(
+            rows,
+            self.y[chosen],
+            self.variance[chosen],
+            rigid,
+            n_rigid,
+            self.is_given[chosen],
+        )
 
     def collect(self, forces: np.ndarray, energies: np.ndarray) -> np.ndarray:
         """Return the observations that forces and energies amount to.
@@ -235,6 +250,19 @@ class Observations:
         cart = full[:, :-1].copy()
         cart[:, :6] -= np.einsum("sre,sr->se", self.rigid, full[:, :-1])
         return cart.reshape(len(cart), -1, 3), full[:, -1]
+
+
+def _noises(labels, shape):
+    """Noises of the frames' own, (n_structures, 3 n_atoms + 1), and where they are.
+
+    Elsewhere they are 0.
+    """
+    noise = np.full((shape[0], 3 * shape[1] + 1), np.nan)
+    if labels.noise_forces is not None:
+        noise[:, :-1] = np.repeat(np.array(labels.noise_forces), 3, axis=1)
+    if labels.noise_energy is not None:
+        noise[:, -1] = labels.noise_energy
+    return np.nan_to_num(noise), np.isfinite(noise)
 
 
 def _without_rigid_motions(forces, basis, n_rigid):

@@ -14,6 +14,13 @@ from kforce.kernels import Kernel, Scaled
 from kforce.observations import Observations
 from kforce.progress import progress_bar
 from kforce.solvers.cholesky import Cholesky
+from kforce.uncertainty.energies import mean_energy
+from kforce.uncertainty.leave_one_out import (
+    LeaveOneOut,
+    leave_one_out_from_factor,
+    structures_to_leave_out,
+)
+from kforce.uncertainty.posterior import Uncertainty
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,18 @@ class Posterior:
         Posterior mean.
     log_marginal_likelihood : float
         log p(y) of the projected observations.
+    uncertainty : Uncertainty
+        Posterior covariance, calibrated, with the factor of the covariance matrix.
+    leave_one_out : LeaveOneOut
+        How well structures are predicted from all others.
     """
 
     kernel: Kernel
     noise_forces: float
     expansion: Expansion
     log_marginal_likelihood: float
+    uncertainty: Uncertainty
+    leave_one_out: LeaveOneOut
 
 
 def condition(
@@ -45,6 +58,9 @@ def condition(
     permutations: np.ndarray,
     noise_forces: float | None,
     learn_amplitude: bool = False,
+    positions: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+    seed: int = 0,
 ) -> Posterior:
     """Condition a Gaussian process on observed forces and energies.
 
@@ -62,6 +78,13 @@ def condition(
     learn_amplitude : bool, default=False
         Scale kernel and noise together by the amplitude of largest likelihood, which
         leaves the mean as it is.
+    positions : ndarray of shape (n_structures, n_atoms, 3), optional
+        The structures, in Å; for storing the uncertainty.
+    known : ndarray of bool, shape (n_structures,), optional
+        In a fit of forces alone, the structures whose mean residual energy is the
+        constant of the model: the errors of energies are relative to theirs.
+    seed : int
+        Of the structures that are left out in turn.
 
     Raises
     ------
@@ -74,7 +97,8 @@ def condition(
     if noise_forces is None:
         of_forces = observations.is_force
         noise_forces = RELATIVE_NOISE * np.sqrt(K.diagonal()[of_forces].mean())
-        variance = np.where(of_forces, noise_forces**2, observations.variance)
+        learned = of_forces & ~observations.is_given
+        variance = np.where(learned, noise_forces**2, observations.variance)
         observations = replace(observations, variance=variance)
     with progress_bar(n, "factoring") as advance:
         solution = Cholesky().solve(
@@ -93,12 +117,30 @@ def condition(
     if learn_amplitude and quadratic > 0.0:
         scale = quadratic / n
         kernel = Scaled(kernel, amplitude=float(np.sqrt(scale)))
+    coef /= scale
+    solution.factor.multiply(np.sqrt(scale))
+    observations = replace(observations, variance=scale * observations.variance)
+    expansion = _expand(kernel, features, observations, permutations, coef)
+    chosen = structures_to_leave_out(observations.sizes, seed)
+    left_out = leave_one_out_from_factor(solution.factor, coef, observations, chosen)
+    energies_float = known is not None and known.any()
     return Posterior(
         kernel=kernel,
         noise_forces=float(noise_forces * np.sqrt(scale)),
-        expansion=_expand(kernel, features, observations, permutations, coef / scale),
+        expansion=expansion,
         log_marginal_likelihood=-0.5
         * (quadratic / scale + solution.log_det + n * np.log(2.0 * np.pi * scale)),
+        uncertainty=Uncertainty(
+            kernel,
+            permutations,
+            features,
+            observations,
+            mean_energy(expansion, known / known.sum()) if energies_float else None,
+            left_out.calibration,
+            solution.factor,
+            positions,
+        ),
+        leave_one_out=left_out,
     )
 
 

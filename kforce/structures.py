@@ -122,19 +122,29 @@ class Labels:
         Energies in eV.
     forces : list of ndarray of shape (n_atoms, 3)
         Forces in eV/Å.
+    noise_energy : ndarray of shape (n_structures,) or None
+        Standard deviations of the energies in eV per atom (× √n_atoms).
+    noise_forces : list of ndarray of shape (n_atoms,) or None
+        Standard deviations of the force components in eV/Å.
     """
 
     energy: np.ndarray
     forces: list[np.ndarray]
+    noise_energy: np.ndarray | None = None
+    noise_forces: list[np.ndarray] | None = None
 
     @classmethod
     def from_frames(cls, frames: Sequence[Atoms]) -> Labels:
         """Read the labels that the frames' calculators hold.
 
+        Standard deviations of their noise are read from ``info["noise_energy"]``,
+        ``info["noise_forces"]`` and, atom by atom, ``arrays["noise_forces"]``.
+
         Raises
         ------
         InputError
-            If a label is infinite or has a wrong shape. NaN means "no label".
+            If a label is infinite or has a wrong shape, or a noise is not a positive
+            number. NaN means "no label", or "no noise of its own".
 
         Examples
         --------
@@ -161,12 +171,54 @@ class Labels:
                     "frame, or set the value to NaN to leave it out of the fit."
                 )
             forces.append(f)
-        return cls(energy, forces)
+        return cls(energy, forces, *_noises(frames))
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether any frame says how noisy its labels are."""
+        return self.noise_energy is not None or self.noise_forces is not None
+
+    def take(self, chosen: Sequence[int]) -> Labels:
+        """Return the labels of some frames."""
+        energy, noise = self.energy, self.noise_energy
+        lists = [
+            None if values is None else [values[s] for s in chosen]
+            for values in (self.forces, self.noise_forces)
+        ]
+        noise = None if noise is None else noise[chosen]
+        return Labels(energy[chosen], lists[0], noise, lists[1])
 
     @property
     def has_forces(self) -> np.ndarray:
         """Which frames have the force on at least one atom, (n_structures,)."""
         return np.array([np.isfinite(f).all(axis=1).any() for f in self.forces])
+
+
+def _noises(frames):
+    """Read the noises of energies and of forces; None where no frame has any."""
+    energy = [_noise(f.info, "noise_energy", (), s) for s, f in enumerate(frames)]
+    energy = np.array(energy)
+    forces = []
+    for s, frame in enumerate(frames):
+        whole = _noise(frame.info, "noise_forces", (), s)
+        own = _noise(frame.arrays, "noise_forces", (len(frame),), s)
+        forces.append(np.where(np.isnan(own), whole, own))
+    return (
+        energy if np.isfinite(energy).any() else None,
+        forces if any(np.isfinite(f).any() for f in forces) else None,
+    )
+
+
+def _noise(values, name, shape, s):
+    if name not in values:
+        return np.full(shape, np.nan)
+    found = np.asarray(values[name], dtype=float)
+    if found.shape != shape or (found <= 0).any() or np.isinf(found).any():
+        raise InputError(
+            f"{name} of frame {s} must be positive standard deviations of shape "
+            f"{shape}, found {values[name]!r}."
+        )
+    return found
 
 
 def _label(frame, s, name, method):

@@ -4,10 +4,12 @@ import pickle
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import molecule
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces
 from ase.md.verlet import VelocityVerlet
 
@@ -22,7 +24,7 @@ ROUNDING = 1e-8
 @pytest.fixture(scope="module")
 def inside(methanol, methanol_model):
     """Structures that are not for training and lie within its range."""
-    frames = [f for f in methanol[30:] if methanol_model.evaluate_one(f.positions)[2]]
+    frames = [f for f in methanol[30:] if methanol_model.evaluate_one(f)[2]]
     return frames[:10]
 
 
@@ -196,3 +198,49 @@ def test_dynamics_conserve_energy(methanol, methanol_model):
     fine = largest_deviation(frame, methanol_model, 0.25, 600)
     assert coarse < 0.02
     assert 3.6 < coarse / fine < 4.4
+
+
+def test_standard_deviations_on_request(inside, methanol_model, atoms):
+    atoms.calc = methanol_model.calculator(std=True)
+    expected = methanol_model.evaluate(inside, return_std=True)
+    for s, frame in enumerate(inside):
+        atoms.positions = frame.positions
+        assert atoms.calc.get_property("energy_std", atoms) == pytest.approx(
+            expected.energy_std[s], rel=1e-4
+        )
+        forces_std = atoms.calc.get_property("forces_std", atoms)
+        np.testing.assert_allclose(forces_std, expected.forces_std[s], rtol=1e-5)
+        np.testing.assert_allclose(
+            atoms.get_potential_energy(), expected.energy[s], atol=ROUNDING
+        )
+
+
+def test_without_the_request_there_are_none(atoms):
+    atoms.get_forces()
+    assert set(atoms.calc.results) == {"energy", "free_energy", "forces"}
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.calc.get_property("energy_std", atoms)
+
+
+def test_extended_xyz_with_standard_deviations(methanol_model, atoms, tmp_path):
+    atoms.calc = methanol_model.calculator(std=True)
+    atoms.get_forces()
+    results = atoms.calc.results
+    ase.io.write(tmp_path / "plain.xyz", atoms)
+    plain = ase.io.read(tmp_path / "plain.xyz")
+    np.testing.assert_allclose(plain.get_forces(), results["forces"], atol=1e-7)
+    atoms.info["energy_std"] = results["energy_std"]
+    atoms.arrays["forces_std"] = results["forces_std"]
+    ase.io.write(tmp_path / "with_std.xyz", atoms)
+    again = ase.io.read(tmp_path / "with_std.xyz")
+    np.testing.assert_allclose(again.info["energy_std"], results["energy_std"])
+    np.testing.assert_allclose(
+        again.arrays["forces_std"], results["forces_std"], atol=1e-7
+    )
+
+
+def test_a_model_without_variance_gives_no_such_calculator(methanol_model):
+    bare = copy.copy(methanol_model).restore(uncertainty_=None)
+    bare.calculator()
+    with pytest.raises(InputError, match="no predictive variance"):
+        bare.calculator(std=True)

@@ -4,12 +4,13 @@ from toys import (
     KERNELS,
     labelled,
     name_of,
+    slow_block,
     slow_covariance,
     symmetric_group,
     toy_frames,
 )
 
-from kforce.covariance import covariance
+from kforce.covariance import CrossCovariance, covariance, prior_blocks
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.kernels import Matern32, Matern52
 from kforce.observations import Observations
@@ -25,18 +26,24 @@ def build(frames, noise_energy):
     return features, Observations.build(batch, labels, 0.1, noise_energy)
 
 
-def slow_matrix(frames, observations, kernel, permutations):
-    """Dense Jacobians, loops over everything, a dense matrix of row operations."""
-    positions = [f.positions for f in frames]
-    full = slow_covariance(positions, positions, kernel, permutations)
-    width = 3 * len(positions[0]) + 1
-    R = np.zeros((len(observations.y), len(full)))
+def row_operations(observations):
+    """The observations as combinations of all forces and energies."""
+    n_structures, width = observations.rows.shape
+    R = np.zeros((len(observations.y), n_structures * width))
     for s, W in enumerate(observations.rigid):
         reduce = np.eye(width)
         reduce[:-1, :6] -= W
         for r, row in enumerate(observations.rows[s]):
             if row >= 0:
                 R[row, s * width : (s + 1) * width] = reduce[r]
+    return R
+
+
+def slow_matrix(frames, observations, kernel, permutations):
+    """Dense Jacobians, loops over everything, a dense matrix of row operations."""
+    positions = [f.positions for f in frames]
+    full = slow_covariance(positions, positions, kernel, permutations)
+    R = row_operations(observations)
     return R @ full @ R.T
 
 
@@ -153,3 +160,33 @@ def test_progress_counts_what_is_stored():
     )
     stored = sum(K.tile(i, j).size for i in range(K.n_tiles) for j in range(i + 1))
     assert sum(counted) == stored
+
+
+@pytest.mark.parametrize("noise_energy", NOISES.values(), ids=NOISES)
+@pytest.mark.parametrize("kernel", KERNELS, ids=name_of)
+def test_with_other_structures(kernel, noise_energy):
+    # More frames than fit side by side, some of them linear or without labels.
+    frames = toy_frames([8, 1, 1], 75, linear=range(66, 70))
+    frames[3].calc.results["forces"][1] = np.nan
+    group = symmetric_group(3, 2)
+    features, observations = build(frames, noise_energy)
+    # A training structure among the queries.
+    others = [*toy_frames([8, 1, 1], 3, seed=1), frames[68]]
+    queries, _ = build(others, None)
+    fast = CrossCovariance(features, observations, kernel, group)(queries)
+    full = slow_covariance(
+        [f.positions for f in frames], [f.positions for f in others], kernel, group
+    )
+    slow = row_operations(observations) @ full
+    np.testing.assert_allclose(fast, slow, rtol=0, atol=2e-13 * np.abs(slow).max())
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=name_of)
+@pytest.mark.parametrize("n_atoms", [2, 4])
+def test_prior_blocks(kernel, n_atoms):
+    frames = toy_frames([6] + [1] * (n_atoms - 1), 5, linear=(2,))
+    group = symmetric_group(n_atoms, n_atoms - 1)
+    blocks = prior_blocks(build(frames, None)[0], kernel, group)
+    for frame, block in zip(frames, blocks, strict=True):
+        slow = slow_block(frame.positions, frame.positions, kernel, group)
+        np.testing.assert_allclose(block, slow, atol=2e-13 * np.abs(slow).max())

@@ -4,8 +4,9 @@ from toys import toy_frames
 
 from kforce.covariance import covariance
 from kforce.descriptors.inverse_distances import InverseDistances
-from kforce.evidence import learn_kernel, leave_one_out, subset_of
+from kforce.evidence import leave_one_out
 from kforce.kernels import RBF, Matern52
+from kforce.length_scale import learn_kernel, subset_of
 from kforce.observations import Observations
 from kforce.structures import Batch, Labels
 
@@ -108,9 +109,8 @@ def test_the_learned_length_scale_is_the_best_of_a_fine_grid(kernel):
         K += relative_noise * np.trace(K) / len(K) * np.eye(len(K))
         return leave_one_out(K, observations.y, observations.sizes)[1]
 
-    learned, found = learn_kernel(
-        kernel, features, observations, group, relative_noise, False
-    )
+    score = learn_kernel(kernel, features, observations, group, relative_noise, False)
+    learned, found = score.kernel, score.density
     np.testing.assert_allclose(found, density(learned.length_scale), rtol=1e-9)
     assert type(learned) is type(kernel)
     assert kernel.length_scale is None

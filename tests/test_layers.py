@@ -15,11 +15,21 @@ ROOT = Path(kforce.__file__).parent
 LAYERS = [
     {"core"},
     {"errors", "units", "threads", "progress", "npz", "structures", "data", "datasets"}
-    | {"arguments", "kernels", "solvers", "metrics"},
+    | {"arguments", "kernels", "additive", "solvers", "metrics"}
+    | {"calibration", "conformal"},
     {"descriptors", "permutations", "symmetry"},
-    {"observations", "covariance", "expansion", "posterior", "selection", "evidence"},
-    {"models", "calculator", "persistence"},
-    {"io", "cli"},
+    {
+        "observations",
+        "images",
+        "lanes",
+        "covariance",
+        "sensitivity",
+        "expansion",
+        "posterior",
+    }
+    | {"selection", "evidence", "sensitivity", "length_scale", "scales", "uncertainty"},
+    {"models", "calculator", "persistence", "learning_curve"},
+    {"io", "report", "cli"},
     {""},
 ]
 

@@ -6,8 +6,10 @@ the order of ``np.tril_indices``.
 
 import numpy as np
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from kforce.additive import Additive
 from kforce.kernels import RBF, Matern32, Matern52, Matern72, RationalQuadratic, Scaled
 from kforce.models.gdml import GDMLRegressor
 
@@ -177,3 +179,85 @@ def regressor(kernel=None, permutations=None, **kwargs):
     kernel = Matern52(length_scale=1.3) if kernel is None else kernel
     kwargs = {"optimize": False} | kwargs
     return GDMLRegressor(kernel=kernel, permutations=permutations, **kwargs)
+
+
+def row_operations(observations):
+    """The observations as combinations of all forces and energies, a dense matrix."""
+    n_structures, width = observations.rows.shape
+    R = np.zeros((len(observations.y), n_structures * width))
+    for s, W in enumerate(observations.rigid):
+        reduce = np.eye(width)
+        reduce[:-1, :6] -= W
+        for r, row in enumerate(observations.rows[s]):
+            if row >= 0:
+                R[row, s * width : (s + 1) * width] = reduce[r]
+    return R
+
+
+def shaken(name, n_frames, seed=0, scale=0.05):
+    """Structures of a molecule that ASE knows, with Morse labels."""
+    start, rng = molecule(name), np.random.default_rng(seed)
+    frames = []
+    for _ in range(n_frames):
+        positions = start.positions + rng.normal(scale=scale, size=(len(start), 3))
+        frames.append(
+            labelled(start.numbers, positions, *morse(positions, start.numbers))
+        )
+    return frames
+
+
+def dense_jacobians(features):
+    """∂x/∂R of each structure, (n, n_features, 3 n_atoms), by unit displacements."""
+    n, columns = len(features.x), []
+    for unit in np.eye(3 * features.n_atoms):
+        columns.append(features.push(np.tile(unit.reshape(-1, 3), (n, 1, 1))))
+    return np.stack(columns, axis=-1)
+
+
+def additive_block(x_i, J_i, x_j, J_j, profile, scales, variances, feature_perms):
+    """As `slow_block`, of a sum of terms over dense features and Jacobians."""
+    n = J_i.shape[1]
+    block = np.zeros((n + 1, n + 1))
+    for w, variance in zip(scales, variances, strict=True):
+        for p in feature_perms:
+            d = w * (x_i - x_j[p])
+            A, B = w[:, None] * J_i, w[:, None] * J_j[p]
+            phi, dphi, ddphi = profile.profile(d @ d, orders=(0, 1, 2))
+            c1, c2 = -2.0 * variance * dphi, 4.0 * variance * ddphi
+            middle = c1 * np.eye(len(d)) - c2 * np.outer(d, d)
+            block[:n, :n] += A.T @ middle @ B
+            block[:n, n] += c1 * (A.T @ d)
+            block[n, :n] -= c1 * (B.T @ d)
+            block[n, n] += variance * phi
+    return block
+
+
+def additive_covariance(left, right, profile, scales, variances, feature_perms):
+    """The same for `Features` of several structures, one after the other."""
+    J_left, J_right = dense_jacobians(left), dense_jacobians(right)
+    terms = (profile, scales, variances, feature_perms)
+    return np.block(
+        [
+            [
+                additive_block(x_i, J_i, x_j, J_j, *terms)
+                for x_j, J_j in zip(right.x, J_right, strict=True)
+            ]
+            for x_i, J_i in zip(left.x, J_left, strict=True)
+        ]
+    )
+
+
+def additive_kernel(profile, descriptor, permutations, n_atoms, seed=0):
+    """An `Additive` kernel with random scales that respect the permutations.
+
+    It has a term of all features and one for each part of the descriptor.
+    """
+    rng = np.random.default_rng(seed)
+    feature_perms, _ = descriptor.coordinates(n_atoms).images(permutations)
+    orbit = feature_perms.min(axis=0)
+    masks = [np.ones((1, len(orbit)), dtype=bool), *descriptor.parts(n_atoms)]
+    scales, amplitudes = [], []
+    for mask in masks:
+        scales.append(mask * rng.uniform(0.2, 0.6, len(orbit))[orbit])
+        amplitudes += [rng.uniform(0.5, 2.0)] * len(mask)
+    return Additive(profile, np.concatenate(scales), np.array(amplitudes))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kforce.additive import Additive
 from kforce.cli.options import (
     add_reading,
     formulas,
@@ -17,7 +18,9 @@ from kforce.cli.options import (
     refuse_reading,
 )
 from kforce.data import check_frames, dataset_hash
+from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.errors import InputError
+from kforce.kernels import Scaled
 from kforce.npz import read_arrays
 from kforce.permutations import cycles, generators
 from kforce.solvers.forecast import available_memory, dgemm_rate
@@ -72,8 +75,9 @@ def _model(path):
         "model": f"{type(model).__name__} of {model.molecule_.formula}, "
         f"{len(model.molecule_.numbers)} atoms",
         "file size": f"{Path(path).stat().st_size / 1e6:.2f} MB",
-        "kernel": " ".join(str(model.kernel_).split()),
-        "descriptor": str(model.descriptor_),
+        "kernel": _formula(model.kernel_),
+        "descriptor": " ".join(str(model.descriptor_).split()),
+        "baseline": str(model.baseline_ or "none"),
         "training frames": training.n_frames,
         "training hash": training.hash or "not known",
         **_noises(model),
@@ -86,12 +90,25 @@ def _model(path):
     return values
 
 
+def _formula(kernel):
+    """Name a kernel without the many scales that it may have."""
+    amplitude, inner = "", kernel
+    if isinstance(kernel, Scaled) and isinstance(kernel.kernel, Additive):
+        amplitude, inner = f", amplitude {kernel.amplitude:.3g} eV", kernel.kernel
+    if not isinstance(inner, Additive):
+        return " ".join(str(kernel).split())
+    n_terms, n_features = np.shape(inner.scales)
+    name = type(inner.kernel).__name__
+    return f"{name}, {n_terms} terms, {n_features} features{amplitude}"
+
+
 def _noises(model):
     """Name the noises in use; one that was not given says nothing about the labels."""
     noise = model.noise_forces_
     value = "not known" if noise is None else f"{noise:.3g} eV/Å"
     values = {"noise of the forces": value}
-    if noise is not None and model.noise_forces is None:
+    learned = isinstance(model.descriptor_, InternalCoordinates)
+    if noise is not None and model.noise_forces is None and not learned:
         values = {"regularisation": f"{value}, numerical: scales with the amplitude"}
     if model.noise_energy_ is not None:
         values["noise of the energies"] = f"{model.noise_energy_:.3g} eV per atom"

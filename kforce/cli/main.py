@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import metadata
 
-from kforce.cli import convert, evaluate, info, predict, train
+from kforce.cli import convert, evaluate, info, learning_curve, predict, train
 from kforce.cli.output import Output
 from kforce.errors import InputError
 from kforce.progress import show_progress
@@ -20,11 +20,17 @@ from kforce.progress import show_progress
 #: own), 130 interrupted.
 _FAILED, _INTERRUPTED = 1, 130
 
-#: Loggers that are heard without -v: what a fit will take, before it starts, and what
-#: reading changed, such as units and the order of atoms.
-_SPOKEN = ("kforce.forecast", "kforce.data", "kforce.io")
+#: Loggers that are heard without -v: what a fit will take, before it starts, how far
+#: a long job is, and what reading changed, such as units and the order of atoms.
+_SPOKEN = (
+    "kforce.forecast",
+    "kforce.data",
+    "kforce.io",
+    "kforce.learning_curve",
+    "kforce.choice",
+)
 
-_COMMANDS = (train, evaluate, predict, info, convert)
+_COMMANDS = (train, evaluate, predict, learning_curve, info, convert)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kforce import metrics
+from kforce import calibration, metrics
 from kforce.structures import Labels
 from kforce.units import energy_unit
 
@@ -120,4 +120,70 @@ def error_table(found: Mapping[str, float]) -> str:
             lines.append(
                 f"  {label:<9}{unit:<15}{mae:>13.{digits}f}{rmse:>13.{digits}f}"
             )
+    return "\n".join(lines)
+
+
+def residuals(prediction, labels: Labels) -> dict[str, tuple]:
+    """Return residuals and standard deviations of each structure, where labels are.
+
+    Of 'energy' and 'forces', one entry a structure: in eV and eV/Å.
+    """
+    found = {}
+    if np.isfinite(labels.energy).any():
+        residual = labels.energy - prediction.energy
+        found["energy"] = residual, prediction.energy_std
+    if labels.has_forces.any():
+        pairs = zip(labels.forces, prediction.forces, strict=True)
+        found["forces"] = [r - p for r, p in pairs], prediction.forces_std
+    return found
+
+
+def calibrations(prediction, labels: Labels) -> dict[str, dict]:
+    """Return what `calibration.summary` does, of what has labels; None for NaN."""
+    return {
+        name: finite_or_none(calibration.summary(*pair))
+        for name, pair in residuals(prediction, labels).items()
+    }
+
+
+def finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Replace NaN, which JSON has no word for."""
+    return {k: None if np.isnan(value) else value for k, value in values.items()}
+
+
+#: Name, factor and digits of every measure in a table; scores in meV and meV/Å.
+_MEASURES = {
+    "nlpd": ("NLPD     eV, eV/Å", 1.0, 3),
+    "crps": ("CRPS     meV, meV/Å", 1e3, 3),
+    "ence": ("ENCE", 1.0, 3),
+    "miscalibration_area": ("miscalibration area", 1.0, 3),
+    "coverage_50": ("coverage at 50 %", 100.0, 1),
+    "coverage_90": ("coverage at 90 %", 100.0, 1),
+    "coverage_95": ("coverage at 95 %", 100.0, 1),
+    "spearman": ("rank corr. error, std", 1.0, 3),
+    "recalibration_factor": ("recalibration factor", 1.0, 3),
+    "conformal_factor_95": ("conformal factor, 95 %", 1.0, 3),
+}
+
+
+def calibration_table(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Lay the result of `calibrations` out for people.
+
+    Examples
+    --------
+    >>> print(calibration_table({"energy": {"ence": 0.1, "coverage_50": 0.52}}))
+    calibration                      energy
+      ENCE                            0.100
+      coverage at 50 %                 52.0
+    """
+    lines = [f"{'calibration':<26}" + "".join(f"{name:>13}" for name in found)]
+    for key, (label, factor, digits) in _MEASURES.items():
+        if not any(key in measures for measures in found.values()):
+            continue
+        row = f"  {label:<24}"
+        for measures in found.values():
+            value = measures.get(key)
+            text = "-" if value is None else f"{factor * value:.{digits}f}"
+            row += f"{text:>13}"
+        lines.append(row)
     return "\n".join(lines)

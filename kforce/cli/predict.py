@@ -32,6 +32,11 @@ def add_parser(commands, common):
         "-o", "--output", metavar="FILE", default="predicted.xyz",
         help="extended XYZ file (default: predicted.xyz)",
     )  # fmt: skip
+    parser.add_argument(
+        "--std",
+        action="store_true",
+        help="write standard deviations, too: energy_std and forces_std",
+    )
     add_overwrite(parser)
     add_reading(parser)
     parser.set_defaults(run=run)
@@ -43,14 +48,21 @@ def run(args, output):
     require_suffix(path, ".xyz")
     model = load_model(args.model)
     frames = [frame.copy() for frame in read_data(args.data, args, output)]
-    prediction = model.evaluate(frames)
+    prediction = model.evaluate(frames, return_std=args.std)
     warn_unfamiliar(model, frames, output)
     for frame, energy, forces in zip(
         frames, prediction.energy, prediction.forces, strict=True
     ):
         frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
+    values = {"output": str(path), "energy": prediction.energy}
+    what = "energies and forces"
+    if args.std:
+        for frame, energy_std, forces_std in zip(
+            frames, prediction.energy_std, prediction.forces_std, strict=True
+        ):
+            frame.info["energy_std"] = energy_std
+            frame.arrays["forces_std"] = forces_std
+        values["energy_std"] = prediction.energy_std
+        what += ", with standard deviations,"
     write_frames(path, frames)
-    output.result(
-        {"output": str(path), "energy": prediction.energy},
-        f"wrote energies and forces of {len(frames)} structures to {path}",
-    )
+    output.result(values, f"wrote {what} of {len(frames)} structures to {path}")

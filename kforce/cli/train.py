@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from kforce import datasets, kernels
+from kforce import datasets
 from kforce.arguments import check_seed
+from kforce.cli.model_options import add_model, build_model
 from kforce.cli.options import (
     add_overwrite,
     add_reading,
     check,
     new_file,
-    positive_float,
     positive_int,
     read_data,
     require_suffix,
@@ -20,18 +20,9 @@ from kforce.cli.options import (
 from kforce.cli.output import error_table, errors
 from kforce.data import split_indices
 from kforce.data.report import plural
-from kforce.errors import InputError
-from kforce.models.gdml import GDMLRegressor
-from kforce.npz import read_arrays
+from kforce.kernels import unscaled
 from kforce.permutations import cycles, generators
 from kforce.structures import Labels
-
-_KERNELS = {
-    "matern52": kernels.Matern52,
-    "matern72": kernels.Matern72,
-    "rbf": kernels.RBF,
-    "rq": kernels.RationalQuadratic,
-}
 
 #: Training and test frames at most, where their numbers are not given.
 _MANY_TRAIN, _MANY_TEST = 1000, 1000
@@ -62,7 +53,13 @@ def add_parser(commands, common):
     )
     add_overwrite(parser)
     _add_splitting(parser)
-    _add_model(parser)
+    add_model(parser)
+    parser.add_argument(
+        "--keep-factor",
+        action="store_true",
+        help="store what standard deviations are computed with, 4 n² bytes for n "
+        "equations: a model without it takes the time of a fit for the first",
+    )
     add_reading(parser)
     parser.set_defaults(run=run)
 
@@ -92,47 +89,6 @@ def _add_splitting(parser):
     group.add_argument("--seed", type=int, default=0, help="default: 0")
 
 
-def _add_model(parser):
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "--kernel",
-        choices=tuple(_KERNELS),
-        help="default: matern52 or matern72, whichever predicts left-out frames better",
-    )
-    group.add_argument(
-        "--length-scale",
-        type=positive_float,
-        metavar="L",
-        help="in 1/Å (default: learned)",
-    )
-    group.add_argument(
-        "--noise-forces",
-        type=positive_float,
-        metavar="S",
-        help="standard deviation in eV/Å (default: converged labels)",
-    )
-    group.add_argument(
-        "--noise-energy",
-        type=positive_float,
-        metavar="S",
-        help="standard deviation in eV per atom; fits the energies, too",
-    )
-    group.add_argument(
-        "--permutations",
-        default="auto",
-        metavar="auto|none|FILE",
-        help="symmetries: found in the data, none, or the field 'permutations' (or "
-        "'perms') of an .npz file such as a model",
-    )
-    group.add_argument(
-        "--max-permutations",
-        type=positive_int,
-        default=1000,
-        metavar="N",
-        help="size of the largest group that is found in the data (default: 1000)",
-    )
-
-
 def run(args, output):
     """Train, test and save."""
     path = new_file(args.output or _free_name(args), args.overwrite)
@@ -140,14 +96,7 @@ def run(args, output):
     check_seed(args.seed)
     train, test = _sets(args, output)
     check(train, test, output)
-    model = GDMLRegressor(
-        kernel=_kernel(args),
-        noise_forces=args.noise_forces,
-        noise_energy=args.noise_energy,
-        permutations=_permutations(args.permutations),
-        max_permutations=args.max_permutations,
-        seed=args.seed,
-    )
+    model = build_model(args)
     output.note(f"training on {plural(len(train), 'frame')}, testing on {len(test)}")
     if 0 < len(test) < _FEW_TEST:
         output.warning(
@@ -158,14 +107,15 @@ def run(args, output):
     model.fit(train)
     seconds = time.perf_counter() - start
     found = errors(model.evaluate(test), Labels.from_frames(test)) if test else None
-    model.save(path)
+    model.save(path, with_factor=args.keep_factor)
     group = model.permutations_
     output.note(f"{plural(len(group), 'atom permutation')}{_origin(group)}")
     result = {
         "model": str(path),
         "n_train": len(train),
         "n_permutations": len(group),
-        "length_scale": kernels.unscaled(model.kernel_).length_scale,
+        "length_scale": getattr(unscaled(model.kernel_), "length_scale", None),
+        "leave_one_out_forces_rmse": model.leave_one_out_.forces_rmse,
         "seconds": seconds,
         "training_hash": model.training_.hash,
         "seed": args.seed,
@@ -212,25 +162,6 @@ def _sets(args, output):
     n_train = args.n_train or min(len(frames) - n_test, _MANY_TRAIN)
     chosen, rest = split_indices(frames, n_train, n_test, how, args.seed)
     return [frames[i] for i in chosen], [frames[i] for i in rest]
-
-
-def _kernel(args):
-    """Return the kernel of the options; None leaves the choice to the data."""
-    if args.kernel is None and args.length_scale is None:
-        return None
-    return _KERNELS[args.kernel or "matern52"](length_scale=args.length_scale)
-
-
-def _permutations(value):
-    if value in ("auto", "none"):
-        return "auto" if value == "auto" else None
-    fields = read_arrays(value, names=("permutations", "perms"))
-    if not fields:
-        raise InputError(
-            f"{value} has no field 'permutations' or 'perms': give 'auto', 'none' or a "
-            "file that has one."
-        )
-    return next(iter(fields.values()))
 
 
 def _origin(group):

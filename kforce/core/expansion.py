@@ -4,22 +4,22 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def gather(x, origin, feature_perms, left):
-    """Write rows [y, 1, |y|²] for all images y = P_s x − origin of all queries.
+def gather(x, scales, origin, images, left):
+    """Write rows [y, 1, |y|²] for all images y = scales P_s x − origin of all queries.
 
-    x (n, n_features), left (n n_perms, n_features + 2).
+    x (n, n_features), images (n_images, n_active), left (n n_images, n_active + 2).
     """
-    n_perms, n_features = feature_perms.shape
+    n_images, n_active = images.shape
     for q in range(x.shape[0]):
-        for s in range(n_perms):
-            row = left[q * n_perms + s]
+        for s in range(n_images):
+            row = left[q * n_images + s]
             square = 0.0
-            for k in range(n_features):
-                y = x[q, feature_perms[s, k]] - origin[k]
+            for k in range(n_active):
+                y = scales[k] * x[q, images[s, k]] - origin[k]
                 row[k] = y
                 square += y * y
-            row[n_features] = 1.0
-            row[n_features + 1] = square
+            row[n_active] = 1.0
+            row[n_active + 1] = square
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -42,19 +42,19 @@ def weigh(dphi, ddphi, dv, f):
 
 
 @njit(cache=True, nogil=True)
-def scatter(feature_perms, left, along_d, along_v, gradient):
-    """Add Σ_s P_sᵀ [Σ_m b d + Σ_m c1 v] to the gradients (n, n_features).
+def scatter(images, scales, left, along_d, along_v, gradient):
+    """Add Σ_s P_sᵀ scales [Σ_m b d + Σ_m c1 v] to the gradients (n, n_features).
 
-    along_d (n n_perms, n_features + 1) holds Σ_m b x_m and Σ_m b, along_v Σ_m c1 v_m.
+    along_d (n n_images, n_active + 1) holds Σ_m b x_m and Σ_m b, along_v Σ_m c1 v_m.
     """
-    n_perms, n_features = feature_perms.shape
+    n_images, n_active = images.shape
     for q in range(gradient.shape[0]):
-        for s in range(n_perms):
-            row = q * n_perms + s
-            total = along_d[row, n_features]
-            for k in range(n_features):
+        for s in range(n_images):
+            row = q * n_images + s
+            total = along_d[row, n_active]
+            for k in range(n_active):
                 d = left[row, k] * total - along_d[row, k]
-                gradient[q, feature_perms[s, k]] += d + along_v[row, k]
+                gradient[q, images[s, k]] += scales[k] * (d + along_v[row, k])
 
 
 @njit(cache=True, nogil=True)

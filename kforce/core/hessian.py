@@ -3,13 +3,13 @@
 Every descriptor here is a set of functions x_k = f_k(q_g) of internal coordinates
 q_g(R) (distances, angles, torsions) that touch a few atoms each, so that its Jacobian
 is ∂x_k/∂r_a = slope_k · wilson_ga: a slope, and a row of Wilson's B matrix, which is
-shared by all functions of one coordinate. With d = x_i − P_s x_j, the covariance of
-the forces of two structures is
+shared by all functions of one coordinate. The kernel is a sum over images: one for each
+of its terms and each permutation. With d = x_i − P x_j and the metric m of the term,
+u = Σ_k m_k d_k², the covariance of the forces of two structures is
 
-    K_ij = J_iᵀ [ Σ_s (c1 I − c2 d dᵀ) P_s ] J_j
-         = Σ_s c1 Σ_g h_g wilson_g wilson'_gᵀ − Σ_s c2 p p'ᵀ
+    K_ij = Σ_images [ c1 Σ_g h_g wilson_g wilson'_gᵀ − c2 p p'ᵀ ]
 
-with h_g = Σ_{k in g} slope_k slope'_k, p = J_iᵀ d and p' = J_jᵀ P_sᵀ d.
+with h_g = Σ_{k in g} m_k slope_k slope'_k, p = J_iᵀ m d and p' = J_jᵀ Pᵀ m d.
 
 One structure i is combined with a chunk of others at a time, one in each lane; the
 lanes are the last, contiguous axis of every array, so the innermost loops are plain
@@ -26,11 +26,19 @@ from collections import namedtuple
 import numpy as np
 from numba import njit
 
-#: Which atoms and features belong to the coordinates, and the images of all three
-#: under the atom permutations: atoms (n_coord, n_body), n_body (n_coord,),
-#: first (n_coord + 1,) features of each coordinate, feature_perms (n_perms,
-#: n_features) and coordinate_perms (n_perms, n_coord).
-Topology = namedtuple("Topology", "atoms n_body first feature_perms coordinate_perms")
+#: Which atoms and features belong to the coordinates: atoms (n_coord, n_body), n_body
+#: (n_coord,), and first (n_coord + 1,): coordinate g has the features
+#: first[g]:first[g + 1].
+Topology = namedtuple("Topology", "atoms n_body first")
+
+#: What is compared with what. features (n_images, n_features) and coordinates
+#: (n_images, n_coord) are those of the permuted structure, and term (n_images,) says
+#: which row of metric (n_terms, n_features) weighs them. A term t counts only the
+#: coordinates active[begin[t]:begin[t + 1]]. touches (n_images, n_cart) says which
+#: Cartesian components p has, and columns[start[s]:start[s + 1]] are those of p'.
+Images = namedtuple(
+    "Images", "features coordinates term metric begin active touches start columns"
+)
 
 #: Structures one by one: x, slope (n, n_features), wilson (n, n_coord, n_body, 3),
 #: rigid = W (n, 3 n_atoms, 6), n_rigid (n,), rows (n, 3 n_atoms + 1) in the matrix.
@@ -43,36 +51,40 @@ Lanes = namedtuple("Lanes", "frame x slope wilson rigid n_rigid")
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def squared_distances(start, stop, single, lanes, topology, u):
-    """Write u = |x_i − P_s x_j|² for the structures i of `start:stop`.
+def squared_distances(start, stop, single, lanes, topology, images, u):
+    """Write u = Σ_k m_k (x_i − P x_j)_k² for the structures i of `start:stop`.
 
-    u has shape (stop − start, n_chunks, n_perms, n_lanes).
+    u has shape (stop − start, n_chunks, n_images, n_lanes).
     """
-    perms = topology.feature_perms
+    first = topology.first
     for i in range(start, stop):
         for chunk in range(lanes.x.shape[0]):
-            for s in range(perms.shape[0]):
+            for s in range(images.term.size):
+                t = images.term[s]
                 out = u[i - start, chunk, s]
                 out[:] = 0.0
-                for k in range(perms.shape[1]):
-                    xi = single.x[i, k]
-                    xj = lanes.x[chunk, perms[s, k]]
-                    for lane in range(out.size):
-                        d = xi - xj[lane]
-                        out[lane] += d * d
+                for e in range(images.begin[t], images.begin[t + 1]):
+                    g = images.active[e]
+                    for k in range(first[g], first[g + 1]):
+                        metric = images.metric[t, k]
+                        xi = single.x[i, k]
+                        xj = lanes.x[chunk, images.features[s, k]]
+                        for lane in range(out.size):
+                            d = xi - xj[lane]
+                            out[lane] += metric * d * d
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def assemble(start, stop, single, lanes, topology, c1, c2, phi, origin, target):
+def assemble(start, stop, single, lanes, topology, images, c1, c2, phi, origin, target):
     """Write the projected blocks of the structures `start:stop` with all lanes.
 
     Parameters
     ----------
     start, stop : int
         Structures i of `single`: columns of the matrix.
-    single, lanes, topology : Single, Lanes, Topology
-        The two sides, and what they share; the lanes are rows of the matrix.
-    c1, c2 : ndarray of shape (stop − start, n_chunks, n_perms, n_lanes)
+    single, lanes, topology, images : Single, Lanes, Topology, Images
+        The two sides, and how they are compared; the lanes are rows of the matrix.
+    c1, c2 : ndarray of shape (stop − start, n_chunks, n_images, n_lanes)
         −2 φ' and 4 φ''.
     phi : ndarray of the same shape, or of size 0
         φ; without it there are no energy rows.
@@ -82,12 +94,12 @@ def assemble(start, stop, single, lanes, topology, c1, c2, phi, origin, target):
         Transpose of the tile. Lanes that come before structure i are skipped: the
         matrix is symmetric and only its lower triangle is kept.
     """
-    n_perms = topology.feature_perms.shape[0]
+    n_images = images.term.size
     n_cart = single.rows.shape[1] - 1
     n_lanes = lanes.frame.shape[1]
     with_energy = phi.size > 0
-    pull_i = np.empty((n_perms, n_cart, n_lanes))
-    pull_j = np.empty((n_perms, n_cart, n_lanes))
+    pull_i = np.empty((n_images, n_cart, n_lanes))
+    pull_j = np.empty((n_images, n_cart, n_lanes))
     block = np.empty((n_cart + 1, n_cart + 1, n_lanes))
     for i in range(start, stop):
         for chunk in range(lanes.x.shape[0]):
@@ -96,9 +108,9 @@ def assemble(start, stop, single, lanes, topology, c1, c2, phi, origin, target):
             w1 = c1[i - start, chunk]
             w2 = c2[i - start, chunk]
             block[:] = 0.0
-            _pull_differences(i, chunk, single, lanes, topology, pull_i, pull_j)
-            _add_diagonal_part(i, chunk, single, lanes, topology, w1, block)
-            _subtract_rank_one(w2, pull_i, pull_j, block)
+            pull_differences(i, chunk, single, lanes, topology, images, pull_i, pull_j)
+            _add_diagonal_part(i, chunk, single, lanes, topology, images, w1, block)
+            _subtract_rank_one(w2, images, pull_i, pull_j, block)
             if with_energy:
                 _add_energies(w1, phi[i - start, chunk], pull_i, pull_j, block)
             _project(
@@ -109,28 +121,30 @@ def assemble(start, stop, single, lanes, topology, c1, c2, phi, origin, target):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _pull_differences(i, chunk, single, lanes, topology, pull_i, pull_j):
-    """Write p = J_iᵀ d and p' = J_jᵀ P_sᵀ d for every permutation."""
+def pull_differences(i, chunk, single, lanes, topology, images, pull_i, pull_j):
+    """Write p = J_iᵀ m d and p' = J_jᵀ Pᵀ m d of every image."""
     atoms, first = topology.atoms, topology.first
     e_i = np.empty(lanes.frame.shape[1])
     e_j = np.empty(lanes.frame.shape[1])
     pull_i[:] = 0.0
     pull_j[:] = 0.0
-    for s in range(topology.feature_perms.shape[0]):
-        feature_perm = topology.feature_perms[s]
-        for g in range(atoms.shape[0]):
-            g_j = topology.coordinate_perms[s, g]
+    for s in range(images.term.size):
+        t = images.term[s]
+        for e in range(images.begin[t], images.begin[t + 1]):
+            g = images.active[e]
+            g_j = images.coordinates[s, g]
             e_i[:] = 0.0
             e_j[:] = 0.0
             for k in range(first[g], first[g + 1]):
+                metric = images.metric[t, k]
                 xi = single.x[i, k]
-                si = single.slope[i, k]
-                xj = lanes.x[chunk, feature_perm[k]]
-                sj = lanes.slope[chunk, feature_perm[k]]
+                si = metric * single.slope[i, k]
+                xj = lanes.x[chunk, images.features[s, k]]
+                sj = lanes.slope[chunk, images.features[s, k]]
                 for lane in range(e_i.size):
                     d = xi - xj[lane]
                     e_i[lane] += si * d
-                    e_j[lane] += sj[lane] * d
+                    e_j[lane] += metric * sj[lane] * d
             for m in range(topology.n_body[g]):
                 for c in range(3):
                     wi = single.wilson[i, g, m, c]
@@ -143,21 +157,22 @@ def _pull_differences(i, chunk, single, lanes, topology, pull_i, pull_j):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _add_diagonal_part(i, chunk, single, lanes, topology, c1, block):
-    """Add Σ_s c1 J_iᵀ P_s J_j, coordinate by coordinate."""
+def _add_diagonal_part(i, chunk, single, lanes, topology, images, c1, block):
+    """Add Σ_images c1 J_iᵀ m P J_j, coordinate by coordinate."""
     atoms, first = topology.atoms, topology.first
     h = np.empty(lanes.frame.shape[1])
     hj = np.empty_like(h)
-    for s in range(topology.feature_perms.shape[0]):
-        feature_perm = topology.feature_perms[s]
+    for s in range(images.term.size):
+        t = images.term[s]
         w = c1[s]
-        for g in range(atoms.shape[0]):
-            g_j = topology.coordinate_perms[s, g]
+        for e in range(images.begin[t], images.begin[t + 1]):
+            g = images.active[e]
+            g_j = images.coordinates[s, g]
             n_body = topology.n_body[g]
             h[:] = 0.0
             for k in range(first[g], first[g + 1]):
-                si = single.slope[i, k]
-                sj = lanes.slope[chunk, feature_perm[k]]
+                si = images.metric[t, k] * single.slope[i, k]
+                sj = lanes.slope[chunk, images.features[s, k]]
                 for lane in range(h.size):
                     h[lane] += si * sj[lane]
             for lane in range(h.size):
@@ -177,17 +192,20 @@ def _add_diagonal_part(i, chunk, single, lanes, topology, c1, block):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _subtract_rank_one(c2, pull_i, pull_j, block):
-    """Subtract Σ_s c2 p p'ᵀ."""
-    n_perms, n_cart, n_lanes = pull_i.shape
+def _subtract_rank_one(c2, images, pull_i, pull_j, block):
+    """Subtract Σ_images c2 p p'ᵀ."""
+    n_images, n_cart, n_lanes = pull_i.shape
     weight = np.empty(n_lanes)
     for r in range(n_cart):
-        for s in range(n_perms):
+        for s in range(n_images):
+            if not images.touches[s, r]:
+                continue
             w = c2[s]
             p_i = pull_i[s, r]
             for lane in range(n_lanes):
                 weight[lane] = w[lane] * p_i[lane]
-            for r_j in range(n_cart):
+            for e in range(images.start[s], images.start[s + 1]):
+                r_j = images.columns[e]
                 out = block[r, r_j]
                 p_j = pull_j[s, r_j]
                 for lane in range(n_lanes):
@@ -197,8 +215,8 @@ def _subtract_rank_one(c2, pull_i, pull_j, block):
 @njit(cache=True, nogil=True, fastmath=True)
 def _add_energies(c1, phi, pull_i, pull_j, block):
     """Add cov(E, E) = Σ φ, cov(F_i, E_j) = Σ c1 p, cov(E_i, F_j) = −Σ c1 p'."""
-    n_perms, n_cart, n_lanes = pull_i.shape
-    for s in range(n_perms):
+    n_images, n_cart, n_lanes = pull_i.shape
+    for s in range(n_images):
         for lane in range(n_lanes):
             block[n_cart, n_cart, lane] += phi[s, lane]
         for r in range(n_cart):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from kforce.core.hessian import Topology
 from kforce.core.jacobian import pull, push
 from kforce.errors import InputError
 from kforce.structures import Batch
@@ -72,12 +71,11 @@ class Coordinates:
         offset = np.arange(self.first[-1]) - self.first[owner]
         return self.first[coordinate_perms[:, owner]] + offset, coordinate_perms
 
-    def topology(self, permutations: np.ndarray) -> Topology:
-        """Return the index arrays that the assembly of covariances works with."""
-        feature_perms, coordinate_perms = self.images(permutations)
-        return Topology(
-            self.atoms, self.n_body, self.first, feature_perms, coordinate_perms
-        )
+    def components(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return the Cartesian components that some coordinates depend on, sorted."""
+        used = np.arange(self.atoms.shape[1]) < self.n_body[coordinates, None]
+        atoms = np.unique(self.atoms[coordinates][used])
+        return (3 * atoms[:, None] + np.arange(3)).ravel()
 
 
 def _names(atoms, n_atoms):
@@ -141,6 +139,20 @@ class Features:
 
 class Descriptor(BaseEstimator):
     """Base of all descriptors of whole molecules."""
+
+    def bind(self, batch: Batch) -> Descriptor:
+        """Return the descriptor as these training structures define it: itself here."""
+        return self
+
+    def parts(self, n_atoms: int) -> list[np.ndarray]:
+        """Return sets of features that an energy of many parts may be made of.
+
+        Returns
+        -------
+        list of ndarray of bool, shape (n_parts, n_features)
+            Kinds of parts, each closed under permutations of equivalent atoms.
+        """
+        return []
 
     def __call__(self, batch: Batch) -> Features:
         """Return the features of structures that all hold the same atoms."""

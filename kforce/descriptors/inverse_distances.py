@@ -80,14 +80,21 @@ class InverseDistances(Descriptor):
             x=x, slope=-x * x, wilson=wilson, coordinates=coordinates, n_atoms=n_atoms
         )
 
-    def describe(self, feature: int, value: float, low: float, high: float) -> str:
+    def describe(
+        self, n_atoms: int, feature: int, value: float, low: float, high: float
+    ) -> str:
         """Say in a sentence that one feature leaves the range low … high."""
-        n_atoms = int(np.sqrt(2.0 * feature + 0.25) + 0.5)
-        a, b = n_atoms, feature - n_atoms * (n_atoms - 1) // 2
-        found = f"Atoms {b} and {a} are {1 / value:.2f} Å apart"
-        if value > high:
-            return f"{found}, closer than in training ({1 / high:.2f} Å at least)."
-        return f"{found}, farther than in training ({1 / low:.2f} Å at most)."
+        atoms = _pairs(n_atoms).atoms[feature]
+        return describe_distance(atoms, 1.0 / value, 1.0 / high, 1.0 / low)
+
+
+def describe_distance(atoms, dist: float, least: float, largest: float) -> str:
+    """Say in a sentence that a distance leaves the range least … largest, in Å."""
+    a, b = atoms
+    found = f"Atoms {b} and {a} are {dist:.2f} Å apart"
+    if dist < least:
+        return f"{found}, closer than in training ({least:.2f} Å at least)."
+    return f"{found}, farther than in training ({largest:.2f} Å at most)."
 
 
 def _nearest_images(positions, atoms, batch, dist, wilson):

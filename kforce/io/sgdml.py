@@ -149,6 +149,9 @@ def _restored(expansion, noise, *, permutations_, molecule_, **fitted):
         optimize=False,
     )
     return model.restore(
+        baseline_=None,
+        uncertainty_=None,
+        leave_one_out_=None,
         expansion_=expansion,
         permutations_=permutations_,
         molecule_=molecule_,

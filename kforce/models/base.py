@@ -28,20 +28,36 @@ class Prediction:
         Energies in eV.
     forces : list of ndarray of shape (n_atoms, 3), or None
         Forces in eV/Å.
+    energy_std, forces_std : like energy and forces, or None
+        Standard deviations of new labels: what the training data leave open
+        (epistemic) and the noise of labels (aleatoric), in the same units.
+    energy_epistemic, forces_epistemic : like energy and forces, or None
+        The first part alone: the standard deviations of the true values. The squares of
+        both parts add up to those of the whole.
     """
 
     energy: np.ndarray
     forces: list[np.ndarray] | None = None
+    energy_std: np.ndarray | None = None
+    forces_std: list[np.ndarray] | None = None
+    energy_epistemic: np.ndarray | None = None
+    forces_epistemic: list[np.ndarray] | None = None
 
 
 class ForceField(BaseEstimator):
-    """Base of the force-field regressors; subclasses define `fit` and `_evaluate`.
+    """Base of the force-field regressors.
 
     X is a list of `ase.Atoms` and the labels live on the frames, so that `fit`,
     `predict`, `score` and scikit-learn's tools take that list alone.
+
+    Subclasses define `fit`, `_check_frames`, `_features` and `_evaluate`. A fitted
+    model that knows its errors has an `uncertainty_`, and with it `noise_forces_`
+    (eV/Å) and `noise_energy_` (eV per atom × √n_atoms, or None).
     """
 
-    def predict(self, frames: Sequence[Atoms], return_std: bool = False) -> np.ndarray:
+    def predict(
+        self, frames: Sequence[Atoms], return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predict energies.
 
         Parameters
@@ -49,21 +65,27 @@ class ForceField(BaseEstimator):
         frames : list of ase.Atoms
             Structures of the molecule that the model was trained on.
         return_std : bool, default=False
-            Not available in this model: raises `InputError` when True.
+            Return standard deviations as well.
 
         Returns
         -------
-        ndarray of shape (n_structures,)
+        energy : ndarray of shape (n_structures,)
             Energies in eV.
+        std : ndarray of shape (n_structures,)
+            See `Prediction.energy_std`; only with `return_std`.
 
         Raises
         ------
         InputError
-            If the structures are not of the model's molecule.
+            If the structures are not of the model's molecule, or the model knows no
+            standard deviations.
         sklearn.exceptions.NotFittedError
             If the model has not been fitted.
         """
-        return self.evaluate(frames, ("energy",), return_std).energy
+        prediction = self.evaluate(frames, ("energy",), return_std)
+        if return_std:
+            return prediction.energy, prediction.energy_std
+        return prediction.energy
 
     def evaluate(
         self,
@@ -80,7 +102,8 @@ class ForceField(BaseEstimator):
         properties : sequence of {'energy', 'forces'}
             What to predict.
         return_std : bool, default=False
-            Not available in this model: raises `InputError` when True.
+            Predict standard deviations as well, at the cost of a triangular solve with
+            the factor of the fit; a model that does not hold it factors again first.
 
         Returns
         -------
@@ -92,6 +115,15 @@ class ForceField(BaseEstimator):
         InputError
             If the structures are not of the model's molecule, or a property or the
             standard deviation cannot be predicted.
+
+        Examples
+        --------
+        >>> import kforce
+        >>> frames = kforce.datasets.load_methanol_ccsdt()
+        >>> model = kforce.GDMLRegressor().fit(frames[:20])
+        >>> known, new = model.evaluate(frames[19:21], return_std=True).energy_std
+        >>> bool(known < new)
+        True
         """
         if isinstance(properties, str):
             properties = (properties,)
@@ -101,20 +133,75 @@ class ForceField(BaseEstimator):
                 f"{type(self).__name__} predicts 'energy' and 'forces', not "
                 f"{', '.join(map(repr, sorted(unknown)))}."
             )
-        if return_std:
-            raise InputError(
-                f"{type(self).__name__} keeps no predictive variance: call with "
-                "return_std=False."
-            )
         frames = self._check_frames(frames)
         wanted = "forces" in properties
-        parts = [
-            self._evaluate(frames[k : k + _CHUNK], wanted)
-            for k in range(0, len(frames), _CHUNK)
-        ]
-        energy = np.concatenate([e for e, _ in parts])
-        forces = [f for _, part in parts for f in part] if wanted else None
-        return Prediction(energy, forces)
+        energy, forces = _joined(self._evaluate(part, wanted) for part in _cut(frames))
+        if not return_std:
+            return Prediction(energy, forces)
+        known = self._uncertainty()
+        deviations = _joined(
+            known.deviations(self._features(part), wanted) for part in _cut(frames)
+        )
+        for level in self._lower_levels():
+            lower = level.evaluate(frames, properties, return_std=True)
+            deviations = _added(
+                deviations, (lower.energy_epistemic, lower.forces_epistemic)
+            )
+        return Prediction(
+            energy, forces, *self._with_noise(frames, *deviations), *deviations
+        )
+
+    def energy_covariance(self, frames: Sequence[Atoms]) -> np.ndarray:
+        """Return the covariance of the errors of energies, without noise of labels.
+
+        The standard deviation of the difference of two energies is
+        √(C_ii + C_jj − 2 C_ij); errors of similar structures mostly cancel in it.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures of the molecule that the model was trained on.
+
+        Returns
+        -------
+        ndarray of shape (n_structures, n_structures)
+            In eV².
+
+        Raises
+        ------
+        InputError
+            As in `evaluate`.
+        """
+        frames = self._check_frames(frames)
+        C = self._uncertainty().energy_covariance(self._features(frames))
+        return sum((m.energy_covariance(frames) for m in self._lower_levels()), C)
+
+    def forces_covariance(self, frames: Sequence[Atoms]) -> list[np.ndarray]:
+        """Return the covariance of the errors of the forces within each structure.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures of the molecule that the model was trained on.
+
+        Returns
+        -------
+        list of ndarray of shape (3 n_atoms, 3 n_atoms)
+            In (eV/Å)², atom by atom, without noise of labels.
+
+        Raises
+        ------
+        InputError
+            As in `evaluate`.
+        """
+        frames = self._check_frames(frames)
+        known = self._uncertainty()
+        parts = (known.forces_covariance(self._features(part)) for part in _cut(frames))
+        covariances = [C for part in parts for C in part]
+        for level in self._lower_levels():
+            pairs = zip(covariances, level.forces_covariance(frames), strict=True)
+            covariances = [own + other for own, other in pairs]
+        return covariances
 
     def score(self, frames: Sequence[Atoms], y=None) -> float:
         """Return R² of the predicted forces over all components that have a label.
@@ -133,26 +220,73 @@ class ForceField(BaseEstimator):
             )
         return metrics.r2(np.concatenate(predicted), np.concatenate(labels.forces))
 
-    def save(self, path) -> None:
-        """Write the fitted model to an .npz file; see `kforce.load`."""
+    def save(self, path, with_factor: bool = False) -> None:
+        """Write the fitted model to an .npz file; see `kforce.load`.
+
+        Parameters
+        ----------
+        path : path-like
+            An existing file is replaced.
+        with_factor : bool, default=False
+            Store the factor that standard deviations are computed with: 4 n² bytes for
+            n equations. A model without it makes it again when it is needed.
+        """
         from kforce.persistence import save
 
-        save(self, path)
+        save(self, path, with_factor)
 
-    def calculator(self):
-        """Return an ASE calculator that evaluates this model."""
+    def calculator(self, std: bool = False):
+        """Return an ASE calculator that evaluates this model.
+
+        Parameters
+        ----------
+        std : bool, default=False
+            Compute standard deviations as well, `energy_std` and `forces_std`.
+
+        Raises
+        ------
+        InputError
+            If `std` is wanted of a model that knows no standard deviations.
+        """
         from kforce.calculator import KForceCalculator
 
         check_is_fitted(self, "expansion_")
-        return KForceCalculator(self)
+        if std:
+            self._uncertainty()
+        return KForceCalculator(self, std)
 
     def _check_frames(self, frames):
         """Return the frames as a list once they are fit for this model."""
         raise NotImplementedError
 
+    def _features(self, frames):
+        """Return the descriptors of frames."""
+        raise NotImplementedError
+
     def _evaluate(self, frames, with_forces):
         """Return energies and a list of forces."""
         raise NotImplementedError
+
+    def _lower_levels(self):
+        """Return force fields that this one corrects; their errors add to its own."""
+        return []
+
+    def _uncertainty(self):
+        if getattr(self, "uncertainty_", None) is None:
+            raise InputError(
+                f"This {type(self).__name__} has no predictive variance, as models "
+                "read from sGDML or trained with variance=None: fit it to its training "
+                "frames (variance='exact') for standard deviations, or leave them out."
+            )
+        return self.uncertainty_
+
+    def _with_noise(self, frames, energy, forces):
+        """Return total standard deviations from epistemic ones."""
+        noise = 0.0 if self.noise_energy_ is None else self.noise_energy_
+        energy = np.hypot(energy, noise * np.sqrt([len(frame) for frame in frames]))
+        if forces is not None:
+            forces = [np.hypot(f, self.noise_forces_) for f in forces]
+        return energy, forces
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -160,3 +294,23 @@ class ForceField(BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.target_tags.required = False
         return tags
+
+
+def _cut(frames):
+    """Cut a list of frames into chunks."""
+    return (frames[k : k + _CHUNK] for k in range(0, len(frames), _CHUNK))
+
+
+def _joined(parts):
+    """Join pairs of an array and a list, or None, of consecutive chunks."""
+    energies, forces = zip(*parts, strict=True)
+    listed = None if forces[0] is None else [f for part in forces for f in part]
+    return np.concatenate(energies), listed
+
+
+def _added(first, second):
+    """Add the squares of standard deviations of energies, and of forces if any."""
+    forces = first[1]
+    if forces is not None:
+        forces = [np.hypot(a, b) for a, b in zip(forces, second[1], strict=True)]
+    return np.hypot(first[0], second[0]), forces

@@ -67,8 +67,8 @@ class ModelTerm:
 
     def evaluate_one(self, atoms):
         """Return energy and forces of one structure."""
-        energy, forces = self.evaluate([atoms])
-        return float(energy[0]), forces[0]
+        energy, forces, _ = self.model.evaluate_one(atoms)
+        return energy, forces
 
 
 class CalculatorTerm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import clone
@@ -11,13 +12,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from kforce.arguments import check_noise, check_seed
 from kforce.descriptors.base import check_descriptor
-from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
-from kforce.evidence import RELATIVE_NOISE, learn_kernel, subset_of
-from kforce.kernels import Matern52, Matern72, Scaled, check_kernel, unscaled
+from kforce.kernels import check_kernel
 from kforce.models.base import ForceField
+from kforce.models.baseline import as_baseline
+from kforce.models.baseline_check import unit_complaint
 from kforce.models.energy_check import mismatch_complaint, scale_complaint
 from kforce.models.molecule import Molecule, Training
+from kforce.models.prior_choice import choose_prior
 from kforce.observations import Observations
 from kforce.permutations import validate_permutations
 from kforce.posterior import condition
@@ -27,10 +29,6 @@ from kforce.symmetry import find_permutations
 
 _log = logging.getLogger("kforce.gdml")
 _forecast_log = logging.getLogger("kforce.forecast")
-
-
-#: Kernels to choose from where none is given.
-_CANDIDATES = (Matern52(), Matern72())
 
 
 class GDMLRegressor(ForceField):
@@ -43,27 +41,40 @@ class GDMLRegressor(ForceField):
     Parameters
     ----------
     descriptor : Descriptor, default=None
-        None is `InverseDistances`.
+        With neither descriptor nor kernel, `InternalCoordinates` whose scales are
+        learned by marginal likelihood (see `kforce.scales`) are compared with
+        `InverseDistances` by leave-one-out density, and the better is kept; periodic
+        systems and fewer than 10 frames take the latter. Otherwise None is
+        `InverseDistances`.
     kernel : Kernel, default=None
-        Covariance of f in eV². None is `Matern52` or `Matern72`, whichever predicts the
-        forces of left-out structures better; a length scale of None is learned by the
-        same criterion, the leave-one-out density of a subset.
+        Covariance of f in eV². None is a Matérn kernel. A length scale of None is
+        learned: the one of best leave-one-out density of a subset.
     noise_forces : float, default=None
-        Standard deviation of the forces in eV/Å. None takes the labels as converged,
-        and only regularises: 1e-5 of the prior standard deviation of a force component.
+        Standard deviation of the forces in eV/Å. None learns it with the scales, or
+        takes the labels as converged where these are not learned, and only
+        regularises: 1e-5 of the prior standard deviation of a force component. Frames
+        may bring noises of their own, see `Labels.from_frames`.
     noise_energy : float, default=None
-        Standard deviation of the energies in eV per atom (× √n_atoms). None fits the
-        forces alone; the energies then only give the constant c.
+        Standard deviation of the energies in eV per atom (× √n_atoms). None learns it
+        with the scales, or fits the forces alone where these are not learned; the
+        energies then only give the constant c.
     permutations : {'auto', None} or ndarray of int, shape (n_perms, n_atoms)
         Group of atom permutations over which the kernel is summed. 'auto' recovers it
         from the training data, None uses no symmetry.
     max_permutations : int, default=1000
         Size of the largest group that is recovered.
-    baseline : None
-        Reserved for a physical model that is corrected.
+    baseline : str, calculator, force field, or list of them, default=None
+        A cheap model that this one corrects (Δ-learning): a method of tblite such as
+        "GFN2-xTB", any calculator of ASE, a fitted kforce model, or their sum. It is
+        evaluated once for the training frames, and added to all predictions.
     optimize : bool, default=True
-        Learn the amplitude of the kernel, unless the kernel is `Scaled`. Otherwise it
-        is 1 eV.
+        Learn what is not given. Otherwise the amplitude is 1 eV, the descriptor is
+        `InverseDistances` and only a length scale is learned.
+    variance : {'exact', 'subset', None}, default='exact'
+        What standard deviations are computed with: the factor of the fit, which stays
+        in memory (4 n² bytes for n equations); that of a subset of the structures with
+        at most 6,000 equations, which is never below the exact one and cheap for large
+        models (see `Uncertainty.subset`); or nothing.
     solver : {'auto', 'cholesky'}, default='auto'
         Both factor the covariance matrix.
     seed : int, default=0
@@ -87,6 +98,14 @@ class GDMLRegressor(ForceField):
         Of the projected training data.
     training_ : Training
         What the model was trained on.
+    baseline_ : Baseline or None
+        The baseline in use.
+    uncertainty_ : Uncertainty or None
+        Posterior covariance; it holds the factor of the fit, 4 n² bytes for n
+        equations. None in models read from sGDML.
+    leave_one_out_ : LeaveOneOut or None
+        How well training structures are predicted from all others, for free; None in a
+        model that was loaded.
 
     Raises
     ------
@@ -118,6 +137,7 @@ class GDMLRegressor(ForceField):
         max_permutations=1000,
         baseline=None,
         optimize=True,
+        variance="exact",
         solver="auto",
         seed=0,
     ):
@@ -129,6 +149,7 @@ class GDMLRegressor(ForceField):
         self.max_permutations = max_permutations
         self.baseline = baseline
         self.optimize = optimize
+        self.variance = variance
         self.solver = solver
         self.seed = seed
 
@@ -156,40 +177,50 @@ class GDMLRegressor(ForceField):
         for s, frame in enumerate(frames):
             molecule.check(frame, f"frame {s}")
         permutations = self._group(frames, molecule)
-        descriptor = self._own_descriptor()
+        baseline = as_baseline(self.baseline)
+        if baseline is not None:
+            labels = self._corrections(baseline, frames, labels)
         batch = Batch.from_frames(frames)
-        features = descriptor(batch)
         known = np.isfinite(labels.energy)
         offset = labels.energy[known].mean() if known.any() else 0.0
-        noise = 1.0 if self.noise_forces is None else self.noise_forces
+        prior = choose_prior(self, batch, labels, permutations, offset)
+        features = prior.descriptor(batch)
+        noise = 1.0 if prior.noise_forces is None else prior.noise_forces
         observations = Observations.build(
-            batch, labels, noise, self.noise_energy, offset
+            batch, labels, noise, prior.noise_energy, offset
         )
         forecast = Forecast.of(len(observations.y), features.wilson.nbytes)
         _forecast_log.info("forecast: %s", forecast)
         forecast.require_memory()
+        forces_alone = prior.noise_energy is None
         posterior = condition(
-            self._learned_kernel(features, observations, permutations),
+            prior.kernel,
             features,
             observations,
             permutations,
-            self.noise_forces,
-            self._learns_amplitude() and self._is_noise_free(),
+            prior.noise_forces,
+            prior.free_amplitude,
+            positions=batch.positions.reshape(len(frames), -1, 3),
+            known=known if forces_alone else None,
+            seed=self.seed,
         )
         self.restore(
             molecule_=molecule,
             permutations_=permutations,
-            descriptor_=descriptor,
+            descriptor_=prior.descriptor,
             kernel_=posterior.kernel,
             noise_forces_=posterior.noise_forces,
-            noise_energy_=self.noise_energy,
+            noise_energy_=prior.noise_energy,
             log_marginal_likelihood_=posterior.log_marginal_likelihood,
             expansion_=posterior.expansion,
             constant_=float(offset),
             training_=Training.on(frames, labels),
+            baseline_=baseline,
+            uncertainty_=self._kept(posterior.uncertainty),
+            leave_one_out_=posterior.leave_one_out,
         )
-        if self.noise_energy is None and known.any():
-            self._set_constant(frames, features, labels)
+        if known.any():
+            self._check_energies(frames, features, labels, forces_alone)
         return self
 
     def restore(self, **fitted):
@@ -209,9 +240,28 @@ class GDMLRegressor(ForceField):
             setattr(self, name, value)
         return self
 
+    def __sklearn_clone__(self):
+        """Return an unfitted copy; a baseline may be a fitted model and is kept."""
+        parameters = self.get_params(deep=False)
+        baseline = parameters.pop("baseline")
+        copies = {k: clone(value, safe=False) for k, value in parameters.items()}
+        return type(self)(**copies, baseline=baseline)
+
+    def _kept(self, uncertainty):
+        """Return what the parameter `variance` leaves of the uncertainty."""
+        if self.variance is None:
+            return None
+        return (
+            uncertainty.subset(seed=self.seed)
+            if self.variance == "subset"
+            else uncertainty
+        )
+
     def _check_parameters(self):
-        if self.baseline is not None:
-            raise InputError("This version has no baselines: use baseline=None.")
+        if self.variance not in ("exact", "subset", None):
+            raise InputError(
+                f"variance must be 'exact', 'subset' or None, found {self.variance!r}."
+            )
         if self.solver not in ("auto", "cholesky"):
             raise InputError(
                 f"solver must be 'auto' or 'cholesky', found {self.solver!r}."
@@ -239,8 +289,16 @@ class GDMLRegressor(ForceField):
                 "%d of %d frames have no forces and are left out", left_out, len(used)
             )
         keep = np.flatnonzero(used)
-        forces = [labels.forces[s] for s in keep]
-        return [frames[s] for s in keep], Labels(labels.energy[keep], forces)
+        return [frames[s] for s in keep], labels.take(keep)
+
+    def _corrections(self, baseline, frames, labels):
+        """Return what the labels are above the baseline."""
+        energy, forces = baseline.evaluate_training(frames)
+        complaint = unit_complaint(labels.forces, forces)
+        if complaint:
+            warnings.warn(complaint, stacklevel=3)
+        left = [own - cheap for own, cheap in zip(labels.forces, forces, strict=True)]
+        return replace(labels, energy=labels.energy - energy, forces=left)
 
     def _group(self, frames, molecule):
         if self.permutations is None:
@@ -256,65 +314,17 @@ class GDMLRegressor(ForceField):
             )
         return validate_permutations(self.permutations, molecule.numbers)
 
-    def _own_descriptor(self):
-        if self.descriptor is None:
-            return InverseDistances()
-        return clone(self.descriptor)
-
-    def _learned_kernel(self, features, observations, permutations):
-        """Return the kernel, with what is not given learned from a subset."""
-        kernels = _CANDIDATES if self.kernel is None else (self.kernel,)
-        has_length = getattr(unscaled(kernels[0]), "length_scale", 1.0) is not None
-        # Without any noise given, the amplitude follows from all data in closed form.
-        scales = self._learns_amplitude() and not self._is_noise_free()
-        if has_length and not scales:
-            return clone(kernels[0])
-        rng = np.random.default_rng(self.seed)
-        # Sorted, the features of a structure and of its permuted images are the same.
-        signature = np.sort(features.x, axis=1).round(8)
-        chosen = subset_of(observations.sizes, signature, rng)
-        if len(chosen) < 2:
-            raise InputError(
-                "A length scale is learned from at least two different structures: add "
-                "structures, or give one, as in kernel=Matern52(length_scale=10.0)."
-            )
-        if not observations.y.any():
-            raise InputError(
-                "All forces are zero, and nothing can be learned from them: check the "
-                "labels."
-            )
-        subset = observations.take(chosen)
-        if self.noise_forces is None:
-            subset = subset.without_energies()
-        learned = [
-            learn_kernel(
-                kernel,
-                features.take(chosen),
-                subset,
-                permutations,
-                RELATIVE_NOISE**2 if self.noise_forces is None else None,
-                scales,
-            )
-            for kernel in kernels
-        ]
-        return max(learned, key=lambda found: found[1])[0]
-
-    def _set_constant(self, frames, features, labels):
-        """Take c as the mean residual of the energies; compare energies with forces."""
+    def _check_energies(self, frames, features, labels, forces_alone):
+        """Compare energies with forces, which alone leave the constant c open."""
         known = np.isfinite(labels.energy)
         energy = labels.energy[known]
         predicted, _ = self.expansion_.jet(features.x[known])
-        self.constant_ = float(np.mean(energy - predicted))
+        if forces_alone:
+            self.constant_ = float(np.mean(energy - predicted))
         complaint = scale_complaint(energy, predicted)
         complaint = complaint or mismatch_complaint(self, frames, labels)
         if complaint:
             warnings.warn(complaint, stacklevel=3)
-
-    def _learns_amplitude(self):
-        return self.optimize and not isinstance(self.kernel, Scaled)
-
-    def _is_noise_free(self):
-        return self.noise_forces is None and self.noise_energy is None
 
     def _check_frames(self, frames):
         check_is_fitted(self, "expansion_")
@@ -323,19 +333,32 @@ class GDMLRegressor(ForceField):
             self.molecule_.check(frame, f"frame {s}")
         return frames
 
-    def _evaluate(self, frames, with_forces):
-        features = self.descriptor_(Batch.from_frames(frames))
-        f, slope = self.expansion_.jet(features.x)
-        forces = list(-features.pull(slope)) if with_forces else None
-        return f + self.constant_, forces
+    def _features(self, frames):
+        return self.descriptor_(Batch.from_frames(frames))
 
-    def evaluate_one(self, positions):
+    def _lower_levels(self):
+        return [] if self.baseline_ is None else self.baseline_.models
+
+    def _evaluate(self, frames, with_forces):
+        features = self._features(frames)
+        f, slope = self.expansion_.jet(features.x)
+        energy = f + self.constant_
+        forces = list(-features.pull(slope)) if with_forces else None
+        if self.baseline_ is not None:
+            cheap, cheap_forces = self.baseline_.evaluate(frames, with_forces)
+            energy += cheap
+            if with_forces:
+                pairs = zip(forces, cheap_forces, strict=True)
+                forces = [own + other for own, other in pairs]
+        return energy, forces
+
+    def evaluate_one(self, atoms):
         """Return energy and forces of one structure at low latency.
 
         Parameters
         ----------
-        positions : ndarray of shape (n_atoms, 3)
-            Positions in Å of the atoms of the training molecule; not checked.
+        atoms : ase.Atoms
+            The training molecule, in its atom order; not checked.
 
         Returns
         -------
@@ -346,12 +369,16 @@ class GDMLRegressor(ForceField):
         inside : bool
             Whether the descriptor is within the range of the training data.
         """
-        features = self.descriptor_(self.molecule_.batch_of_one(positions))
+        features = self.descriptor_(self.molecule_.batch_of_one(atoms.positions))
         f, slope = self.expansion_.jet(features.x)
+        energy = float(f[0]) + self.constant_
         forces = features.pull(slope)[0]
         np.negative(forces, out=forces)
-        inside = self.expansion_.is_inside(features.x[0])
-        return float(f[0]) + self.constant_, forces, inside
+        if self.baseline_ is not None:
+            cheap, cheap_forces = self.baseline_.evaluate_one(atoms)
+            energy += cheap
+            forces += cheap_forces
+        return energy, forces, self.expansion_.is_inside(features.x[0])
 
     def describe_extrapolation(self, positions):
         """Say in a sentence how a structure leaves the range of the training data."""
@@ -359,4 +386,6 @@ class GDMLRegressor(ForceField):
         low, high = self.expansion_.trusted_range
         excess = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-12)
         worst = int(np.argmax(excess))
-        return self.descriptor_.describe(worst, x[worst], low[worst], high[worst])
+        return self.descriptor_.describe(
+            len(positions), worst, x[worst], low[worst], high[worst]
+        )

@@ -86,6 +86,17 @@ class Molecule:
             self.pbc[None],
         )
 
+    def batch(self, positions: np.ndarray) -> Batch:
+        """Return structures of this molecule, positions (n, n_atoms, 3) in Å."""
+        n, n_atoms = len(positions), len(self.numbers)
+        return Batch(
+            np.tile(self.numbers, n),
+            np.ascontiguousarray(positions, dtype=float).reshape(-1, 3),
+            n_atoms * np.arange(n + 1),
+            np.tile(self.cell, (n, 1, 1)),
+            np.tile(self.pbc, (n, 1)),
+        )
+
 
 def _symbols(numbers):
     return " ".join(chemical_symbols[z] for z in numbers)

@@ -90,6 +90,13 @@ class Cholesky:
         InputError
             If K + Σ is not positive definite in double precision.
         """
+        self.factor(K, variance, progress)
+        return Solution(coef=K.solve(y), log_det=K.log_det(), factor=K)
+
+    def factor(
+        self, K: TiledMatrix, variance: np.ndarray, progress: Callable | None = None
+    ) -> None:
+        """Replace K by the factor of K + diag(variance); see `solve`."""
         K.add_diagonal(variance)
         try:
             K.factor(progress)
@@ -99,4 +106,3 @@ class Cholesky:
                 "structures are duplicated or the length scale is very large: remove "
                 "duplicates, or give a larger noise."
             ) from None
-        return Solution(coef=K.solve(y), log_det=K.log_det(), factor=K)

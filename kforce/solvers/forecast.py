@@ -90,8 +90,15 @@ class Forecast:
         memory = max(self.memory / 1e9, 0.01)
         return f"{self.n_rows} equations, {memory:.2f} GB, {took} to solve"
 
-    def require_memory(self) -> None:
-        """Raise an error when the fit cannot fit.
+    def require_memory(self, task: str = "fit", remedy: str = "train on") -> None:
+        """Raise an error when there is too little memory.
+
+        Parameters
+        ----------
+        task : str
+            What needs the memory, in the words of the error.
+        remedy : str
+            What to do with fewer structures.
 
         Raises
         ------
@@ -102,7 +109,7 @@ class Forecast:
         if self.memory > there:
             share = (there / self.memory) ** 0.5
             raise InputError(
-                f"The fit needs {self.memory / 1e9:.1f} GB for {self.n_rows} rows, and "
-                f"{there / 1e9:.1f} GB are available: train on fewer structures (about "
-                f"{100 * share:.0f} % of them), or use a larger machine."
+                f"The {task} needs {self.memory / 1e9:.1f} GB for {self.n_rows} rows, "
+                f"and {there / 1e9:.1f} GB are available: {remedy} fewer structures "
+                f"(about {100 * share:.0f} % of them), or use a larger machine."
             )

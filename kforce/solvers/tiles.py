@@ -53,6 +53,17 @@ class TiledMatrix:
                 tiled.tile(i, j)[...] = matrix[tiled.range(i), tiled.range(j)]
         return tiled
 
+    @classmethod
+    def from_tiles(
+        cls, offsets: np.ndarray, tiles: list[list[np.ndarray]]
+    ) -> TiledMatrix:
+        """Take over tiles [i][j], j ≤ i, without copying those in Fortran order."""
+        tiled = cls(offsets)
+        tiled._tiles = [
+            [np.asfortranarray(tile, dtype=float) for tile in row] for row in tiles
+        ]
+        return tiled
+
     def to_dense(self) -> np.ndarray:
         """Return the full symmetric matrix, before it is factored."""
         dense = np.empty((self.n_rows, self.n_rows))
@@ -138,15 +149,29 @@ class TiledMatrix:
             diagonal = self.tile(j, j)
             dtrsm(1.0, diagonal, tile, side=1, lower=1, trans_a=1, overwrite_b=1)
 
-    def half_solve(self, b: np.ndarray) -> np.ndarray:
-        """Return L⁻¹ b, once the matrix is factored; b is (n_rows,) or (n_rows, k)."""
-        x, shape = _columns(b)
-        for i in range(self.n_tiles):
-            part = x[self.range(i)]
-            for k in range(i):
-                part -= self.tile(i, k) @ x[self.range(k)]
-            x[self.range(i)] = dtrsm(1.0, self.tile(i, i), part, lower=1)
-        return x.reshape(shape)
+    def half_solve(self, b: np.ndarray, first_row: int = 0) -> np.ndarray:
+        """Return L⁻¹ b, once the matrix is factored.
+
+        Parameters
+        ----------
+        b : ndarray of shape (n_rows,) or (n_rows, k)
+            Right-hand sides.
+        first_row : int
+            All rows of b before it are zero, and so are those of the solution: their
+            tiles are left out.
+        """
+        b = np.asarray(b, dtype=float)
+        columns = b.reshape(len(b), -1)
+        x = np.zeros(columns.shape, order="F")
+        first = int(np.searchsorted(self.offsets, first_row, side="right")) - 1
+        done = []  # parts of x, each contiguous as BLAS wants them
+        for i in range(first, self.n_tiles):
+            part = np.array(columns[self.range(i)], order="F")
+            for k, before in enumerate(done, start=first):
+                part = dgemm(-1.0, self.tile(i, k), before, 1.0, part, overwrite_c=1)
+            done.append(dtrsm(1.0, self.tile(i, i), part, lower=1, overwrite_b=1))
+            x[self.range(i)] = done[-1]
+        return x.reshape(b.shape)
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         """Return A⁻¹ b, once the matrix is factored; b is (n_rows,) or (n_rows, k)."""

@@ -79,3 +79,9 @@ def test_a_control_group_lowers_what_is_available(monkeypatch, maximum, expected
 
     monkeypatch.setattr(forecast.Path, "read_text", read_text)
     assert available_memory() == expected
+
+
+def test_the_error_names_what_needs_the_memory(monkeypatch):
+    monkeypatch.setattr(forecast, "available_memory", lambda: 1e9)
+    with pytest.raises(InputError, match=r"The task needs .*: use a subset of fewer"):
+        Forecast(30_000, 3.845e9, 900.0).require_memory("task", "use a subset of")

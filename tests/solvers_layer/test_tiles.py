@@ -192,3 +192,24 @@ def test_above_twenty_thousand_rows(core):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout == "solved\n"
+
+
+@shapes
+def test_rows_known_to_be_zero_are_left_out(n, tile_rows):
+    _, tiled = factored(n, tile_rows)
+    b = np.random.default_rng(1).normal(size=(n, 2))
+    for first in (n // 3, n - 1):
+        b[:first] = 0.0
+        half = tiled.half_solve(b, first)
+        np.testing.assert_array_equal(half, tiled.half_solve(b))
+        assert not half[:first].any()
+
+
+@shapes
+def test_tiles_are_taken_over(n, tile_rows):
+    _, tiled = factored(n, tile_rows)
+    rows = range(tiled.n_tiles)
+    tiles = [[tiled.tile(i, j) for j in range(i + 1)] for i in rows]
+    again = TiledMatrix.from_tiles(tiled.offsets, tiles)
+    assert again.tile(0, 0) is tiled.tile(0, 0)
+    np.testing.assert_array_equal(again.solve(np.ones(n)), tiled.solve(np.ones(n)))

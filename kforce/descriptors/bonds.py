@@ -1,0 +1,109 @@
+"""Bonds, angles and torsions of a molecule, read off its structures."""
+
+from __future__ import annotations
+
+import logging
+from itertools import combinations
+
+import numpy as np
+from ase.data import covalent_radii
+from scipy.sparse.csgraph import shortest_path
+
+_log = logging.getLogger("kforce.descriptors")
+
+#: Distances over the sum of covalent radii: atoms are bonded where the mean is below
+#: the first, and no bond is stable that ever exceeds the second.
+_BONDED, _BROKEN = 1.25, 1.6
+
+
+def find_bonds(
+    numbers: np.ndarray, distances: np.ndarray
+) -> tuple[tuple[int, int], ...]:
+    """Return the bonds that hold in all structures.
+
+    Parameters
+    ----------
+    numbers : ndarray of int, shape (n_atoms,)
+        Atomic numbers.
+    distances : ndarray of shape (n_structures, n_atoms, n_atoms)
+        Interatomic distances in Å.
+
+    Returns
+    -------
+    tuple of (int, int)
+        Pairs a < b. Bonds that break in some structure, or form only in some, are left
+        out, with a warning in the log: angles and torsions are made of what never
+        breaks.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> water = molecule("H2O")
+    >>> find_bonds(water.numbers, water.get_all_distances()[None])
+    ((0, 1), (0, 2))
+    """
+    radii = covalent_radii[numbers]
+    ratio = distances / (radii[:, None] + radii)
+    bonded = np.triu(ratio.mean(axis=0) < _BONDED, 1)
+    broken = bonded & (ratio.max(axis=0) > _BROKEN)
+    if broken.any():
+        pairs = ", ".join(f"{a}-{b}" for a, b in np.argwhere(broken))
+        _log.warning(
+            "the bonds %s break in these structures: no angle or torsion uses them",
+            pairs,
+        )
+    return tuple((int(a), int(b)) for a, b in np.argwhere(bonded & ~broken))
+
+
+def find_angles(bonds) -> list[tuple[int, int, int]]:
+    """Return the angles a-b-c between bonds, with a < c.
+
+    Examples
+    --------
+    >>> find_angles([(0, 1), (0, 2)])
+    [(1, 0, 2)]
+    """
+    neighbours = _neighbours(bonds)
+    return [
+        (a, b, c) for b in sorted(neighbours) for a, c in combinations(neighbours[b], 2)
+    ]
+
+
+def find_torsions(bonds) -> list[tuple[int, int, int, int]]:
+    """Return the torsions a-b-c-d along three bonds, with b < c.
+
+    Examples
+    --------
+    >>> find_torsions([(0, 1), (1, 2), (2, 3)])
+    [(0, 1, 2, 3)]
+    """
+    neighbours = _neighbours(bonds)
+    return [
+        (a, b, c, d)
+        for b, c in sorted(bonds)
+        for a in neighbours[b]
+        for d in neighbours[c]
+        if len({a, b, c, d}) == 4
+    ]
+
+
+def _neighbours(bonds):
+    found = {}
+    for a, b in bonds:
+        found.setdefault(a, []).append(b)
+        found.setdefault(b, []).append(a)
+    return {atom: sorted(others) for atom, others in found.items()}
+
+
+def bond_distances(bonds, n_atoms: int) -> np.ndarray:
+    """Return how many bonds apart atoms are, (n_atoms, n_atoms); inf if not connected.
+
+    Examples
+    --------
+    >>> bond_distances([(0, 1), (1, 2)], 3)[0]
+    array([0., 1., 2.])
+    """
+    graph = np.zeros((n_atoms, n_atoms))
+    for a, b in bonds:
+        graph[a, b] = 1.0
+    return shortest_path(graph, directed=False, unweighted=True)

@@ -1,0 +1,170 @@
+"""Distances, bond angles and torsions of a molecule."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from kforce.core.valence import angles, torsions
+from kforce.descriptors.base import Coordinates, Descriptor, Features
+from kforce.descriptors.bonds import (
+    bond_distances,
+    find_angles,
+    find_bonds,
+    find_torsions,
+)
+from kforce.descriptors.inverse_distances import InverseDistances, describe_distance
+from kforce.errors import InputError
+from kforce.structures import Batch
+
+#: Powers of a distance that are features: one of short range, the usual one, and one
+#: that still changes where atoms are far apart.
+_POWERS = (-3, -1, 1)
+
+#: Parts of the molecule are an atom and all that are at most so many bonds away.
+_REACHES = (2, 1)
+
+
+class InternalCoordinates(Descriptor):
+    """Distances of all pairs of atoms, bond angles and torsions.
+
+    The features are 1/r³, 1/r and r of every pair of atoms, cos θ of every angle
+    between bonds, and sin θ₁ sin θ₂ cos φ of every torsion along three bonds. All are
+    smooth wherever atoms do not collide: where an angle θ becomes straight and φ is
+    undefined, the factor sin θ goes to zero. They count with scales that are learned,
+    see `kforce.additive.Additive`.
+
+    Parameters
+    ----------
+    bonds : sequence of (int, int), default=None
+        Pairs of bonded atoms. None takes those that hold in all training structures;
+        a molecule whose bonds all break is left with its distances.
+
+    References
+    ----------
+    Wilson, Decius and Cross, Molecular Vibrations (1955), chapter 4.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from kforce.structures import Batch
+    >>> batch = Batch.from_frames([molecule("H2O")])
+    >>> InternalCoordinates().bind(batch)(batch).x.shape
+    (1, 10)
+    """
+
+    def __init__(self, bonds=None):
+        self.bonds = bonds
+
+    def bind(self, batch: Batch) -> InternalCoordinates:
+        """Return the descriptor with the bonds that hold in all of these structures.
+
+        Raises
+        ------
+        InputError
+            As when it is called.
+        """
+        if self.bonds is not None:
+            return self
+        n_atoms = int(batch.offsets[1])
+        x = InverseDistances()(batch).x
+        a, b = np.tril_indices(n_atoms, -1)
+        distances = np.zeros((len(x), n_atoms, n_atoms))
+        distances[:, a, b] = distances[:, b, a] = 1.0 / x
+        return InternalCoordinates(find_bonds(batch.numbers[:n_atoms], distances))
+
+    def coordinates(self, n_atoms: int) -> Coordinates:
+        """Return the pairs, angles and torsions of the molecule, in this order."""
+        return _coordinates(n_atoms, tuple((int(a), int(b)) for a, b in self.bonds))
+
+    def parts(self, n_atoms: int) -> list[np.ndarray]:
+        """Return the features near each atom, and those within each torsion.
+
+        Near is within two bonds, and within one.
+        """
+        coordinates = self.coordinates(n_atoms)
+        apart = bond_distances(self.bonds, n_atoms)
+        torsions = np.zeros((len(find_torsions(self.bonds)), n_atoms), dtype=bool)
+        for row, atoms in zip(torsions, find_torsions(self.bonds), strict=True):
+            row[list(atoms)] = True
+        used = np.arange(4) < coordinates.n_body[:, None]
+        kinds = []
+        for members in (*(apart <= reach for reach in _REACHES), torsions):
+            inside = (members[:, coordinates.atoms] | ~used).all(axis=-1)
+            features = inside.repeat(np.diff(coordinates.first), axis=1)
+            features = np.unique(features[features.any(axis=1)], axis=0)
+            if len(features):
+                kinds.append(features)
+        return kinds
+
+    def __call__(self, batch: Batch) -> Features:
+        """Return the features of structures that all hold the same atoms.
+
+        Raises
+        ------
+        InputError
+            If the structures are periodic, have fewer than two atoms, or two atoms at
+            one place, or if the bonds are not known yet.
+        """
+        if self.bonds is None:
+            raise InputError(
+                "The bonds are not known yet: give them, or call bind with structures."
+            )
+        if batch.pbc.any():
+            raise InputError(
+                "InternalCoordinates are for molecules without periodic boundaries: "
+                "use InverseDistances."
+            )
+        n_atoms = int(batch.offsets[1])
+        coordinates = self.coordinates(n_atoms)
+        pairs = InverseDistances()(batch)
+        n_pairs = pairs.x.shape[1]
+        shape = (len(pairs.x), len(coordinates.atoms))
+        value = np.empty(shape)
+        wilson = np.zeros((*shape, 4, 3))
+        wilson[:, :n_pairs, :2] = pairs.wilson
+        positions = batch.positions.reshape(-1, n_atoms, 3)
+        end = n_pairs + int((coordinates.n_body == 3).sum())
+        angles(positions, coordinates.atoms[n_pairs:end], n_pairs, value, wilson)
+        torsions(positions, coordinates.atoms[end:], end, value, wilson)
+        x = np.empty((len(value), coordinates.first[-1]))
+        slope = np.ones_like(x)
+        dist = 1.0 / pairs.x
+        last = len(_POWERS) * n_pairs
+        for k, power in enumerate(_POWERS):
+            x[:, k : last : len(_POWERS)] = dist ** float(power)
+            slope[:, k : last : len(_POWERS)] = power * dist ** (power - 1.0)
+        x[:, last:] = value[:, n_pairs:]
+        return Features(x, slope, wilson, coordinates, n_atoms)
+
+    def describe(
+        self, n_atoms: int, feature: int, value: float, low: float, high: float
+    ) -> str:
+        """Say in a sentence that one feature leaves the range low … high."""
+        coordinates = self.coordinates(n_atoms)
+        coordinate = int(np.searchsorted(coordinates.first, feature, side="right")) - 1
+        n_body = coordinates.n_body[coordinate]
+        atoms = coordinates.atoms[coordinate, :n_body]
+        if n_body > 2:
+            name = "angle" if n_body == 3 else "torsion"
+            atoms = "-".join(map(str, atoms))
+            return f"The {name} of atoms {atoms} is unlike any in training."
+        power = _POWERS[feature - coordinates.first[coordinate]]
+        found, one, other = (v ** (1.0 / power) for v in (value, low, high))
+        return describe_distance(atoms, found, min(one, other), max(one, other))
+
+
+@lru_cache(maxsize=32)
+def _coordinates(n_atoms, bonds):
+    pairs = np.stack(np.tril_indices(n_atoms, -1), axis=1)
+    groups = [pairs, find_angles(bonds), find_torsions(bonds)]
+    sizes = [len(group) for group in groups]
+    atoms = np.zeros((sum(sizes), 4), dtype=np.intp)
+    n_body = np.repeat([2, 3, 4], sizes).astype(np.intp)
+    for n, group in zip((2, 3, 4), groups, strict=True):
+        if len(group):
+            atoms[n_body == n, :n] = group
+    features = np.where(n_body == 2, len(_POWERS), 1)
+    first = np.concatenate([[0], np.cumsum(features)]).astype(np.intp)
+    return Coordinates(atoms, n_body, first)

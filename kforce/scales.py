@@ -1,0 +1,280 @@
+"""Learned scales: how much each feature of a descriptor counts, and in which term.
+
+The energy of a molecule is a sum of parts as much as it is one function of everything:
+the prior here has a term that looks at all features, and one for each of some parts of
+the molecule. Features that the atom permutations take to one another share a scale
+(anything else would break the symmetry), and so do all parts.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from kforce.additive import Additive
+from kforce.covariance import prior_variances
+from kforce.descriptors.base import Features
+from kforce.evidence import RELATIVE_NOISE, log_evidence
+from kforce.kernels import Kernel, Scaled
+from kforce.observations import Observations
+from kforce.progress import progress_bar
+
+_log = logging.getLogger("kforce.scales")
+
+#: How far scales may go from their start, as logarithms: far enough to switch a feature
+#: off, and no farther than the arithmetic stays conditioned.
+_SCALES = (-8.0, 8.0)
+
+#: The same for the amplitude of the parts beside that of the whole.
+_AMPLITUDES = (-12.0, 12.0)
+
+#: Noises over the amplitude, in 1/Å for forces: start, least and largest.
+_NOISE_FORCES = (1e-3, 1e-6, 1.0)
+_NOISE_ENERGY = (3e-5, 1e-7, 0.1)
+
+#: Least noises of forces and of energies, over their prior standard deviations: the
+#: matrix of many more structures must stay well-conditioned. Energies have a common
+#: constant of large variance, which costs no digits of their differences.
+_LEAST = (RELATIVE_NOISE, 3e-7)
+
+_STEPS = 50
+
+
+@dataclass(frozen=True)
+class LearnedPrior:
+    """A prior of largest marginal likelihood.
+
+    Attributes
+    ----------
+    kernel : Kernel
+        With its amplitude.
+    noise_forces : float or None
+        In eV/Å; None where it was given.
+    noise_energy : float or None
+        In eV for the energy of a structure; None where it was given, or not used.
+    log_evidence : float
+        Of the structures it was learned from.
+    """
+
+    kernel: Kernel
+    noise_forces: float | None
+    noise_energy: float | None
+    log_evidence: float
+
+
+def learn_scales(
+    features: Features,
+    observations: Observations,
+    permutations: np.ndarray,
+    profile: Kernel,
+    parts: list[np.ndarray],
+    free_forces: bool = True,
+    free_energy: bool = True,
+) -> LearnedPrior:
+    """Maximise the marginal likelihood of some structures.
+
+    Parameters
+    ----------
+    features, observations : Features, Observations
+        A subset of the training data. The variance of rows whose noise is learned
+        counts as a weight.
+    permutations : ndarray of int, shape (n_perms, n_atoms)
+        Symmetries of the kernel.
+    profile : Kernel
+        Of length scale and amplitude 1.
+    parts : list of ndarray of bool, shape (n_parts, n_features)
+        Kinds of terms beside the one that looks at everything: the features that each
+        term looks at. A kind is closed under the permutations, and its terms share
+        scales and amplitude.
+    free_forces, free_energy : bool
+        Whether the noises are learned, or those of the observations.
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.1.
+    """
+    search = _Search(
+        features, observations, permutations, profile, parts, (free_forces, free_energy)
+    )
+    names, start, bounds = search.start()
+    with progress_bar(_STEPS, "learning the kernel") as advance:
+        found = minimize(
+            search.cost,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": _STEPS, "maxcor": 20},
+            callback=lambda _: advance(1),
+        )
+    learned = search.result(found.x)
+    _log.info(
+        "%d hyper-parameters from %d structures in %d evaluations: log evidence %.1f",
+        len(start),
+        len(features.x),
+        found.nfev,
+        learned.log_evidence,
+    )
+    _report_bounds(names, found.x, bounds)
+    return learned
+
+
+class _Search:
+    """The likelihood as a function of one vector of logarithms.
+
+    It holds the scales, the amplitudes of the parts over that of the whole, this one
+    where a noise is given (it has a closed form otherwise), and the noises over it.
+    """
+
+    def __init__(self, features, observations, permutations, profile, parts, free):
+        self.features, self.observations = features, observations
+        self.permutations, self.profile = permutations, profile
+        of_forces = observations.is_force
+        #: Rows of each noise that is learned.
+        self.learned = [
+            rows if is_free and rows.any() else None
+            for rows, is_free in zip(
+                (
+                    of_forces & ~observations.is_given,
+                    ~of_forces & ~observations.is_given,
+                ),
+                free,
+                strict=True,
+            )
+        ]
+        covered = sum(rows.sum() for rows in self.learned if rows is not None)
+        self.is_scale_free = covered == len(of_forces)
+        feature_perms, _ = features.coordinates.images(permutations)
+        orbit = np.unique(feature_perms.min(axis=0), return_inverse=True)[1]
+        masks = [np.ones((1, len(orbit)), dtype=bool), *parts]
+        self.kind = np.repeat(np.arange(len(masks)), [len(m) for m in masks])
+        self.masks = np.concatenate(masks)
+        ties = orbit + (orbit.max() + 1) * self.kind[:, None]
+        self.ties = np.zeros(ties.shape, dtype=np.intp)
+        self.ties[self.masks] = np.unique(ties[self.masks], return_inverse=True)[1]
+        self.n_scales = int(self.ties.max()) + 1
+        self.n_parts = len(parts)
+
+    def start(self):
+        """Return names, first values and bounds; typical distances start at 1/3."""
+        spread = np.maximum(self.features.x.var(axis=0), 1e-8)
+        total, count = np.zeros(self.n_scales), np.zeros(self.n_scales)
+        for mask, ties in zip(self.masks, self.ties, strict=True):
+            np.add.at(total, ties[mask], spread[mask] * mask.sum())
+            np.add.at(count, ties[mask], 1)
+        scales = -0.5 * np.log(18.0 * total / count)
+        names = ["scale"] * len(scales)
+        start, bounds = [*scales], [(s + _SCALES[0], s + _SCALES[1]) for s in scales]
+        names += ["amplitude of parts"] * self.n_parts
+        start += [0.0] * self.n_parts
+        bounds += [_AMPLITUDES] * self.n_parts
+        noises = [_NOISE_FORCES, _NOISE_ENERGY]
+        if not self.is_scale_free:
+            first = [np.log(noise[0]) for noise in noises]
+            kernel = self._kernel(scales, start[self.n_scales :])
+            rough = self._evidence(kernel, 0.0, first, None)
+            names.append("amplitude")
+            start.append(0.5 * np.log(rough.variance))
+            bounds.append((start[-1] - 8.0, start[-1] + 8.0))
+        kinds = ("noise_forces", "noise_energy")
+        for kind, rows, noise in zip(kinds, self.learned, noises, strict=True):
+            if rows is not None:
+                names.append(kind)
+                start.append(np.log(noise[0]))
+                bounds.append((np.log(noise[1]), np.log(noise[2])))
+        return names, np.array(start), bounds
+
+    def cost(self, point):
+        """Return −log p(y) and its gradient."""
+        scales, log_parts, log_all, noises = self._unpack(point)
+        factor = None if self.is_scale_free else np.exp(2.0 * log_all)
+        try:
+            found = self._evidence(
+                self._kernel(scales, log_parts), log_all, noises, factor
+            )
+        except np.linalg.LinAlgError:
+            return 1e10, np.zeros_like(point)
+        slopes = np.zeros(self.n_scales)
+        np.add.at(slopes, self.ties[self.masks], found.scales[self.masks])
+        gradient = [*slopes]
+        gradient += [*np.bincount(self.kind, found.amplitudes)[1:]]
+        by_noise = [found.noises[r].sum() for r in self.learned if r is not None]
+        if not self.is_scale_free:
+            gradient.append(found.amplitudes.sum() + sum(by_noise))
+        return -found.value, -np.array(gradient + by_noise)
+
+    def result(self, point):
+        """Return the prior that a point stands for."""
+        scales, log_parts, log_all, noises = self._unpack(point)
+        kernel = self._kernel(scales, log_parts)
+        factor = None if self.is_scale_free else np.exp(2.0 * log_all)
+        found = self._evidence(kernel, log_all, noises, factor)
+        amplitude = float(np.sqrt(found.variance))
+        prior = prior_variances(
+            self.features, self.observations, kernel, self.permutations
+        )
+        learned = []
+        for rows, log_noise, least in zip(self.learned, noises, _LEAST, strict=True):
+            if rows is None:
+                learned.append(None)
+                continue
+            floor = least * np.sqrt(prior[rows].mean())
+            learned.append(amplitude * max(float(np.exp(log_noise)), floor))
+        return LearnedPrior(Scaled(kernel, amplitude), *learned, found.value)
+
+    def _kernel(self, scales, log_parts):
+        table = np.where(self.masks, np.exp(scales)[self.ties], 0.0)
+        amplitudes = np.exp(np.append(0.0, log_parts))[self.kind]
+        return Additive(self.profile, table, amplitudes)
+
+    def _unpack(self, point):
+        """Scales, log amplitudes of parts and of all, logarithms of both noises."""
+        scales, log_parts, rest = np.split(
+            point, [self.n_scales, self.n_scales + self.n_parts]
+        )
+        rest = list(rest)
+        log_all = 0.0 if self.is_scale_free else rest.pop(0)
+        noises = [None if rows is None else rest.pop(0) for rows in self.learned]
+        return scales, log_parts, log_all, noises
+
+    def _evidence(self, kernel, log_all, noises, factor):
+        """Evidence of the kernel times `factor`, with noises over the amplitude."""
+        variance = self.observations.variance * np.exp(-2.0 * log_all)
+        for rows, log_noise in zip(self.learned, noises, strict=True):
+            if rows is not None:
+                weight = self.observations.variance[rows]
+                variance[rows] = weight * np.exp(2.0 * log_noise)
+        observations = replace(self.observations, variance=variance)
+        return log_evidence(
+            self.features, observations, kernel, self.permutations, factor
+        )
+
+
+def _report_bounds(names, point, bounds):
+    """Say which hyper-parameters the data would take beyond their bounds."""
+    for name, value, (_, high) in zip(names, point, bounds, strict=True):
+        if name.startswith("noise") and value > high - 1e-3:
+            _log.warning(
+                "the learned %s is at its upper bound: no smooth energy surface fits "
+                "these labels. Check units, signs and that all are of one level of "
+                "theory.",
+                name,
+            )
+    at_low = sum(
+        name == "scale" and value < low + 1e-3
+        for name, value, (low, _) in zip(names, point, bounds, strict=True)
+    )
+    at_high = sum(
+        name == "scale" and value > high - 1e-3
+        for name, value, (_, high) in zip(names, point, bounds, strict=True)
+    )
+    _log.info("%d scales are at their lower bound: those features do not count", at_low)
+    if at_high:
+        _log.warning(
+            "%d scales are at their upper bound: the energy changes faster with these "
+            "features than the structures resolve; add structures",
+            at_high,
+        )
