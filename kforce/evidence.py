@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +14,14 @@ from kforce.descriptors.base import Features
 from kforce.kernels import Kernel
 from kforce.observations import Observations
 from kforce.sensitivity import sensitivity
+from kforce.threads import single_threaded_blas
 
 #: Noise of the forces where none is given, over the prior standard deviation of a force
 #: component: the labels are taken at their word, and the matrix stays well-conditioned.
 RELATIVE_NOISE = 1e-5
+
+#: Fewer rows than this are factored by one thread.
+_SMALL = 4000
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Evidence:
         log p(y).
     variance : float
         Factor of the covariance, noise included, that was used.
+    noise : ndarray of shape (n_observations,)
+        Noise variances that were used, without that factor.
     scales : ndarray of shape (n_terms, n_features)
         ∂ log p / ∂ log s of the scales of the kernel's terms.
     amplitudes : ndarray of shape (n_terms,)
@@ -39,6 +46,7 @@ class Evidence:
 
     value: float
     variance: float
+    noise: np.ndarray
     scales: np.ndarray
     amplitudes: np.ndarray
     noises: np.ndarray
@@ -50,6 +58,7 @@ def log_evidence(
     kernel: Kernel,
     permutations: np.ndarray,
     variance: float | None = 1.0,
+    relative_noise: np.ndarray | None = None,
 ) -> Evidence:
     """Return the marginal likelihood of the observations, with its gradient.
 
@@ -68,6 +77,10 @@ def log_evidence(
         Symmetries of the kernel.
     variance : float or None, default=1.0
         A factor of C, noise included; None takes the most likely one, yᵀ C⁻¹ y / n.
+    relative_noise : ndarray of shape (n_observations,), optional
+        Noises that replace those of the observations where they are not NaN, over the
+        prior standard deviation: that of all forces, or of all energies, in the root
+        mean square.
 
     Raises
     ------
@@ -78,9 +91,28 @@ def log_evidence(
     ----------
     Rasmussen and Williams, Gaussian Processes for Machine Learning, eqs. 5.8 and 5.9.
     """
-    n, y, noise = len(observations.y), observations.y, observations.variance
+    # The threads of BLAS gain little on small matrices, and wait for one another very
+    # long where other programs run.
+    small = len(observations.y) < _SMALL
+    with single_threaded_blas if small else nullcontext():
+        return _evidence(
+            features, observations, kernel, permutations, variance, relative_noise
+        )
+
+
+def _evidence(features, observations, kernel, permutations, variance, relative_noise):
+    n, y, noise = len(observations.y), observations.y, observations.variance.copy()
     # One tile is the lower triangle in the layout that LAPACK works on in place.
     K = covariance(features, observations, kernel, permutations, tile_rows=n)
+    of_forces, prior = observations.is_force, K.diagonal()
+    kinds = [rows for rows in (of_forces, ~of_forces) if rows.any()]
+    share = np.zeros(n)
+    if relative_noise is not None:
+        share = np.nan_to_num(relative_noise) ** 2
+        for rows in kinds:
+            noise[rows & (share > 0.0)] = (
+                share[rows & (share > 0.0)] * prior[rows].mean()
+            )
     K.add_diagonal(noise)
     factor, _ = cho_factor(
         K.tile(0, 0), lower=True, overwrite_a=True, check_finite=False
@@ -92,8 +124,12 @@ def log_evidence(
     value = -0.5 * (quadratic / variance + log_det + n * np.log(2.0 * np.pi))
     G, _ = dpotri(factor, lower=1, overwrite_c=1)
     np.subtract(np.outer(alpha, alpha / variance).T, G, out=G)
+    noises = noise * G.diagonal()
+    # A relative noise grows with the prior variance, as if all of it were on G.
+    for rows in kinds:
+        G[rows, rows] += (share * G.diagonal())[rows].sum() / rows.sum()
     scales, terms = sensitivity(features, observations, kernel, permutations, G)
-    return Evidence(float(value), variance, 0.5 * scales, terms, noise * G.diagonal())
+    return Evidence(float(value), variance, noise, 0.5 * scales, terms, noises)
 
 
 def leave_one_out(

@@ -23,9 +23,12 @@ def spans(start: int, stop: int) -> list[tuple[int, int]]:
 
 
 def lanes_that_fit(n_rows: int) -> int:
-    """Return how many blocks of n_rows × n_rows fit into the cache, 8 to 64."""
+    """Return how many blocks of n_rows × n_rows fit into the cache, 16 to 32.
+
+    Fewer are mostly overhead, and with more the last ones are mostly empty.
+    """
     lanes = _BLOCK_BYTES // (8 * n_rows * n_rows)
-    return int(np.clip(lanes // 8 * 8, 8, 64))
+    return int(np.clip(lanes // 8 * 8, 16, 32))
 
 
 def one_by_one(features: Features, observations: Observations) -> Single:

@@ -249,7 +249,7 @@ class Observations:
         full = np.where(self.rows >= 0, coef[self.rows], 0.0)
         cart = full[:, :-1].copy()
         cart[:, :6] -= np.einsum("sre,sr->se", self.rigid, full[:, :-1])
-        return cart.reshape(len(cart), -1, 3), full[:, -1]
+        return cart.reshape(len(cart), -1, 3), full[:, -1].copy()
 
 
 def _noises(labels, shape):

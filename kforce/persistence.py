@@ -176,14 +176,34 @@ def load(path: str | os.PathLike, baseline=None) -> GDMLRegressor:
         with np.errstate(over="raise", divide="raise", invalid="raise"):
             model, described = _restore(arrays)
     except _DAMAGE as error:
-        raise InputError(
-            f"{path} is damaged ({_reason(error)}): save it again, or get a fresh copy."
-        ) from None
+        raise _damaged(path, error) from None
+    if described is not None and baseline is not None:
+        return _on(model, as_baseline(baseline))
+    try:
+        return _with_baseline(model, described)
+    except InputError:  # a package that is missing is no damage
+        raise
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path, error):
+    return InputError(
+        f"{path} is damaged ({_reason(error)}): save it again, or get a fresh copy."
+    )
+
+
+def _with_baseline(model, described):
+    """Add the baseline that `_restore` found the description of."""
     if described is None:
         return model
-    # Outside of the above: a package that is missing is no damage.
-    given = restore_baseline(*described) if baseline is None else as_baseline(baseline)
-    return model.set_params(baseline=given).restore(baseline_=given)
+    description, levels = described
+    models = [_with_baseline(*level) for level in levels]
+    return _on(model, restore_baseline(description, models))
+
+
+def _on(model, baseline):
+    return model.set_params(baseline=baseline).restore(baseline_=baseline)
 
 
 def _hint(arrays):
@@ -240,15 +260,13 @@ def _restore(arrays):
     description = header.get("baseline")
     if description is None:
         return model, None
+    if not description or not all(isinstance(term, dict) for term in description):
+        raise ValueError("the baseline is no list of terms")
     levels = []
     for k in range(sum("model" in term for term in description)):
         start = f"baseline_{k}."
         inner = {n[len(start) :]: a for n, a in arrays.items() if n.startswith(start)}
-        level, below = _restore(inner)
-        if below is not None:
-            lower = restore_baseline(*below)
-            level = level.set_params(baseline=lower).restore(baseline_=lower)
-        levels.append(level)
+        levels.append(_restore(inner))
     return model, (description, levels)
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from scipy.optimize import minimize
 
 from kforce.additive import Additive
-from kforce.covariance import prior_variances
 from kforce.descriptors.base import Features
 from kforce.evidence import RELATIVE_NOISE, log_evidence
 from kforce.kernels import Kernel, Scaled
@@ -31,16 +30,17 @@ _SCALES = (-8.0, 8.0)
 #: The same for the amplitude of the parts beside that of the whole.
 _AMPLITUDES = (-12.0, 12.0)
 
-#: Noises over the amplitude, in 1/Å for forces: start, least and largest.
-_NOISE_FORCES = (1e-3, 1e-6, 1.0)
-_NOISE_ENERGY = (3e-5, 1e-7, 0.1)
-
-#: Least noises of forces and of energies, over their prior standard deviations: the
-#: matrix of many more structures must stay well-conditioned. Energies have a common
-#: constant of large variance, which costs no digits of their differences.
-_LEAST = (RELATIVE_NOISE, 3e-7)
+#: Noises over the prior standard deviation: start, least and largest. The matrix of
+#: many more structures must stay well-conditioned; energies have a common constant of
+#: large variance, which costs no digits of their differences.
+_NOISE_FORCES = (1e-4, RELATIVE_NOISE, 1.0)
+_NOISE_ENERGY = (3e-6, 3e-7, 1.0)
 
 _STEPS = 50
+
+#: Starts, and how far their scales are spread, as logarithms. A few steps on every
+#: third structure show which of them to follow.
+_STARTS, _SPREAD, _THIN, _TRIAL_STEPS = 3, 0.7, 3, 8
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ def learn_scales(
     parts: list[np.ndarray],
     free_forces: bool = True,
     free_energy: bool = True,
+    seed: int = 0,
 ) -> LearnedPrior:
     """Maximise the marginal likelihood of some structures.
 
     Parameters
     ----------
     features, observations : Features, Observations
-        A subset of the training data. The variance of rows whose noise is learned
-        counts as a weight.
+        A subset of the training data.
     permutations : ndarray of int, shape (n_perms, n_atoms)
         Symmetries of the kernel.
     profile : Kernel
@@ -91,42 +91,62 @@ def learn_scales(
         scales and amplitude.
     free_forces, free_energy : bool
         Whether the noises are learned, or those of the observations.
+    seed : int
+        Of the starts beside the first.
 
     References
     ----------
     Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.1.
     """
-    search = _Search(
-        features, observations, permutations, profile, parts, (free_forces, free_energy)
-    )
+    fixed = permutations, profile, parts, (free_forces, free_energy)
+    search = _Search(features, observations, *fixed)
     names, start, bounds = search.start()
-    with progress_bar(_STEPS, "learning the kernel") as advance:
-        found = minimize(
-            search.cost,
-            start,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": _STEPS, "maxcor": 20},
-            callback=lambda _: advance(1),
+    few = np.arange(0, len(features.x), _THIN)
+    trial = _Search(features.take(few), observations.take(few), *fixed)
+    rng = np.random.default_rng(seed)
+    starts = [start]
+    for _ in range(_STARTS - 1):
+        other = start + np.where(np.array(names) == "scale", _SPREAD, 0.0) * rng.normal(
+            size=len(start)
         )
+        starts.append(np.clip(other, *np.transpose(bounds)))
+    with progress_bar(_STEPS, "learning the kernel") as advance:
+        trials = [_minimise(trial, point, bounds, _TRIAL_STEPS) for point in starts]
+        best = int(np.argmin([found.fun for found in trials]))
+        found = _minimise(search, starts[best], bounds, _STEPS, advance)
     learned = search.result(found.x)
     _log.info(
-        "%d hyper-parameters from %d structures in %d evaluations: log evidence %.1f",
+        "%d hyper-parameters from %d structures in %d evaluations from start %d of %d: "
+        "log evidence %.1f",
         len(start),
         len(features.x),
         found.nfev,
+        best + 1,
+        _STARTS,
         learned.log_evidence,
     )
     _report_bounds(names, found.x, bounds)
     return learned
 
 
+def _minimise(search, start, bounds, steps, advance=None):
+    return minimize(
+        search.cost,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": steps, "maxcor": 20},
+        callback=None if advance is None else lambda _: advance(1),
+    )
+
+
 class _Search:
     """The likelihood as a function of one vector of logarithms.
 
     It holds the scales, the amplitudes of the parts over that of the whole, this one
-    where a noise is given (it has a closed form otherwise), and the noises over it.
+    where a noise is given (it has a closed form otherwise), and the noises over the
+    prior standard deviation.
     """
 
     def __init__(self, features, observations, permutations, profile, parts, free):
@@ -213,16 +233,10 @@ class _Search:
         factor = None if self.is_scale_free else np.exp(2.0 * log_all)
         found = self._evidence(kernel, log_all, noises, factor)
         amplitude = float(np.sqrt(found.variance))
-        prior = prior_variances(
-            self.features, self.observations, kernel, self.permutations
-        )
-        learned = []
-        for rows, log_noise, least in zip(self.learned, noises, _LEAST, strict=True):
-            if rows is None:
-                learned.append(None)
-                continue
-            floor = least * np.sqrt(prior[rows].mean())
-            learned.append(amplitude * max(float(np.exp(log_noise)), floor))
+        learned = [
+            None if rows is None else amplitude * float(np.sqrt(found.noise[rows][0]))
+            for rows in self.learned
+        ]
         return LearnedPrior(Scaled(kernel, amplitude), *learned, found.value)
 
     def _kernel(self, scales, log_parts):
@@ -241,15 +255,15 @@ class _Search:
         return scales, log_parts, log_all, noises
 
     def _evidence(self, kernel, log_all, noises, factor):
-        """Evidence of the kernel times `factor`, with noises over the amplitude."""
+        """Evidence of the kernel times `factor`, noises included."""
         variance = self.observations.variance * np.exp(-2.0 * log_all)
+        observations = replace(self.observations, variance=variance)
+        relative = np.full(len(variance), np.nan)
         for rows, log_noise in zip(self.learned, noises, strict=True):
             if rows is not None:
-                weight = self.observations.variance[rows]
-                variance[rows] = weight * np.exp(2.0 * log_noise)
-        observations = replace(self.observations, variance=variance)
+                relative[rows] = np.exp(log_noise)
         return log_evidence(
-            self.features, observations, kernel, self.permutations, factor
+            self.features, observations, kernel, self.permutations, factor, relative
         )
 
 

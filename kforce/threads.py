@@ -70,7 +70,8 @@ class _SharedLimit:
                 self._limit.restore_original_limits()
 
 
-_single_threaded_blas = _SharedLimit()
+#: A context in which BLAS does not wait for threads of its own.
+single_threaded_blas = _SharedLimit()
 
 
 def run_parallel(function: Callable, items: Iterable) -> list:
@@ -85,7 +86,7 @@ def run_parallel(function: Callable, items: Iterable) -> list:
     """
     items = list(items)
     workers = min(n_threads(), len(items))
-    with _single_threaded_blas:
+    with single_threaded_blas:
         if workers <= 1:
             return [function(item) for item in items]
         with ThreadPoolExecutor(workers) as pool:

@@ -36,10 +36,10 @@ CASES = {
 }
 
 
-def problem(frames, group, noise_energy=0.1, profile=None):
+def problem(frames, group, noise_energy=0.1, profile=None, bonds=None):
     """Features, observations, kernel and a random symmetric matrix."""
     batch, labels = Batch.from_frames(frames), Labels.from_frames(frames)
-    descriptor = InternalCoordinates().bind(batch)
+    descriptor = InternalCoordinates(bonds).bind(batch)
     observations = Observations.build(batch, labels, 0.1, noise_energy, 1.0)
     profile = Matern72(length_scale=1.0) if profile is None else profile
     kernel = additive_kernel(profile, descriptor, group, len(frames[0]))
@@ -56,8 +56,8 @@ def moved(kernel, log_scales, log_amplitudes):
     )
 
 
-def check_sensitivity(frames, group, noise_energy=0.1, profile=None):
-    features, observations, kernel, G = problem(frames, group, noise_energy, profile)
+def check_sensitivity(frames, group, *args, **kwargs):
+    features, observations, kernel, G = problem(frames, group, *args, **kwargs)
     scales, terms = sensitivity(features, observations, kernel, group, G)
     shape, n_terms = kernel.scales.shape, len(kernel.scales)
     assert scales.shape == shape
@@ -113,7 +113,7 @@ def test_frames_that_miss_labels(noise_energy):
 
 def test_more_frames_than_fit_side_by_side():
     frames = shaken("H2O", 68) + toy_frames([8, 1, 1], 3, linear=(0, 1))
-    check_sensitivity(frames, symmetric_group(3, 2))
+    check_sensitivity(frames, symmetric_group(3, 2), bonds=[(0, 1), (0, 2)])
 
 
 def test_each_scale_by_itself():
@@ -238,7 +238,8 @@ def test_the_gradient_of_the_evidence(noise_energy, variance, what):
         ).value
 
     derivative = np.sum(getattr(found, what) * steps[what])
-    assert_second_order(value, derivative, 0.0, np.array(1.0), digits=1e-6)
+    # Rounding of log det limits how small the step may be.
+    assert_second_order(value, derivative, 0.0, np.array(1.0), step=0.05)
 
 
 def test_an_amplitude_around_the_kernel_is_one_of_all_terms():

@@ -219,7 +219,7 @@ class GDMLRegressor(ForceField):
             uncertainty_=self._kept(posterior.uncertainty),
             leave_one_out_=posterior.leave_one_out,
         )
-        if known.any():
+        if known.any() and self.noise_energy is None:
             self._check_energies(frames, features, labels, forces_alone)
         return self
 

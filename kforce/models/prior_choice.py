@@ -30,7 +30,7 @@ _log = logging.getLogger("kforce.choice")
 _CANDIDATES = (Matern52(), Matern72())
 
 #: Structures and rows at most that scales are learned from.
-_STRUCTURES, _ROWS = 100, 3300
+_STRUCTURES, _ROWS = 60, 3300
 
 #: With fewer structures than this, many scales would only fit their accidents.
 _FEW = 10
@@ -169,6 +169,7 @@ class _Choice:
             descriptor.parts(n_atoms),
             model.noise_forces is None,
             model.noise_energy is None,
+            model.seed,
         )
         noise_energy = model.noise_energy
         if found.noise_energy is not None:

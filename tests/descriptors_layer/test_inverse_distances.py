@@ -229,12 +229,12 @@ def test_every_feature_is_described_by_its_atoms(n_atoms):
     descriptor = InverseDistances()
     pairs = descriptor.coordinates(n_atoms).atoms
     for k, (a, b) in enumerate(pairs):
-        near = descriptor.describe(k, value=1.0, low=0.25, high=0.5)
+        near = descriptor.describe(n_atoms, k, value=1.0, low=0.25, high=0.5)
         assert near == (
             f"Atoms {b} and {a} are 1.00 Å apart, closer than in training (2.00 Å at "
             "least)."
         )
-        far = descriptor.describe(k, value=0.2, low=0.25, high=0.5)
+        far = descriptor.describe(n_atoms, k, value=0.2, low=0.25, high=0.5)
         assert far == (
             f"Atoms {b} and {a} are 5.00 Å apart, farther than in training (4.00 Å at "
             "most)."

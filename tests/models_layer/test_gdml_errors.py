@@ -175,7 +175,8 @@ def test_boundary_conditions_must_be_those_of_the_training(trained_on, asked, ma
         ({"noise_energy": -0.1}, "noise_energy must be a positive"),
         ({"noise_energy": np.inf}, "noise_energy must be a positive"),
         ({"solver": "magic"}, "solver must be 'auto' or 'cholesky', found 'magic'"),
-        ({"baseline": "GFN2-xTB"}, "no baselines"),
+        ({"baseline": "GFN3"}, "GFN2-xTB"),
+        ({"variance": "some"}, "'exact', 'subset' or None, found 'some'"),
         ({"kernel": Matern52(length_scale=-1.0)}, "must be a positive number"),
         ({"kernel": Scaled(Matern52(1.0), -1.0)}, "amplitude must be a positive"),
     ],
@@ -201,8 +202,6 @@ def test_a_length_scale_is_not_learned_from_one_structure(copies):
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda m, f: m.predict(f, return_std=True), "no predictive variance"),
-        (lambda m, f: m.evaluate(f, return_std=True), "no predictive variance"),
         (lambda m, f: m.evaluate(f, ("energy", "stress")), "not 'stress'"),
         (lambda m, f: m.evaluate(f, ("dipole", "charge")), "not 'charge', 'dipole'"),
         (
