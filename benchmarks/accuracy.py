@@ -37,7 +37,7 @@ PUBLISHED = {
 MOLECULES = ("aspirin", "benzene", "ethanol", "malonaldehyde", "toluene", "uracil")
 
 #: Above so many equations, standard deviations are computed for fewer test structures.
-_MANY_EQUATIONS, _FEW_STRUCTURES = 25_000, 100
+_MANY_EQUATIONS, _FEW_STRUCTURES = 10_000, 100
 
 TITLES = (
     f"{'molecule':<14}{'N':>5}{'fit s':>7}{'GB':>6}{'E meV':>8}{'F meV/Å':>9}"

@@ -7,13 +7,9 @@ import math
 import os
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from kforce import kernels
-from kforce.additive import Additive, terms_of
-from kforce.descriptors.internal_coordinates import InternalCoordinates
-from kforce.descriptors.inverse_distances import InverseDistances
+from kforce.additive import terms_of
 from kforce.errors import InputError
 from kforce.expansion import Expansion
 from kforce.models.baseline import as_baseline
@@ -21,6 +17,7 @@ from kforce.models.baseline import restore as restore_baseline
 from kforce.models.gdml import GDMLRegressor
 from kforce.models.molecule import Molecule, Training
 from kforce.npz import read_arrays, write_arrays
+from kforce.parts import from_json, is_simple, to_json
 from kforce.permutations import validate_permutations
 from kforce.uncertainty.storage import from_arrays, to_arrays
 
@@ -42,22 +39,6 @@ _DAMAGE = (
     TypeError,
     ValueError,
 )
-
-#: Parts of a model that are written as a class name and its parameters.
-_PARTS = {
-    cls.__name__: cls
-    for cls in (
-        kernels.Matern32,
-        kernels.Matern52,
-        kernels.Matern72,
-        kernels.RBF,
-        kernels.RationalQuadratic,
-        kernels.Scaled,
-        Additive,
-        InverseDistances,
-        InternalCoordinates,
-    )
-}
 
 
 def save(
@@ -97,16 +78,16 @@ def _arrays_of(model, with_factor):
     parameters.pop("baseline")
     baseline = model.baseline_
     header = {
-        "parameters": {name: _to_json(value) for name, value in parameters.items()},
-        "kernel": _to_json(model.kernel_),
-        "descriptor": _to_json(model.descriptor_),
-        "noise_forces": _to_json(model.noise_forces_),
-        "noise_energy": _to_json(model.noise_energy_),
+        "parameters": {name: to_json(value) for name, value in parameters.items()},
+        "kernel": to_json(model.kernel_),
+        "descriptor": to_json(model.descriptor_),
+        "noise_forces": to_json(model.noise_forces_),
+        "noise_energy": to_json(model.noise_energy_),
         "weights": model.expansion_.weights is not None,
-        "constant": _to_json(model.constant_),
-        "log_marginal_likelihood": _to_json(model.log_marginal_likelihood_),
+        "constant": to_json(model.constant_),
+        "log_marginal_likelihood": to_json(model.log_marginal_likelihood_),
         "training": vars(model.training_),
-        "permutations": permutations if _is_simple(permutations) else "given",
+        "permutations": permutations if is_simple(permutations) else "given",
         "baseline": None if baseline is None else baseline.describe(),
         "variance": model.uncertainty_ is not None,
     }
@@ -228,10 +209,10 @@ def _restore(arrays):
         _array(arrays, "permutations", (None, len(molecule.numbers)), "iu"),
         molecule.numbers,
     )
-    parameters = {k: _from_json(v) for k, v in header["parameters"].items()}
+    parameters = {k: from_json(v) for k, v in header["parameters"].items()}
     simple = header["permutations"] != "given"
     parameters["permutations"] = header["permutations"] if simple else permutations
-    descriptor = _from_json(header["descriptor"])
+    descriptor = from_json(header["descriptor"])
     coordinates = descriptor.coordinates(len(molecule.numbers))
     expansion = _expansion(arrays, header, coordinates, permutations)
     uncertainty = None
@@ -285,7 +266,7 @@ def _expansion(arrays, header, coordinates, permutations):
     # A lost optional field must not turn into another model.
     if header["weights"]:
         weights = _array(arrays, "weights", (len(centers),), "f")
-    kernel = _from_json(header["kernel"])
+    kernel = from_json(header["kernel"])
     terms_of(kernel, n_features).profile(np.zeros(1))  # raises where it makes no sense
     return Expansion(
         kernel=kernel,
@@ -330,33 +311,3 @@ def _array(arrays, name, shape, kinds):
             raise ValueError(f"{name} holds values that are not finite")
         array = np.ascontiguousarray(array, dtype=float)
     return array
-
-
-def _is_simple(value):
-    return value is None or isinstance(value, str | bool | int | float)
-
-
-def _to_json(value):
-    if isinstance(value, BaseEstimator):
-        name = type(value).__name__
-        if _PARTS.get(name) is not type(value):
-            raise InputError(
-                f"A model with {name}, which is not part of kforce, cannot be saved."
-            )
-        parts = value.get_params(deep=False)
-        return {"class": name} | {key: _to_json(part) for key, part in parts.items()}
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_to_json(part) for part in value]
-    if not _is_simple(value):
-        raise InputError(f"A parameter of type {type(value).__name__} cannot be saved.")
-    return value
-
-
-def _from_json(value):
-    if not isinstance(value, dict):
-        return value
-    parts = dict(value)
-    cls = _PARTS[parts.pop("class")]
-    return cls(**{key: _from_json(part) for key, part in parts.items()})

@@ -61,6 +61,7 @@ def condition(
     positions: np.ndarray | None = None,
     known: np.ndarray | None = None,
     seed: int = 0,
+    learned_from: np.ndarray | None = None,
 ) -> Posterior:
     """Condition a Gaussian process on observed forces and energies.
 
@@ -85,6 +86,8 @@ def condition(
         constant of the model: the errors of energies are relative to theirs.
     seed : int
         Of the structures that are left out in turn.
+    learned_from : ndarray of int, optional
+        Structures that many hyper-parameters of the kernel were learned from.
 
     Raises
     ------
@@ -121,8 +124,12 @@ def condition(
     solution.factor.multiply(np.sqrt(scale))
     observations = replace(observations, variance=scale * observations.variance)
     expansion = _expand(kernel, features, observations, permutations, coef)
-    chosen = structures_to_leave_out(observations.sizes, seed)
-    left_out = leave_one_out_from_factor(solution.factor, coef, observations, chosen)
+    known_well = np.array([], dtype=int) if learned_from is None else learned_from
+    chosen = structures_to_leave_out(observations.sizes, seed, known_well)
+    is_independent = len(np.intersect1d(chosen, known_well)) == 0
+    left_out = leave_one_out_from_factor(
+        solution.factor, coef, observations, chosen, is_independent
+    )
     energies_float = known is not None and known.any()
     return Posterior(
         kernel=kernel,

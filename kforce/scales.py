@@ -103,16 +103,17 @@ def learn_scales(
     names, start, bounds = search.start()
     few = np.arange(0, len(features.x), _THIN)
     trial = _Search(features.take(few), observations.take(few), *fixed)
-    rng = np.random.default_rng(seed)
-    starts = [start]
-    for _ in range(_STARTS - 1):
-        other = start + np.where(np.array(names) == "scale", _SPREAD, 0.0) * rng.normal(
-            size=len(start)
-        )
-        starts.append(np.clip(other, *np.transpose(bounds)))
+    # A trial without energies would have no noise of theirs.
+    count = _STARTS if len(trial.start()[0]) == len(names) else 1
+    spread = np.where(np.array(names) == "scale", _SPREAD, 0.0)
+    shifts = np.random.default_rng(seed).normal(size=(count, len(start)))
+    shifts[0] = 0.0
+    starts = np.clip(start + spread * shifts, *np.transpose(bounds))
     with progress_bar(_STEPS, "learning the kernel") as advance:
-        trials = [_minimise(trial, point, bounds, _TRIAL_STEPS) for point in starts]
-        best = int(np.argmin([found.fun for found in trials]))
+        best = 0
+        if count > 1:
+            trials = [_minimise(trial, point, bounds, _TRIAL_STEPS) for point in starts]
+            best = int(np.argmin([found.fun for found in trials]))
         found = _minimise(search, starts[best], bounds, _STEPS, advance)
     learned = search.result(found.x)
     _log.info(
@@ -122,7 +123,7 @@ def learn_scales(
         len(features.x),
         found.nfev,
         best + 1,
-        _STARTS,
+        count,
         learned.log_evidence,
     )
     _report_bounds(names, found.x, bounds)
@@ -152,17 +153,12 @@ class _Search:
     def __init__(self, features, observations, permutations, profile, parts, free):
         self.features, self.observations = features, observations
         self.permutations, self.profile = permutations, profile
-        of_forces = observations.is_force
+        of_forces, open_ones = observations.is_force, ~observations.is_given
         #: Rows of each noise that is learned.
         self.learned = [
             rows if is_free and rows.any() else None
             for rows, is_free in zip(
-                (
-                    of_forces & ~observations.is_given,
-                    ~of_forces & ~observations.is_given,
-                ),
-                free,
-                strict=True,
+                (of_forces & open_ones, ~of_forces & open_ones), free, strict=True
             )
         ]
         covered = sum(rows.sum() for rows in self.learned if rows is not None)

@@ -23,12 +23,13 @@ LAYERS = [
         "images",
         "lanes",
         "covariance",
+        "vector_covariance",
         "sensitivity",
         "expansion",
         "posterior",
     }
-    | {"selection", "evidence", "sensitivity", "length_scale", "scales", "uncertainty"},
-    {"models", "calculator", "persistence", "learning_curve"},
+    | {"selection", "evidence", "length_scale", "scales", "uncertainty"},
+    {"models", "calculator", "persistence", "parts", "learning_curve"},
     {"io", "report", "cli"},
     {""},
 ]

@@ -19,7 +19,7 @@ WITH = {"forces": False, "energies too": True}
 
 
 def problem(name="H2O", n_frames=10, energies=True, noise=1.0, frames=None):
-    """Features, observations and parts; the noises count as weights."""
+    """Features, observations and parts."""
     frames = shaken(name, n_frames) if frames is None else frames
     batch, labels = Batch.from_frames(frames), Labels.from_frames(frames)
     descriptor = InternalCoordinates().bind(batch)
@@ -178,21 +178,6 @@ def test_a_noise_is_recovered():
     again = evidence_of(learned.kernel, features, observations, GROUPS["H2O"], *noises)
     # The noise of the energies may have been raised, for the sake of conditioning.
     np.testing.assert_allclose(again, learned.log_evidence, rtol=0.05)
-
-
-def test_variances_are_weights_where_a_noise_is_learned():
-    # Every other frame is four times as noisy, and said to be.
-    frames = with_noise(60, [0.03, 0.12])
-    features, observations, parts = problem(frames=frames)
-    weights = np.ones(len(observations.y))
-    for s in range(1, 60, 2):
-        rows = observations.rows[s, :-1]
-        weights[rows[rows >= 0]] = 4.0
-    weighted = replace(observations, variance=weights**2)
-    learned = learn(features, weighted, parts, GROUPS["H2O"])
-    np.testing.assert_allclose(learned.noise_forces, 0.03, rtol=0.2)
-    unweighted = learn(features, observations, parts, GROUPS["H2O"])
-    assert learned.log_evidence > unweighted.log_evidence + 10.0
 
 
 def test_rows_with_a_noise_of_their_own_keep_it():

@@ -269,3 +269,53 @@ def test_a_plain_kernel_has_one_term():
     one = log_evidence(features, observations, kernel, group)
     assert plain.value == one.value
     np.testing.assert_array_equal(plain.scales, one.scales)
+
+
+@pytest.mark.parametrize("what", ["scales", "amplitudes", "relative"])
+@pytest.mark.parametrize("variance", [1.0, None], ids=str)
+@pytest.mark.parametrize("noise_energy", NOISES.values(), ids=NOISES)
+def test_the_gradient_with_noises_relative_to_the_prior(noise_energy, variance, what):
+    features, observations, kernel, group = evidence_problem(noise_energy)
+    of_forces = observations.is_force
+    # Some rows keep the noise of the observations.
+    log_share = np.where(of_forces, np.log(0.05), np.log(0.01))
+    log_share[::4] = np.nan
+
+    def evidence(kernel, log_share):
+        args = (features, observations, kernel, group, variance)
+        return log_evidence(*args, np.exp(log_share))
+
+    found = evidence(kernel, log_share)
+    K = covariance(features, observations, kernel, group).to_dense()
+    expected = observations.variance.copy()
+    for rows, share in ((of_forces, 0.05), (~of_forces, 0.01)):
+        if rows.any():
+            learned = rows & ~np.isnan(log_share)
+            expected[learned] = share**2 * np.mean(np.diag(K)[rows])
+    np.testing.assert_allclose(found.noise, expected, rtol=1e-10)
+    C = found.variance * (K + np.diag(expected))
+    density = multivariate_normal(cov=C).logpdf(observations.y)
+    np.testing.assert_allclose(found.value, density, rtol=1e-10)
+    rng = np.random.default_rng(1)
+    orbit = features.coordinates.images(group)[0].min(axis=0)
+    kind = np.unique(kernel.amplitudes, return_inverse=True)[1]
+    n_terms = len(kernel.scales)
+    by_scale = rng.normal(size=(n_terms, len(orbit)))[kind][:, orbit]
+    by_term, by_row = rng.normal(size=n_terms)[kind], rng.normal(size=len(log_share))
+    by_scale *= (what == "scales") / np.linalg.norm(by_scale)
+    by_term *= (what == "amplitudes") / np.linalg.norm(by_term)
+    by_row *= (what == "relative") / np.linalg.norm(by_row)
+    by_row[np.isnan(log_share)] = 0.0
+    derivative = np.sum(found.scales * by_scale) + np.sum(found.amplitudes * by_term)
+    derivative += np.sum(found.noises * by_row)
+    assert_second_order(
+        lambda t: (
+            evidence(
+                moved(kernel, t * by_scale, t * by_term), log_share + t * by_row
+            ).value
+        ),
+        derivative,
+        0.0,
+        np.array(1.0),
+        step=0.05,
+    )

@@ -82,7 +82,10 @@ def test_against_fits_without_the_structure(noise_energy, learn):
     np.testing.assert_allclose(left_out.forces_rmse, rmse, rtol=1e-8)
     forces = left_out.is_force
     ratio = np.mean(left_out.residual[forces] ** 2) / np.mean(left_out.variance[forces])
-    np.testing.assert_allclose(left_out.calibration, max(1.0, np.sqrt(ratio)))
+    np.testing.assert_allclose(left_out.calibration, np.sqrt(ratio))
+    assert replace(left_out, is_independent=False).calibration == max(
+        1.0, left_out.calibration
+    )
     assert fitted.uncertainty.calibration == left_out.calibration
 
 
@@ -119,10 +122,10 @@ def test_without_errors_nothing_is_calibrated():
 def test_how_many_are_left_out():
     def count(n_structures, size):
         sizes = np.full(n_structures, size)
-        chosen = structures_to_leave_out(sizes, seed=0)
+        chosen = structures_to_leave_out(sizes, 0, [])
         assert (np.diff(chosen) > 0).all()
         assert chosen[-1] < n_structures
-        np.testing.assert_array_equal(chosen, structures_to_leave_out(sizes, seed=0))
+        np.testing.assert_array_equal(chosen, structures_to_leave_out(sizes, 0, []))
         return len(chosen)
 
     assert count(70, 21) == 70

@@ -203,6 +203,7 @@ class GDMLRegressor(ForceField):
             positions=batch.positions.reshape(len(frames), -1, 3),
             known=known if forces_alone else None,
             seed=self.seed,
+            learned_from=prior.learned_from,
         )
         self.restore(
             molecule_=molecule,

@@ -52,6 +52,8 @@ class Prior:
         In eV per atom (× √n_atoms); None leaves the energies out.
     free_amplitude : bool
         Whether the amplitude is to be taken from all data, in closed form.
+    learned_from : ndarray of int or None
+        Structures that scales were learned from.
     """
 
     descriptor: Descriptor
@@ -59,6 +61,7 @@ class Prior:
     noise_forces: float | None
     noise_energy: float | None
     free_amplitude: bool
+    learned_from: np.ndarray | None = None
 
 
 def choose_prior(
@@ -175,7 +178,9 @@ class _Choice:
         if found.noise_energy is not None:
             noise_energy = found.noise_energy / np.sqrt(n_atoms)
         noise_forces = found.noise_forces or model.noise_forces
-        return Prior(descriptor, found.kernel, noise_forces, noise_energy, False)
+        return Prior(
+            descriptor, found.kernel, noise_forces, noise_energy, False, chosen
+        )
 
     def better(self, learned, plain):
         """Return the one that predicts the forces of left-out structures better."""

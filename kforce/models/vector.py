@@ -9,12 +9,12 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from kforce.arguments import check_seed
-from kforce.covariance import Sites, vector_covariance
 from kforce.errors import InputError
 from kforce.kernels import Matern52, check_kernel
 from kforce.length_scale import subset_of
 from kforce.models.vector_posterior import VectorData, condition, learn, noise_variances
 from kforce.solvers.forecast import Forecast
+from kforce.vector_covariance import Sites, vector_covariance
 
 #: Entries of the covariance with the queries that are in memory at a time: 32 MB.
 _CHUNK = 4_000_000

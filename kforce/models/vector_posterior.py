@@ -10,7 +10,6 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.base import clone
 
-from kforce.covariance import Sites, vector_covariance
 from kforce.errors import InputError
 from kforce.evidence import RELATIVE_NOISE
 from kforce.expansion import Expansion
@@ -18,6 +17,7 @@ from kforce.kernels import Kernel, Scaled, unscaled
 from kforce.solvers.cholesky import Cholesky, Solution
 from kforce.solvers.tiles import TiledMatrix
 from kforce.threads import run_parallel
+from kforce.vector_covariance import Sites, vector_covariance
 
 _log = logging.getLogger("kforce.vector")
 

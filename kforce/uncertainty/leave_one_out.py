@@ -18,8 +18,8 @@ from kforce.solvers.tiles import TiledMatrix
 #: Rows up to which all structures are left out: it takes a fraction of a second.
 _FEW_ROWS = 1500
 
-#: Structures that are left out of a larger system, at most.
-_MANY = 100
+#: Structures that are left out of a larger system, at least and at most.
+_FEW, _MANY = 10, 100
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class LeaveOneOut:
         Which rows are forces; the others are energies.
     n_components : int
         Cartesian force components behind the force rows.
+    is_independent : bool
+        Whether the kernel was learned without these structures.
     """
 
     structures: np.ndarray
@@ -45,6 +47,7 @@ class LeaveOneOut:
     variance: np.ndarray
     is_force: np.ndarray
     n_components: int
+    is_independent: bool
 
     @property
     def forces_rmse(self) -> float:
@@ -59,19 +62,23 @@ class LeaveOneOut:
 
         All components count together: some have no prior variance (the bending of a
         linear molecule) and their errors, over a deviation of next to nothing, would
-        outweigh all others. It is 1 at least: the kernel was learned from structures
-        that are left out here, so that small errors do not prove it too modest.
+        outweigh all others. Where the kernel was learned from structures that are left
+        out here, it is 1 at least: their errors are small for that alone.
         """
         errors = np.mean(self.residual[self.is_force] ** 2)
         expected = np.mean(self.variance[self.is_force])
-        return max(1.0, float(np.sqrt(errors / expected))) if errors > 0.0 else 1.0
+        factor = float(np.sqrt(errors / expected)) if errors > 0.0 else 1.0
+        return factor if self.is_independent else max(1.0, factor)
 
 
-def structures_to_leave_out(sizes: np.ndarray, seed: int) -> np.ndarray:
+def structures_to_leave_out(
+    sizes: np.ndarray, seed: int, learned_from: np.ndarray
+) -> np.ndarray:
     """Choose structures at random so that leaving them out costs little.
 
     All of a small system, and a sixth of a larger one, from 10 to 100: as all together
-    cost one to three factorisations, this is a third of one or so.
+    cost one to three factorisations, this is a third of one or so. Structures that the
+    kernel was not learned from are preferred, if there are 10 of them.
 
     Parameters
     ----------
@@ -79,6 +86,8 @@ def structures_to_leave_out(sizes: np.ndarray, seed: int) -> np.ndarray:
         Rows of each structure.
     seed : int
         Of the choice.
+    learned_from : ndarray of int
+        Structures that many hyper-parameters were learned from.
 
     Returns
     -------
@@ -86,8 +95,10 @@ def structures_to_leave_out(sizes: np.ndarray, seed: int) -> np.ndarray:
         Indices in ascending order.
     """
     n = len(sizes)
-    count = n if sizes.sum() <= _FEW_ROWS else min(n, _MANY, max(10, n // 6))
-    chosen = np.random.default_rng(seed).permutation(n)[:count]
+    count = n if sizes.sum() <= _FEW_ROWS else min(n, _MANY, max(_FEW, n // 6))
+    others = np.setdiff1d(np.arange(n), learned_from)
+    candidates = others if len(others) >= _FEW else np.arange(n)
+    chosen = np.random.default_rng(seed).permutation(candidates)[:count]
     return np.sort(chosen)
 
 
@@ -96,6 +107,7 @@ def leave_one_out_from_factor(
     coef: np.ndarray,
     observations: Observations,
     structures: np.ndarray,
+    is_independent: bool = True,
 ) -> LeaveOneOut:
     """Predict structures from all others, without any refitting.
 
@@ -109,6 +121,8 @@ def leave_one_out_from_factor(
         The rows.
     structures : ndarray of int
         Which to leave out, in ascending order; see `structures_to_leave_out`.
+    is_independent : bool, default=True
+        Whether the kernel was learned without them.
 
     References
     ----------
@@ -126,4 +140,5 @@ def leave_one_out_from_factor(
         variance=np.concatenate([np.diag(C) for C in covariances]),
         is_force=is_force,
         n_components=int(is_force.sum() + observations.n_rigid[structures].sum()),
+        is_independent=is_independent,
     )

@@ -10,11 +10,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from kforce.covariance import Sites, vector_covariance
 from kforce.errors import InputError
 from kforce.kernels import RBF, Matern32, Matern52, Matern72, RationalQuadratic, Scaled
 from kforce.models import vector
 from kforce.models.vector import GradientGPRegressor
+from kforce.vector_covariance import Sites, vector_covariance
 
 KERNELS = [
     Matern32(length_scale=1.7),
