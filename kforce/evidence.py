@@ -123,7 +123,9 @@ def _evidence(features, observations, kernel, permutations, variance, relative_n
     log_det = 2.0 * np.log(factor.diagonal()).sum() + n * np.log(variance)
     value = -0.5 * (quadratic / variance + log_det + n * np.log(2.0 * np.pi))
     G, _ = dpotri(factor, lower=1, overwrite_c=1)
-    np.subtract(np.outer(alpha, alpha / variance).T, G, out=G)
+    # The upper triangle was never written: whatever is there is not read either.
+    with np.errstate(all="ignore"):
+        np.subtract(np.outer(alpha, alpha / variance).T, G, out=G)
     noises = noise * G.diagonal()
     # A relative noise grows with the prior variance, as if all of it were on G.
     for rows in kinds:

@@ -19,6 +19,9 @@ from kforce.progress import progress_bar
 
 _log = logging.getLogger("kforce.length_scale")
 
+#: Noise of forces that bring none, over their rms, beside others that do.
+_SMALL = 1e-3
+
 #: Rows of the subset that a length scale is learned from: a second or two.
 _SUBSET_ROWS = 1000
 
@@ -78,6 +81,14 @@ def score(
     K = covariance(features, observations, kernel, permutations).to_dense()
     directions, sizes = _informative(K, observations)
     y, variance = observations.y, observations.variance
+    given = observations.is_given
+    if relative_noise is not None and given.any():
+        # Noises of the frames' own are absolute, and so are the others beside them.
+        least = relative_noise * np.trace(K) / len(K)
+        if free_amplitude:
+            least = _SMALL**2 * np.mean(y[~given] ** 2) if not given.all() else 0.0
+        variance = np.where(given, variance, least)
+        relative_noise = None
     if directions.shape[1] < len(K):
         K = directions.T @ K @ directions
         y, variance = directions.T @ y, variance @ directions**2
@@ -139,7 +150,7 @@ def learn_kernel(
         advance(1)
         return found
 
-    given = unscaled(kernel).length_scale
+    given = getattr(unscaled(kernel), "length_scale", 1.0)
     with progress_bar(19, "choosing the length scale") as advance:
         found = evaluate(given) if given is not None else _search(evaluate, features)
     _log.info(
@@ -173,7 +184,8 @@ def _search(evaluate, features):
 def _with_length_scale(kernel, length):
     kernel = clone(kernel)
     # A Python float: parameters should print and compare as plain numbers.
-    unscaled(kernel).set_params(length_scale=float(length))
+    if "length_scale" in unscaled(kernel).get_params(deep=False):
+        unscaled(kernel).set_params(length_scale=float(length))
     return kernel
 
 

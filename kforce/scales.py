@@ -42,6 +42,9 @@ _STEPS = 50
 #: third structure show which of them to follow.
 _STARTS, _SPREAD, _THIN, _TRIAL_STEPS = 3, 0.7, 3, 8
 
+#: Factor of the noises from one start to the next.
+_NOISIER = 30.0
+
 
 @dataclass(frozen=True)
 class LearnedPrior:
@@ -108,7 +111,11 @@ def learn_scales(
     spread = np.where(np.array(names) == "scale", _SPREAD, 0.0)
     shifts = np.random.default_rng(seed).normal(size=(count, len(start)))
     shifts[0] = 0.0
-    starts = np.clip(start + spread * shifts, *np.transpose(bounds))
+    starts = start + spread * shifts
+    # Noisy labels need a start that explains them as noise, or the scales will.
+    is_noise = np.char.startswith(names, "noise")
+    starts += np.outer(np.arange(count), is_noise * np.log(_NOISIER))
+    starts = np.clip(starts, *np.transpose(bounds))
     with progress_bar(_STEPS, "learning the kernel") as advance:
         best = 0
         if count > 1:

@@ -140,7 +140,7 @@ class Features:
 class Descriptor(BaseEstimator):
     """Base of all descriptors of whole molecules."""
 
-    def bind(self, batch: Batch) -> Descriptor:
+    def bind(self, batch: Batch, permutations=None) -> Descriptor:
         """Return the descriptor as these training structures define it: itself here."""
         return self
 

@@ -55,6 +55,37 @@ def find_bonds(
     return tuple((int(a), int(b)) for a, b in np.argwhere(bonded & ~broken))
 
 
+def sorted_bonds(bonds) -> tuple[tuple[int, int], ...]:
+    """Return pairs a < b in order.
+
+    Examples
+    --------
+    >>> sorted_bonds([(2, 0), (1, 0)])
+    ((0, 1), (0, 2))
+    """
+    return tuple(sorted((min(pair), max(pair)) for pair in np.array(bonds).tolist()))
+
+
+def closed_bonds(bonds, permutations) -> tuple[tuple[int, int], ...]:
+    """Return the bonds all of whose images under a group are bonds, too.
+
+    Examples
+    --------
+    >>> closed_bonds([(0, 2), (1, 2)], np.array([[0, 1, 2], [1, 0, 2]]))
+    ((0, 2), (1, 2))
+    >>> closed_bonds([(0, 2)], np.array([[0, 1, 2], [1, 0, 2]]))
+    ()
+    """
+    known = sorted_bonds(bonds)
+    if permutations is None:
+        return known
+    return tuple(
+        bond
+        for bond in known
+        if set(sorted_bonds(permutations[:, list(bond)])) <= set(known)
+    )
+
+
 def find_angles(bonds) -> list[tuple[int, int, int]]:
     """Return the angles a-b-c between bonds, with a < c.
 

@@ -10,9 +10,11 @@ from kforce.core.valence import angles, torsions
 from kforce.descriptors.base import Coordinates, Descriptor, Features
 from kforce.descriptors.bonds import (
     bond_distances,
+    closed_bonds,
     find_angles,
     find_bonds,
     find_torsions,
+    sorted_bonds,
 )
 from kforce.descriptors.inverse_distances import InverseDistances, describe_distance
 from kforce.errors import InputError
@@ -57,8 +59,10 @@ class InternalCoordinates(Descriptor):
     def __init__(self, bonds=None):
         self.bonds = bonds
 
-    def bind(self, batch: Batch) -> InternalCoordinates:
+    def bind(self, batch: Batch, permutations=None) -> InternalCoordinates:
         """Return the descriptor with the bonds that hold in all of these structures.
+
+        Bonds count with their images under the permutations, (n_perms, n_atoms).
 
         Raises
         ------
@@ -66,13 +70,19 @@ class InternalCoordinates(Descriptor):
             As when it is called.
         """
         if self.bonds is not None:
+            if closed_bonds(self.bonds, permutations) != sorted_bonds(self.bonds):
+                raise InputError(
+                    "The bonds are not symmetric under the permutations: give the "
+                    "images of each, too, or other permutations."
+                )
             return self
         n_atoms = int(batch.offsets[1])
         x = InverseDistances()(batch).x
         a, b = np.tril_indices(n_atoms, -1)
         distances = np.zeros((len(x), n_atoms, n_atoms))
         distances[:, a, b] = distances[:, b, a] = 1.0 / x
-        return InternalCoordinates(find_bonds(batch.numbers[:n_atoms], distances))
+        bonds = find_bonds(batch.numbers[:n_atoms], distances)
+        return InternalCoordinates(closed_bonds(bonds, permutations))
 
     def coordinates(self, n_atoms: int) -> Coordinates:
         """Return the pairs, angles and torsions of the molecule, in this order."""
@@ -151,7 +161,10 @@ class InternalCoordinates(Descriptor):
             atoms = "-".join(map(str, atoms))
             return f"The {name} of atoms {atoms} is unlike any in training."
         power = _POWERS[feature - coordinates.first[coordinate]]
-        found, one, other = (v ** (1.0 / power) for v in (value, low, high))
+        # The margin around the training data may reach below zero: no limit there.
+        bounds = (max(v, 0.0) for v in (value, low, high))
+        with np.errstate(divide="ignore"):
+            found, one, other = (np.float64(v) ** (1.0 / power) for v in bounds)
         return describe_distance(atoms, found, min(one, other), max(one, other))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.base import clone
 
+from kforce.additive import Additive
 from kforce.descriptors.base import Descriptor
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
@@ -110,12 +111,13 @@ class _Choice:
             return False
         if model.descriptor is None and model.kernel is None:
             return self._batch.n_structures >= _FEW
-        is_scaled = isinstance(model.kernel, Scaled)
-        return isinstance(model.descriptor, InternalCoordinates) and not is_scaled
+        is_open = not isinstance(model.kernel, Scaled | Additive)
+        return isinstance(model.descriptor, InternalCoordinates) and is_open
 
     def plain(self, descriptor):
         """One scale for all features, if any, and the noises that are given."""
         model = self._model
+        descriptor = descriptor.bind(self._batch, self._permutations)
         kernels = _CANDIDATES if model.kernel is None else (model.kernel,)
         is_noise_free = model.noise_forces is None and model.noise_energy is None
         is_noise_free &= not self._labels.has_noise
@@ -149,7 +151,8 @@ class _Choice:
     def learned(self):
         """Scales of internal coordinates, and the noises that are not given."""
         model = self._model
-        descriptor = (model.descriptor or InternalCoordinates()).bind(self._batch)
+        descriptor = model.descriptor or InternalCoordinates()
+        descriptor = descriptor.bind(self._batch, self._permutations)
         observations = self._observations(with_energies=True)
         self._subset(self._pairs)  # raises where there is nothing to learn from
         sizes = observations.sizes
@@ -177,6 +180,10 @@ class _Choice:
         noise_energy = model.noise_energy
         if found.noise_energy is not None:
             noise_energy = found.noise_energy / np.sqrt(n_atoms)
+        elif noise_energy is None and len(observations.energy_rows):
+            # All energies bring their own.
+            mean = observations.variance[observations.energy_rows].mean()
+            noise_energy = float(np.sqrt(mean / n_atoms))
         noise_forces = found.noise_forces or model.noise_forces
         return Prior(
             descriptor, found.kernel, noise_forces, noise_energy, False, chosen
@@ -185,6 +192,7 @@ class _Choice:
     def better(self, learned, plain):
         """Return the one that predicts the forces of left-out structures better."""
         chosen, subset = self._subset(self._pairs)
+        subset = subset.without_energies()
         scores = []
         for prior in (learned, plain):
             noise = prior.noise_forces
