@@ -62,6 +62,12 @@ class KForceCalculator(Calculator):
             "cell": (self.atoms.cell.array, atoms.cell.array),
             "pbc": (self.atoms.pbc, atoms.pbc),
         }
+        if self.model.baseline_ is not None:
+            for name in ("initial_charges", "initial_magmoms"):
+                pairs[name] = tuple(
+                    getattr(one, f"get_{name.replace('magmoms', 'magnetic_moments')}")()
+                    for one in (self.atoms, atoms)
+                )
         return [name for name, (a, b) in pairs.items() if not np.array_equal(a, b)]
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):

@@ -108,6 +108,11 @@ class CrossCovariance:
         single = one_by_one(features, observations)
         self._lanes = side_by_side(single, everything, n_lanes)
 
+    @property
+    def n_images(self) -> int:
+        """Distances that a pair of structures has."""
+        return len(self._comparison.images.term)
+
     def __call__(self, queries: Features) -> np.ndarray:
         """Return cov(y, (F, E)_*).
 

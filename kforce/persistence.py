@@ -158,7 +158,9 @@ def load(path: str | os.PathLike, baseline=None) -> GDMLRegressor:
             model, described = _restore(arrays)
     except _DAMAGE as error:
         raise _damaged(path, error) from None
-    if described is not None and baseline is not None:
+    if baseline is not None:
+        if described is None:
+            raise InputError(f"{path} has no baseline: load it without one.")
         return _on(model, as_baseline(baseline))
     try:
         return _with_baseline(model, described)

@@ -62,6 +62,7 @@ def condition(
     known: np.ndarray | None = None,
     seed: int = 0,
     learned_from: np.ndarray | None = None,
+    optimism: float | None = None,
 ) -> Posterior:
     """Condition a Gaussian process on observed forces and energies.
 
@@ -87,7 +88,11 @@ def condition(
     seed : int
         Of the structures that are left out in turn.
     learned_from : ndarray of int, optional
-        Structures that many hyper-parameters of the kernel were learned from.
+        Structures that hyper-parameters of the kernel were learned from.
+    optimism : float, optional
+        Standard deviations are multiplied by this at least where all structures were
+        learned from, and by what leaving out others asks for. None, where nothing was
+        learned, leaves them as they are.
 
     Raises
     ------
@@ -100,6 +105,8 @@ def condition(
     if noise_forces is None:
         of_forces = observations.is_force
         noise_forces = RELATIVE_NOISE * np.sqrt(K.diagonal()[of_forces].mean())
+        if observations.is_given[of_forces].all():
+            noise_forces = np.sqrt(observations.variance[of_forces].mean())
         learned = of_forces & ~observations.is_given
         variance = np.where(learned, noise_forces**2, observations.variance)
         observations = replace(observations, variance=variance)
@@ -143,7 +150,7 @@ def condition(
             features,
             observations,
             mean_energy(expansion, known / known.sum()) if energies_float else None,
-            left_out.calibration,
+            1.0 if optimism is None else left_out.calibration(optimism),
             solution.factor,
             positions,
         ),

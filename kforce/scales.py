@@ -16,10 +16,12 @@ from scipy.optimize import minimize
 
 from kforce.additive import Additive
 from kforce.descriptors.base import Features
+from kforce.errors import InputError
 from kforce.evidence import RELATIVE_NOISE, log_evidence
 from kforce.kernels import Kernel, Scaled
 from kforce.observations import Observations
 from kforce.progress import progress_bar
+from kforce.solvers.cholesky import unfactored
 
 _log = logging.getLogger("kforce.scales")
 
@@ -60,12 +62,17 @@ class LearnedPrior:
         In eV for the energy of a structure; None where it was given, or not used.
     log_evidence : float
         Of the structures it was learned from.
+    optimism : float
+        How much too small deviations are likely to be for these structures: the
+        variance of n residuals about p fitted parameters is larger by n / (n − p), and
+        about half of the many scales are determined by the data.
     """
 
     kernel: Kernel
     noise_forces: float | None
     noise_energy: float | None
     log_evidence: float
+    optimism: float
 
 
 def learn_scales(
@@ -97,11 +104,27 @@ def learn_scales(
     seed : int
         Of the starts beside the first.
 
+    Raises
+    ------
+    InputError
+        If the covariance matrix cannot be factored.
+
     References
     ----------
     Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.1.
     """
-    fixed = permutations, profile, parts, (free_forces, free_energy)
+    try:
+        return _learn(
+            features,
+            observations,
+            (permutations, profile, parts, (free_forces, free_energy)),
+            seed,
+        )
+    except np.linalg.LinAlgError as error:
+        raise InputError(unfactored(error)) from None
+
+
+def _learn(features, observations, fixed, seed):
     search = _Search(features, observations, *fixed)
     names, start, bounds = search.start()
     few = np.arange(0, len(features.x), _THIN)
@@ -226,7 +249,7 @@ class _Search:
         gradient += [*np.bincount(self.kind, found.amplitudes)[1:]]
         by_noise = [found.noises[r].sum() for r in self.learned if r is not None]
         if not self.is_scale_free:
-            gradient.append(found.amplitudes.sum() + sum(by_noise))
+            gradient.append(found.amplitudes.sum())
         return -found.value, -np.array(gradient + by_noise)
 
     def result(self, point):
@@ -240,7 +263,10 @@ class _Search:
             None if rows is None else amplitude * float(np.sqrt(found.noise[rows][0]))
             for rows in self.learned
         ]
-        return LearnedPrior(Scaled(kernel, amplitude), *learned, found.value)
+        n = len(self.observations.y)
+        optimism = float(np.sqrt(n / max(n - 0.5 * len(point), 0.5 * n)))
+        kernel = Scaled(kernel, amplitude)
+        return LearnedPrior(kernel, *learned, found.value, optimism)
 
     def _kernel(self, scales, log_parts):
         table = np.where(self.masks, np.exp(scales)[self.ties], 0.0)
@@ -272,7 +298,15 @@ class _Search:
 
 def _report_bounds(names, point, bounds):
     """Say which hyper-parameters the data would take beyond their bounds."""
-    for name, value, (_, high) in zip(names, point, bounds, strict=True):
+    for name, value, (low, high) in zip(names, point, bounds, strict=True):
+        if name.startswith("noise") and value < low + 1e-3:
+            _log.info(
+                "the learned %s is at its lower bound: the labels are exact as far as "
+                "can be told, and it only regularises",
+                name,
+            )
+        if name.startswith("amplitude") and not low + 1e-3 < value < high - 1e-3:
+            _log.info("the learned %s is at a bound: it hardly matters", name)
         if name.startswith("noise") and value > high - 1e-3:
             _log.warning(
                 "the learned %s is at its upper bound: no smooth energy surface fits "

@@ -80,6 +80,20 @@ class Batch:
         """Number of structures."""
         return len(self.offsets) - 1
 
+    def take(self, structures: np.ndarray) -> Batch:
+        """Return some of the structures."""
+        sizes = np.diff(self.offsets)[structures]
+        starts = self.offsets[structures]
+        atoms = [np.arange(a, a + n) for a, n in zip(starts, sizes, strict=True)]
+        atoms = np.concatenate(atoms)
+        return Batch(
+            self.numbers[atoms],
+            self.positions[atoms],
+            np.concatenate([[0], np.cumsum(sizes)]),
+            self.cells[structures],
+            self.pbc[structures],
+        )
+
 
 def as_frames(frames) -> list[Atoms]:
     """Return `frames` as a non-empty list of `ase.Atoms` that all hold atoms.
@@ -173,11 +187,6 @@ class Labels:
             forces.append(f)
         return cls(energy, forces, *_noises(frames))
 
-    @property
-    def has_noise(self) -> bool:
-        """Whether any frame says how noisy its labels are."""
-        return self.noise_energy is not None or self.noise_forces is not None
-
     def take(self, chosen: Sequence[int]) -> Labels:
         """Return the labels of some frames."""
         energy, noise = self.energy, self.noise_energy
@@ -212,7 +221,10 @@ def _noises(frames):
 def _noise(values, name, shape, s):
     if name not in values:
         return np.full(shape, np.nan)
-    found = np.asarray(values[name], dtype=float)
+    try:
+        found = np.asarray(values[name], dtype=float)
+    except (TypeError, ValueError):
+        found = np.array(-1.0)
     if found.shape != shape or (found <= 0).any() or np.isinf(found).any():
         raise InputError(
             f"{name} of frame {s} must be positive standard deviations of shape "

@@ -217,7 +217,6 @@ def test_labels_hold_what_frames_bring():
         energies={1: 0.3},
     )
     labels = Labels.from_frames(frames)
-    assert labels.has_noise
     np.testing.assert_array_equal(labels.noise_energy, [nan, 0.3, nan])
     expected = [[0.5, 0.1, 0.5], [nan] * 3, [nan, nan, 0.2]]
     np.testing.assert_array_equal(labels.noise_forces, expected)
@@ -225,7 +224,8 @@ def test_labels_hold_what_frames_bring():
     np.testing.assert_array_equal(some.noise_forces, [expected[2], expected[0]])
     np.testing.assert_array_equal(some.noise_energy, [nan, nan])
     none = Labels.from_frames(toy_frames(WATER, 3))
-    assert not none.has_noise
+    assert none.noise_energy is None
+    assert none.noise_forces is None
     assert none.noise_energy is none.noise_forces is None
     assert none.take([0]).noise_forces is None
     assert Batch.from_frames(frames).n_structures == 3

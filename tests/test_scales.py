@@ -10,7 +10,7 @@ from kforce.evidence import log_evidence
 from kforce.kernels import Matern72, Scaled
 from kforce.models.gdml import GDMLRegressor
 from kforce.observations import Observations
-from kforce.scales import learn_scales
+from kforce.scales import _Search, learn_scales
 from kforce.structures import Batch, Labels
 
 PROFILE = Matern72(length_scale=1.0)
@@ -209,7 +209,7 @@ def test_what_was_learned_is_said(caplog):
     features, observations, parts = problem()
     with caplog.at_level("INFO", logger="kforce.scales"):
         learned = learn(features, observations, parts, GROUPS["H2O"])
-    first, second, *_ = [record.getMessage() for record in caplog.records]
+    first, *_, second = [record.getMessage() for record in caplog.records]
     assert "hyper-parameters from 10 structures" in first
     assert f"log evidence {learned.log_evidence:.1f}" in first
     assert "scales are at their lower bound" in second
@@ -247,3 +247,22 @@ def test_nothing_but_the_whole():
     features, observations, _ = problem()
     learned = learn(features, observations, [], GROUPS["H2O"])
     assert terms_of(learned.kernel, features.x.shape[1]).scales.shape == (1, 10)
+
+
+@pytest.mark.parametrize("noise", [1e-3, 0.3])
+@pytest.mark.parametrize("free", [(True, True), (True, False), (False, True)], ids=str)
+def test_the_gradient_of_the_search(free, noise):
+    features, observations, parts = problem("H2O", 6, noise=0.05)
+    fixed = (GROUPS["H2O"], PROFILE, parts, free)
+    search = _Search(features, observations, *fixed)
+    names, point, _ = search.start()
+    point += 0.1 * np.random.default_rng(0).normal(size=len(point))
+    point[[name.startswith("noise") for name in names]] = np.log(noise)
+    _, gradient = search.cost(point)
+    step = 1e-5
+    for k in range(len(point)):
+        shift = step * np.eye(len(point))[k]
+        change = search.cost(point + shift)[0] - search.cost(point - shift)[0]
+        np.testing.assert_allclose(
+            gradient[k], change / (2 * step), rtol=1e-4, atol=1e-4, err_msg=names[k]
+        )

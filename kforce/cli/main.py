@@ -28,6 +28,7 @@ _SPOKEN = (
     "kforce.io",
     "kforce.learning_curve",
     "kforce.choice",
+    "kforce.uncertainty",
 )
 
 _COMMANDS = (train, evaluate, predict, learning_curve, info, convert)

@@ -114,6 +114,7 @@ def run(args, output):
         "model": str(path),
         "n_train": len(train),
         "n_permutations": len(group),
+        "descriptor": type(model.descriptor_).__name__,
         "length_scale": getattr(unscaled(model.kernel_), "length_scale", None),
         "leave_one_out_forces_rmse": model.leave_one_out_.forces_rmse,
         "seconds": seconds,

@@ -158,6 +158,11 @@ def _convert(frame: Atoms, energy: float, length: float) -> None:
         for name, factor in factors.items():
             if results.get(name) is not None:
                 results[name] = np.asarray(results[name], dtype=float) * factor
+        noises = {"noise_energy": energy, "noise_forces": energy / length}
+        for name, factor in noises.items():
+            for place in (frame.info, frame.arrays):
+                if np.asarray(place.get(name, "")).dtype.kind in "iuf":
+                    place[name] = np.asarray(place[name], dtype=float) * factor
         frame.set_cell(frame.cell.array * length)
         frame.positions *= length
     set_labels(frame, results)
@@ -205,8 +210,8 @@ def write_frames(path: str | os.PathLike, frames: Sequence[Atoms]) -> None:
 def dataset_hash(frames: Sequence[Atoms], labels: Labels | None = None) -> str:
     """Return the SHA-256 of what a fit sees of the frames, as 64 hexadecimal digits.
 
-    Numbers, positions, cells, energies and forces count, in their order; names, other
-    fields and where the frames came from do not.
+    Numbers, positions, cells, energies, forces and their noises count, in their order;
+    names, other fields and where the frames came from do not.
 
     Parameters
     ----------
@@ -228,6 +233,9 @@ def dataset_hash(frames: Sequence[Atoms], labels: Labels | None = None) -> str:
         digest.update(np.array([len(frame), *frame.numbers, *frame.pbc], "<i8"))
         for values in (frame.positions, frame.cell.array, energy, forces):
             digest.update(_canonical(values))
+    noises = [] if labels.noise_energy is None else [labels.noise_energy]
+    for values in noises + (labels.noise_forces or []):
+        digest.update(_canonical(values))
     return digest.hexdigest()
 
 

@@ -44,8 +44,9 @@ def find_bonds(
     """
     radii = covalent_radii[numbers]
     ratio = distances / (radii[:, None] + radii)
+    near = np.triu(ratio.min(axis=0) < _BONDED, 1)
+    broken = near & (ratio.max(axis=0) > _BROKEN)
     bonded = np.triu(ratio.mean(axis=0) < _BONDED, 1)
-    broken = bonded & (ratio.max(axis=0) > _BROKEN)
     if broken.any():
         pairs = ", ".join(f"{a}-{b}" for a, b in np.argwhere(broken))
         _log.warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +20,8 @@ from kforce.descriptors.bonds import (
 from kforce.descriptors.inverse_distances import InverseDistances, describe_distance
 from kforce.errors import InputError
 from kforce.structures import Batch
+
+_log = logging.getLogger("kforce.descriptors")
 
 #: Powers of a distance that are features: one of short range, the usual one, and one
 #: that still changes where atoms are far apart.
@@ -59,7 +62,9 @@ class InternalCoordinates(Descriptor):
     def __init__(self, bonds=None):
         self.bonds = bonds
 
-    def bind(self, batch: Batch, permutations=None) -> InternalCoordinates:
+    def bind(
+        self, batch: Batch, permutations: np.ndarray | None = None
+    ) -> InternalCoordinates:
         """Return the descriptor with the bonds that hold in all of these structures.
 
         Bonds count with their images under the permutations, (n_perms, n_atoms).
@@ -70,6 +75,7 @@ class InternalCoordinates(Descriptor):
             As when it is called.
         """
         if self.bonds is not None:
+            self._check_bonds(int(batch.offsets[1]))
             if closed_bonds(self.bonds, permutations) != sorted_bonds(self.bonds):
                 raise InputError(
                     "The bonds are not symmetric under the permutations: give the "
@@ -82,7 +88,28 @@ class InternalCoordinates(Descriptor):
         distances = np.zeros((len(x), n_atoms, n_atoms))
         distances[:, a, b] = distances[:, b, a] = 1.0 / x
         bonds = find_bonds(batch.numbers[:n_atoms], distances)
-        return InternalCoordinates(closed_bonds(bonds, permutations))
+        kept = closed_bonds(bonds, permutations)
+        if len(kept) < len(bonds):
+            lost = ", ".join(f"{a}-{b}" for a, b in bonds if (a, b) not in kept)
+            _log.warning(
+                "the bonds %s are left out as well, as images of others that break",
+                lost,
+            )
+        return InternalCoordinates(kept)
+
+    def _check_bonds(self, n_atoms):
+        pairs = np.asarray(self.bonds)
+        good = pairs.size == 0 or (pairs.ndim == 2 and pairs.shape[1] == 2)
+        good = good and (pairs.size == 0 or pairs.dtype.kind in "iu")
+        if good and pairs.size:
+            good = (pairs >= 0).all() and (pairs < n_atoms).all()
+            good = good and (pairs[:, 0] != pairs[:, 1]).all()
+            good = good and len(np.unique(np.sort(pairs), axis=0)) == len(pairs)
+        if not good:
+            raise InputError(
+                f"bonds must be different pairs of atoms from 0 to {n_atoms - 1}, "
+                f"found {self.bonds!r}."
+            )
 
     def coordinates(self, n_atoms: int) -> Coordinates:
         """Return the pairs, angles and torsions of the molecule, in this order."""

@@ -272,9 +272,11 @@ class ForceField(BaseEstimator):
         return []
 
     def _uncertainty(self):
+        for level in self._lower_levels():
+            level._uncertainty()
         if getattr(self, "uncertainty_", None) is None:
             raise InputError(
-                f"This {type(self).__name__} has no predictive variance, as models "
+                f"{self!r}, or a baseline of it, has no predictive variance, as models "
                 "read from sGDML or trained with variance=None: fit it to its training "
                 "frames (variance='exact') for standard deviations, or leave them out."
             )

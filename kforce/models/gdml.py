@@ -68,8 +68,9 @@ class GDMLRegressor(ForceField):
         "GFN2-xTB", any calculator of ASE, a fitted kforce model, or their sum. It is
         evaluated once for the training frames, and added to all predictions.
     optimize : bool, default=True
-        Learn what is not given. Otherwise the amplitude is 1 eV, the descriptor is
-        `InverseDistances` and only a length scale is learned.
+        Learn what is not given. Otherwise the amplitude is 1 eV, the descriptor, if not
+        given, is `InverseDistances`, only a length scale that is None is learned, and
+        standard deviations are those of the prior as it is.
     variance : {'exact', 'subset', None}, default='exact'
         What standard deviations are computed with: the factor of the fit, which stays
         in memory (4 n² bytes for n equations); that of a subset of the structures with
@@ -102,7 +103,8 @@ class GDMLRegressor(ForceField):
         The baseline in use.
     uncertainty_ : Uncertainty or None
         Posterior covariance; it holds the factor of the fit, 4 n² bytes for n
-        equations. None in models read from sGDML.
+        equations, and the `calibration` that leave-one-out residuals ask for, a factor
+        of all epistemic standard deviations. None in models read from sGDML.
     leave_one_out_ : LeaveOneOut or None
         How well training structures are predicted from all others, for free; None in a
         model that was loaded.
@@ -204,6 +206,7 @@ class GDMLRegressor(ForceField):
             known=known if forces_alone else None,
             seed=self.seed,
             learned_from=prior.learned_from,
+            optimism=prior.optimism,
         )
         self.restore(
             molecule_=molecule,
@@ -287,7 +290,10 @@ class GDMLRegressor(ForceField):
         if not used.all():
             left_out = len(used) - used.sum()
             _log.warning(
-                "%d of %d frames have no forces and are left out", left_out, len(used)
+                "%d of %d frames have no forces and are left out (energies alone are "
+                "used where noise_energy is given)",
+                left_out,
+                len(used),
             )
         keep = np.flatnonzero(used)
         return [frames[s] for s in keep], labels.take(keep)
@@ -322,10 +328,9 @@ class GDMLRegressor(ForceField):
         predicted, _ = self.expansion_.jet(features.x[known])
         if forces_alone:
             self.constant_ = float(np.mean(energy - predicted))
-        if labels.noise_energy is not None:
-            return  # they are said to miss
         complaint = scale_complaint(energy, predicted)
-        complaint = complaint or mismatch_complaint(self, frames, labels)
+        if labels.noise_energy is None:  # otherwise they are said to miss
+            complaint = complaint or mismatch_complaint(self, frames, labels)
         if complaint:
             warnings.warn(complaint, stacklevel=3)
 

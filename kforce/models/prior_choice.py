@@ -54,7 +54,10 @@ class Prior:
     free_amplitude : bool
         Whether the amplitude is to be taken from all data, in closed form.
     learned_from : ndarray of int or None
-        Structures that scales were learned from.
+        Structures that hyper-parameters were learned from.
+    optimism : float or None
+        How much too small deviations are likely to be for these structures; None where
+        nothing was learned.
     """
 
     descriptor: Descriptor
@@ -63,6 +66,7 @@ class Prior:
     noise_energy: float | None
     free_amplitude: bool
     learned_from: np.ndarray | None = None
+    optimism: float | None = None
 
 
 def choose_prior(
@@ -91,7 +95,13 @@ def choose_prior(
         return choice.plain(model.descriptor or InverseDistances())
     if model.descriptor is not None or model.kernel is not None:
         return choice.learned()
-    return choice.better(choice.learned(), choice.plain(InverseDistances()))
+    plain = choice.plain(InverseDistances())
+    try:
+        learned = choice.learned()
+    except InputError as error:
+        _log.info("one scale for inverse distances is kept: %s", error)
+        return plain
+    return choice.better(learned, plain)
 
 
 class _Choice:
@@ -120,11 +130,11 @@ class _Choice:
         descriptor = descriptor.bind(self._batch, self._permutations)
         kernels = _CANDIDATES if model.kernel is None else (model.kernel,)
         is_noise_free = model.noise_forces is None and model.noise_energy is None
-        is_noise_free &= not self._labels.has_noise
+        is_noise_free &= self._labels.noise_forces is None
         learns_amplitude = model.optimize and not isinstance(model.kernel, Scaled)
         # Without any noise given, the amplitude follows from all data in closed form.
         scales = learns_amplitude and not is_noise_free
-        kernel = clone(kernels[0])
+        kernel, chosen = clone(kernels[0]), None
         if scales or getattr(unscaled(kernel), "length_scale", 1.0) is None:
             features = descriptor(self._batch)
             chosen, subset = self._subset(features)
@@ -139,13 +149,15 @@ class _Choice:
                 )
                 for kernel in kernels
             ]
-            kernel = max(found, key=lambda score: score.density).kernel
+            kernel = max(found, key=lambda one: one.density).kernel
         return Prior(
             clone(descriptor),
             kernel,
             model.noise_forces,
             model.noise_energy,
             learns_amplitude and is_noise_free,
+            chosen,
+            1.0 if model.optimize else None,
         )
 
     def learned(self):
@@ -168,7 +180,7 @@ class _Choice:
             profile.set_params(length_scale=1.0)
         n_atoms = self._pairs.n_atoms
         found = learn_scales(
-            descriptor(self._batch).take(chosen),
+            descriptor(self._batch.take(chosen)),
             observations.take(chosen),
             self._permutations,
             profile,
@@ -180,13 +192,22 @@ class _Choice:
         noise_energy = model.noise_energy
         if found.noise_energy is not None:
             noise_energy = found.noise_energy / np.sqrt(n_atoms)
-        elif noise_energy is None and len(observations.energy_rows):
-            # All energies bring their own.
-            mean = observations.variance[observations.energy_rows].mean()
-            noise_energy = float(np.sqrt(mean / n_atoms))
+        elif noise_energy is None:
+            # Energies bring their own noise, or the chosen structures have none.
+            rows = observations.energy_rows
+            rows = rows[observations.is_given[rows]]
+            if len(rows):
+                mean = observations.variance[rows].mean()
+                noise_energy = float(np.sqrt(mean / n_atoms))
         noise_forces = found.noise_forces or model.noise_forces
         return Prior(
-            descriptor, found.kernel, noise_forces, noise_energy, False, chosen
+            descriptor,
+            found.kernel,
+            noise_forces,
+            noise_energy,
+            False,
+            chosen,
+            found.optimism,
         )
 
     def better(self, learned, plain):
@@ -195,15 +216,15 @@ class _Choice:
         subset = subset.without_energies()
         scores = []
         for prior in (learned, plain):
-            noise = prior.noise_forces
+            noise, noisy = prior.noise_forces, subset
             if noise is not None:
                 variance = np.where(subset.is_given, subset.variance, noise**2)
-                subset = replace(subset, variance=variance)
+                noisy = replace(subset, variance=variance)
             relative = RELATIVE_NOISE**2 if noise is None else None
             found = score(
                 prior.kernel,
-                prior.descriptor(self._batch).take(chosen),
-                subset,
+                prior.descriptor(self._batch.take(chosen)),
+                noisy,
                 self._permutations,
                 relative,
                 False,

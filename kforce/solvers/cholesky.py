@@ -55,6 +55,15 @@ class Solution:
         )
 
 
+def unfactored(error: Exception) -> str:
+    """Say why a covariance matrix cannot be factored, and what to do."""
+    return (
+        f"The covariance matrix cannot be factored: {error}. Usually some structures "
+        "are duplicated or the length scale is very large: remove duplicates, or give "
+        "a larger noise."
+    )
+
+
 class Cholesky:
     """Solve (K + Σ) coef = y by a Cholesky factorisation in tiles, in place.
 
@@ -101,8 +110,4 @@ class Cholesky:
         try:
             K.factor(progress)
         except np.linalg.LinAlgError as error:
-            raise InputError(
-                f"The covariance matrix cannot be factored: {error}. Usually some "
-                "structures are duplicated or the length scale is very large: remove "
-                "duplicates, or give a larger noise."
-            ) from None
+            raise InputError(unfactored(error)) from None

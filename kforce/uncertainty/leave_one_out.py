@@ -56,19 +56,20 @@ class LeaveOneOut:
             np.sqrt(np.sum(self.residual[self.is_force] ** 2) / self.n_components)
         )
 
-    @property
-    def calibration(self) -> float:
-        """Root mean square of the errors of forces over that of their deviations.
+    def calibration(self, optimism: float) -> float:
+        """Return the root mean square of errors of forces over that of deviations.
 
         All components count together: some have no prior variance (the bending of a
         linear molecule) and their errors, over a deviation of next to nothing, would
         outweigh all others. Where the kernel was learned from structures that are left
-        out here, it is 1 at least: their errors are small for that alone.
+        out here, it is `optimism` at least: their errors are small for that alone.
         """
+        if not self.is_force.any():
+            return optimism
         errors = np.mean(self.residual[self.is_force] ** 2)
         expected = np.mean(self.variance[self.is_force])
         factor = float(np.sqrt(errors / expected)) if errors > 0.0 else 1.0
-        return factor if self.is_independent else max(1.0, factor)
+        return factor if self.is_independent else max(optimism, factor)
 
 
 def structures_to_leave_out(
@@ -76,9 +77,9 @@ def structures_to_leave_out(
 ) -> np.ndarray:
     """Choose structures at random so that leaving them out costs little.
 
-    All of a small system, and a sixth of a larger one, from 10 to 100: as all together
-    cost one to three factorisations, this is a third of one or so. Structures that the
-    kernel was not learned from are preferred, if there are 10 of them.
+    A sixth of a large system, from 10 to 100: as all together cost one to three
+    factorisations, this is a third of one or so. Where there are 10 structures that the
+    kernel was not learned from, only these.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def structures_to_leave_out(
     seed : int
         Of the choice.
     learned_from : ndarray of int
-        Structures that many hyper-parameters were learned from.
+        Structures that hyper-parameters were learned from.
 
     Returns
     -------

@@ -235,8 +235,8 @@ class Uncertainty:
     def _batches(self, n: int, width: int) -> Iterator[slice]:
         """Cut queries of `width` columns into parts of bounded memory."""
         n_rows = len(self.observations.variance)
-        distances = len(self.features.x) * len(self.permutations)
-        step = max(1, int(_BYTES // (24 * n_rows * width + 48 * distances)))
+        distances = len(self.features.x) * self._cross.n_images
+        step = max(1, int(_BYTES // (24 * n_rows * width + 72 * distances)))
         return (slice(k, min(k + step, n)) for k in range(0, n, step))
 
     @cached_property
