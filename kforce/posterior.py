@@ -62,7 +62,7 @@ def condition(
     known: np.ndarray | None = None,
     seed: int = 0,
     learned_from: np.ndarray | None = None,
-    optimism: float | None = None,
+    calibrate: bool = False,
 ) -> Posterior:
     """Condition a Gaussian process on observed forces and energies.
 
@@ -89,10 +89,9 @@ def condition(
         Of the structures that are left out in turn.
     learned_from : ndarray of int, optional
         Structures that hyper-parameters of the kernel were learned from.
-    optimism : float, optional
-        Standard deviations are multiplied by this at least where all structures were
-        learned from, and by what leaving out others asks for. None, where nothing was
-        learned, leaves them as they are.
+    calibrate : bool, default=False
+        Multiply standard deviations by what leaving out structures asks for, as suits a
+        kernel that was learned.
 
     Raises
     ------
@@ -150,7 +149,7 @@ def condition(
             features,
             observations,
             mean_energy(expansion, known / known.sum()) if energies_float else None,
-            1.0 if optimism is None else left_out.calibration(optimism),
+            left_out.calibration if calibrate else 1.0,
             solution.factor,
             positions,
         ),

@@ -28,7 +28,14 @@ LAYERS = [
         "expansion",
         "posterior",
     }
-    | {"selection", "evidence", "length_scale", "scales", "uncertainty"},
+    | {
+        "selection",
+        "evidence",
+        "length_scale",
+        "scales",
+        "scale_search",
+        "uncertainty",
+    },
     {"models", "calculator", "persistence", "parts", "learning_curve"},
     {"io", "report", "cli"},
     {""},

@@ -10,7 +10,8 @@ from kforce.evidence import log_evidence
 from kforce.kernels import Matern72, Scaled
 from kforce.models.gdml import GDMLRegressor
 from kforce.observations import Observations
-from kforce.scales import _Search, learn_scales
+from kforce.scale_search import ScaleSearch
+from kforce.scales import learn_scales
 from kforce.structures import Batch, Labels
 
 PROFILE = Matern72(length_scale=1.0)
@@ -254,7 +255,7 @@ def test_nothing_but_the_whole():
 def test_the_gradient_of_the_search(free, noise):
     features, observations, parts = problem("H2O", 6, noise=0.05)
     fixed = (GROUPS["H2O"], PROFILE, parts, free)
-    search = _Search(features, observations, *fixed)
+    search = ScaleSearch(features, observations, *fixed)
     names, point, _ = search.start()
     point += 0.1 * np.random.default_rng(0).normal(size=len(point))
     point[[name.startswith("noise") for name in names]] = np.log(noise)

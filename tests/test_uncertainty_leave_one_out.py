@@ -82,9 +82,9 @@ def test_against_fits_without_the_structure(noise_energy, learn):
     np.testing.assert_allclose(left_out.forces_rmse, rmse, rtol=1e-8)
     forces = left_out.is_force
     ratio = np.mean(left_out.residual[forces] ** 2) / np.mean(left_out.variance[forces])
-    np.testing.assert_allclose(left_out.calibration(1.1), np.sqrt(ratio))
+    np.testing.assert_allclose(left_out.calibration, np.sqrt(ratio))
     dependent = replace(left_out, is_independent=False)
-    np.testing.assert_allclose(dependent.calibration(1.1), max(1.1, np.sqrt(ratio)))
+    np.testing.assert_allclose(dependent.calibration, max(1.0, np.sqrt(ratio)))
     assert fitted.uncertainty.calibration == 1.0  # nothing was learned
 
 
@@ -115,7 +115,7 @@ def test_without_errors_nothing_is_calibrated():
     frames = toy_frames(WATER, 4)
     for frame in frames:
         frame.calc.results["forces"][:] = 0.0
-    assert posterior_of(frames, None).leave_one_out.calibration(1.1) == 1.0
+    assert posterior_of(frames, None).leave_one_out.calibration == 1.0
 
 
 def test_how_many_are_left_out():

@@ -140,8 +140,16 @@ class Features:
 class Descriptor(BaseEstimator):
     """Base of all descriptors of whole molecules."""
 
-    def bind(self, batch: Batch, permutations=None) -> Descriptor:
-        """Return the descriptor as these training structures define it: itself here."""
+    def bind(self, batch: Batch, permutations: np.ndarray | None = None) -> Descriptor:
+        """Return the descriptor as training structures define it: itself here.
+
+        Parameters
+        ----------
+        batch : Batch
+            Training structures.
+        permutations : ndarray of int, shape (n_perms, n_atoms), optional
+            Symmetries that it has to have.
+        """
         return self
 
     def parts(self, n_atoms: int) -> list[np.ndarray]:

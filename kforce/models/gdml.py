@@ -206,7 +206,7 @@ class GDMLRegressor(ForceField):
             known=known if forces_alone else None,
             seed=self.seed,
             learned_from=prior.learned_from,
-            optimism=prior.optimism,
+            calibrate=self.optimize,
         )
         self.restore(
             molecule_=molecule,

@@ -55,9 +55,6 @@ class Prior:
         Whether the amplitude is to be taken from all data, in closed form.
     learned_from : ndarray of int or None
         Structures that hyper-parameters were learned from.
-    optimism : float or None
-        How much too small deviations are likely to be for these structures; None where
-        nothing was learned.
     """
 
     descriptor: Descriptor
@@ -66,7 +63,6 @@ class Prior:
     noise_energy: float | None
     free_amplitude: bool
     learned_from: np.ndarray | None = None
-    optimism: float | None = None
 
 
 def choose_prior(
@@ -157,7 +153,6 @@ class _Choice:
             model.noise_energy,
             learns_amplitude and is_noise_free,
             chosen,
-            1.0 if model.optimize else None,
         )
 
     def learned(self):
@@ -207,7 +202,6 @@ class _Choice:
             noise_energy,
             False,
             chosen,
-            found.optimism,
         )
 
     def better(self, learned, plain):

@@ -56,20 +56,21 @@ class LeaveOneOut:
             np.sqrt(np.sum(self.residual[self.is_force] ** 2) / self.n_components)
         )
 
-    def calibration(self, optimism: float) -> float:
-        """Return the root mean square of errors of forces over that of deviations.
+    @property
+    def calibration(self) -> float:
+        """Root mean square of the errors of forces over that of their deviations.
 
         All components count together: some have no prior variance (the bending of a
         linear molecule) and their errors, over a deviation of next to nothing, would
         outweigh all others. Where the kernel was learned from structures that are left
-        out here, it is `optimism` at least: their errors are small for that alone.
+        out here, it is 1 at least: their errors are small for that alone.
         """
         if not self.is_force.any():
-            return optimism
+            return 1.0
         errors = np.mean(self.residual[self.is_force] ** 2)
         expected = np.mean(self.variance[self.is_force])
         factor = float(np.sqrt(errors / expected)) if errors > 0.0 else 1.0
-        return factor if self.is_independent else max(optimism, factor)
+        return factor if self.is_independent else max(1.0, factor)
 
 
 def structures_to_leave_out(
