@@ -55,9 +55,10 @@ def test_forces_against_finite_differences_of_ase(atoms):
     forces = atoms.get_forces()
     errors = [
         np.abs(calculate_numerical_forces(atoms, eps=eps) - forces).max()
-        for eps in (2e-2, 2e-3)
+        # Rounding of 1e-7 eV in the energies makes 1e-5 eV/Å of the smaller step.
+        for eps in (6e-2, 6e-3)
     ]
-    assert errors[1] < 1e-3
+    assert errors[1] < 2e-3
     assert 90 < errors[0] / errors[1] < 110
 
 
