@@ -23,7 +23,7 @@ from kforce.solvers.cholesky import unfactored
 
 _log = logging.getLogger("kforce.scales")
 
-_STEPS = 50
+_STEPS = 30
 
 #: Starts, and how far their scales are spread, as logarithms. A few steps on every
 #: third structure show which of them to follow.
