@@ -82,9 +82,9 @@ class KForceCalculator(Calculator):
             self._warn()
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
         if "energy_std" in self.implemented_properties:
-            prediction = self.model.evaluate([self.atoms], return_std=True)
-            self.results["energy_std"] = float(prediction.energy_std[0])
-            self.results["forces_std"] = prediction.forces_std[0]
+            energy_std, forces_std, *_ = self.model._deviations([self.atoms], True)
+            self.results["energy_std"] = float(energy_std[0])
+            self.results["forces_std"] = forces_std[0]
 
     def _warn(self):
         self._warned = True

@@ -110,9 +110,8 @@ def _evidence(features, observations, kernel, permutations, variance, relative_n
     if relative_noise is not None:
         share = np.nan_to_num(relative_noise) ** 2
         for rows in kinds:
-            noise[rows & (share > 0.0)] = (
-                share[rows & (share > 0.0)] * prior[rows].mean()
-            )
+            learned = rows & (share > 0.0)
+            noise[learned] = share[learned] * prior[rows].mean()
     K.add_diagonal(noise)
     factor, _ = cho_factor(
         K.tile(0, 0), lower=True, overwrite_a=True, check_finite=False

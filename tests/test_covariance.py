@@ -4,6 +4,7 @@ from toys import (
     KERNELS,
     labelled,
     name_of,
+    row_operations,
     slow_block,
     slow_covariance,
     symmetric_group,
@@ -24,19 +25,6 @@ def build(frames, noise_energy):
     batch, labels = Batch.from_frames(frames), Labels.from_frames(frames)
     features = InverseDistances()(batch)
     return features, Observations.build(batch, labels, 0.1, noise_energy)
-
-
-def row_operations(observations):
-    """The observations as combinations of all forces and energies."""
-    n_structures, width = observations.rows.shape
-    R = np.zeros((len(observations.y), n_structures * width))
-    for s, W in enumerate(observations.rigid):
-        reduce = np.eye(width)
-        reduce[:-1, :6] -= W
-        for r, row in enumerate(observations.rows[s]):
-            if row >= 0:
-                R[row, s * width : (s + 1) * width] = reduce[r]
-    return R
 
 
 def slow_matrix(frames, observations, kernel, permutations):

@@ -138,18 +138,7 @@ class ForceField(BaseEstimator):
         energy, forces = _joined(self._evaluate(part, wanted) for part in _cut(frames))
         if not return_std:
             return Prediction(energy, forces)
-        known = self._uncertainty()
-        deviations = _joined(
-            known.deviations(self._features(part), wanted) for part in _cut(frames)
-        )
-        for level in self._lower_levels():
-            lower = level.evaluate(frames, properties, return_std=True)
-            deviations = _added(
-                deviations, (lower.energy_epistemic, lower.forces_epistemic)
-            )
-        return Prediction(
-            energy, forces, *self._with_noise(frames, *deviations), *deviations
-        )
+        return Prediction(energy, forces, *self._deviations(frames, wanted))
 
     def energy_covariance(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return the covariance of the errors of energies, without noise of labels.
@@ -281,6 +270,21 @@ class ForceField(BaseEstimator):
                 "frames (variance='exact') for standard deviations, or leave them out."
             )
         return self.uncertainty_
+
+    def _deviations(self, frames, with_forces):
+        """Return standard deviations as `Prediction` has them: total, epistemic."""
+        epistemic = self._epistemic(frames, with_forces)
+        return *self._with_noise(frames, *epistemic), *epistemic
+
+    def _epistemic(self, frames, with_forces):
+        """Return the epistemic part, that of the levels below added."""
+        known = self._uncertainty()
+        found = _joined(
+            known.deviations(self._features(part), with_forces) for part in _cut(frames)
+        )
+        for level in self._lower_levels():
+            found = _added(found, level._epistemic(frames, with_forces))
+        return found
 
     def _with_noise(self, frames, energy, forces):
         """Return total standard deviations from epistemic ones."""
