@@ -1,4 +1,4 @@
-"""A fitted model as an ASE calculator."""
+"""Fitted models as ASE calculators: what they share, and that of a global model."""
 
 from __future__ import annotations
 
@@ -11,38 +11,24 @@ from ase.calculators.calculator import Calculator, all_changes
 from kforce.errors import InputError
 
 
-class KForceCalculator(Calculator):
-    """ASE calculator of a global molecular model: energy and forces in eV and eV/Å.
-
-    A global kernel knows nothing far from its training data, where the energy goes to a
-    constant: the first time a structure leaves the range of the training descriptors, a
-    warning says so, and says if that is because atoms come closer than in training.
+class ModelCalculator(Calculator):
+    """Base of the calculators of fitted models: what changes a result, and its errors.
 
     Parameters
     ----------
-    model : GDMLRegressor
+    model : ForceField
         A fitted model.
     std : bool, default=False
         Also compute the results `energy_std` (eV) and `forces_std` (eV/Å), see
-        `Prediction`: a triangular solve for each structure.
+        `Prediction`.
 
     Notes
     -----
     ASE keeps results that it does not know out of files: for extended XYZ, copy them,
     ``atoms.info["energy_std"] = atoms.calc.results["energy_std"]`` and
     ``atoms.arrays["forces_std"] = atoms.calc.results["forces_std"]``.
-
-    Examples
-    --------
-    >>> import kforce
-    >>> frames = kforce.datasets.load_methanol_ccsdt()
-    >>> atoms = frames[30].copy()
-    >>> atoms.calc = kforce.GDMLRegressor().fit(frames[:20]).calculator()
-    >>> atoms.get_forces().shape
-    (6, 3)
     """
 
-    implemented_properties = ("energy", "free_energy", "forces")
     nolabel = True
 
     def __init__(self, model, std=False, **kwargs):
@@ -50,7 +36,6 @@ class KForceCalculator(Calculator):
         self.model = model
         if std:
             self.implemented_properties += ("energy_std", "forces_std")
-        self._warned = False
 
     def check_state(self, atoms, tol=1e-15):
         """Name what has changed of all that the energy depends on."""
@@ -70,6 +55,45 @@ class KForceCalculator(Calculator):
                 )
         return [name for name, (a, b) in pairs.items() if not np.array_equal(a, b)]
 
+    def _add_deviations(self):
+        """Add standard deviations to the results, if they are wanted."""
+        if "energy_std" in self.implemented_properties:
+            energy_std, forces_std, *_ = self.model._deviations([self.atoms], True)
+            self.results["energy_std"] = float(energy_std[0])
+            self.results["forces_std"] = forces_std[0]
+
+
+class KForceCalculator(ModelCalculator):
+    """ASE calculator of a global molecular model: energy and forces in eV and eV/Å.
+
+    A global kernel knows nothing far from its training data, where the energy goes to a
+    constant: the first time a structure leaves the range of the training descriptors, a
+    warning says so, and says if that is because atoms come closer than in training.
+
+    Parameters
+    ----------
+    model : GDMLRegressor
+        A fitted model.
+    std : bool, default=False
+        Also compute `energy_std` and `forces_std`, see `ModelCalculator`: a triangular
+        solve for each structure.
+
+    Examples
+    --------
+    >>> import kforce
+    >>> frames = kforce.datasets.load_methanol_ccsdt()
+    >>> atoms = frames[30].copy()
+    >>> atoms.calc = kforce.GDMLRegressor().fit(frames[:20]).calculator()
+    >>> atoms.get_forces().shape
+    (6, 3)
+    """
+
+    implemented_properties = ("energy", "free_energy", "forces")
+
+    def __init__(self, model, std=False, **kwargs):
+        super().__init__(model, std, **kwargs)
+        self._warned = False
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Evaluate the model and fill `results`."""
         if atoms is not None:
@@ -81,10 +105,7 @@ class KForceCalculator(Calculator):
         if not inside and not self._warned:
             self._warn()
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
-        if "energy_std" in self.implemented_properties:
-            energy_std, forces_std, *_ = self.model._deviations([self.atoms], True)
-            self.results["energy_std"] = float(energy_std[0])
-            self.results["forces_std"] = forces_std[0]
+        self._add_deviations()
 
     def _warn(self):
         self._warned = True

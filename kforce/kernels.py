@@ -1,13 +1,14 @@
-"""Kernels: a scalar profile φ(u) of the squared distance u = |x − y|².
+"""Kernels: a scalar profile φ(u) of one invariant of two points.
 
-A kernel is k(x, y) = φ(|x − y|²). The profile and its derivatives give every
+A radial kernel is k(x, y) = φ(|x − y|²). The profile and its derivatives give every
 covariance between values and gradients (d = x − y)::
 
     k          = φ
     ∂ₓ k       = 2 φ' d                 = −c1 d,      c1 = −2 φ'
     ∂ₓ∂ᵧᵀ k    = −2 φ' I − 4 φ'' d dᵀ   = c1 I − c2 d dᵀ,   c2 = 4 φ''
 
-so a new kernel writes its profile and nothing else.
+so a new kernel writes its profile and nothing else. A kernel of products is
+k(x, y) = φ(x · y), with ∂ₓ k = φ' y; it is meant for normalised features.
 """
 
 from __future__ import annotations
@@ -24,13 +25,17 @@ from kforce.errors import InputError
 class Kernel(BaseEstimator):
     """Base of all kernels: subclasses define `profile`."""
 
+    #: Whether u is the product x · y instead of the squared distance.
+    is_product = False
+
     def profile(self, u, orders=(0, 1, 2, 3)):
         """Return the derivatives of φ with respect to u of the given orders.
 
         Parameters
         ----------
         u : ndarray
-            Squared distances, in the square of the unit of the descriptor.
+            Squared distances, in the square of the unit of the descriptor, or
+            products of the points.
         orders : tuple of int, default=(0, 1, 2, 3)
             Which derivatives; 0 is φ itself.
 
@@ -218,6 +223,11 @@ class Scaled(Kernel):
         self.kernel = kernel
         self.amplitude = amplitude
 
+    @property
+    def is_product(self):
+        """Whether u is the product x · y instead of the squared distance."""
+        return self.kernel.is_product
+
     def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
         if not np.isfinite(self.amplitude) or self.amplitude <= 0:
             raise InputError(
@@ -249,6 +259,11 @@ def check_kernel(kernel: Kernel | None) -> None:
         If it is something else, or a `Scaled` kernel is scaled again.
     """
     inner = kernel.kernel if isinstance(kernel, Scaled) else kernel
+    if isinstance(inner, Kernel) and inner.is_product:
+        raise InputError(
+            f"{inner!r} is a kernel of products of normalised local features: use it "
+            "in a term of GAPRegressor, and a radial kernel such as Matern52() here."
+        )
     if kernel is None or (isinstance(inner, Kernel) and not isinstance(inner, Scaled)):
         return
     raise InputError(

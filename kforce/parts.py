@@ -1,15 +1,20 @@
-"""Kernels and descriptors as JSON: a class name and parameters."""
+"""Kernels, descriptors and terms as JSON: a class name and parameters."""
 
 from __future__ import annotations
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from kforce import kernels
+from kforce import kernels, local_kernels
 from kforce.additive import Additive
+from kforce.descriptors.composition import Composition
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
+from kforce.descriptors.soap import SOAP
+from kforce.descriptors.three_body import ThreeBody
+from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
+from kforce.models.term import Term
 
 #: Parts of a model that are written as a class name and its parameters.
 _PARTS = {
@@ -21,9 +26,16 @@ _PARTS = {
         kernels.RBF,
         kernels.RationalQuadratic,
         kernels.Scaled,
+        local_kernels.Polynomial,
+        local_kernels.PiecewisePolynomial,
         Additive,
         InverseDistances,
         InternalCoordinates,
+        TwoBody,
+        ThreeBody,
+        SOAP,
+        Composition,
+        Term,
     )
 }
 
@@ -36,10 +48,18 @@ def is_simple(value) -> bool:
 def to_json(value):
     """Return a parameter as JSON knows it.
 
+    Parts, tuples and dictionaries become objects that say what they are; arrays become
+    lists.
+
     Raises
     ------
     InputError
         If it is, or has, a part of a class that is not in kforce.
+
+    Examples
+    --------
+    >>> to_json({"pair": (6, 1)})
+    {'items': [['pair', {'tuple': [6, 1]}]]}
     """
     if isinstance(value, BaseEstimator):
         name = type(value).__name__
@@ -51,8 +71,12 @@ def to_json(value):
         return {"class": name} | {key: to_json(part) for key, part in parts.items()}
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple):
+        return {"tuple": [to_json(part) for part in value]}
+    if isinstance(value, list):
         return [to_json(part) for part in value]
+    if isinstance(value, dict):  # JSON itself has texts as keys only
+        return {"items": [[to_json(part) for part in item] for item in value.items()]}
     if not is_simple(value):
         raise InputError(f"A parameter of type {type(value).__name__} cannot be saved.")
     return value
@@ -63,11 +87,22 @@ def from_json(value):
 
     Raises
     ------
-    LookupError, TypeError
+    LookupError, TypeError, ValueError
         If it does not describe parts of kforce.
+
+    Examples
+    --------
+    >>> from_json({"items": [["pair", {"tuple": [6, 1]}]]})
+    {'pair': (6, 1)}
     """
+    if isinstance(value, list):
+        return [from_json(part) for part in value]
     if not isinstance(value, dict):
         return value
+    if "tuple" in value:
+        return tuple(from_json(value["tuple"]))
+    if "items" in value:
+        return dict(from_json(value["items"]))
     parts = dict(value)
     cls = _PARTS[parts.pop("class")]
     return cls(**{key: from_json(part) for key, part in parts.items()})

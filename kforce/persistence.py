@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from kforce.additive import terms_of
 from kforce.errors import InputError
-from kforce.expansion import Expansion
+from kforce.models import gap_storage, gdml_storage
+from kforce.models.base import ForceField
 from kforce.models.baseline import as_baseline
 from kforce.models.baseline import restore as restore_baseline
+from kforce.models.gap import GAPRegressor
 from kforce.models.gdml import GDMLRegressor
-from kforce.models.molecule import Molecule, Training
+from kforce.models.stored_fields import check_scalar
 from kforce.npz import read_arrays, write_arrays
-from kforce.parts import from_json, is_simple, to_json
-from kforce.permutations import validate_permutations
-from kforce.uncertainty.storage import from_arrays, to_arrays
 
 #: Version of the layout that this program writes; it reads this one and older ones.
 FORMAT_VERSION = 1
 
 _FORMAT = "kforce model"
 
-#: No global model has so many atoms: a file that claims them is damaged, and the pairs
-#: of them would fill the memory.
-_MAX_ATOMS = 3000
+#: What turns each kind of model into arrays and back.
+_STORAGE = {
+    GDMLRegressor.__name__: gdml_storage,
+    GAPRegressor.__name__: gap_storage,
+}
 
 # What wrong values in a file can lead to.
 _DAMAGE = (
@@ -42,7 +41,7 @@ _DAMAGE = (
 
 
 def save(
-    model: GDMLRegressor, path: str | os.PathLike, with_factor: bool = False
+    model: ForceField, path: str | os.PathLike, with_factor: bool | None = None
 ) -> None:
     """Write a fitted model to an .npz file, all or nothing.
 
@@ -50,14 +49,20 @@ def save(
 
     Parameters
     ----------
-    model : GDMLRegressor
+    model : GDMLRegressor or GAPRegressor
         A fitted model.
     path : path-like
         An existing file is replaced once the new one is complete.
-    with_factor : bool, default=False
-        Include what standard deviations are computed with: 4 n² bytes for n equations
-        (70 MB for 200 structures of ethanol). Without it they work as well, but the
-        first takes the time of a fit.
+    with_factor : bool, default=None
+        Include what standard deviations are computed with.
+
+        Of a `GDMLRegressor` these are 4 n² bytes for n equations (70 MB for 200
+        structures of ethanol). Without it they work as well, but the first takes the
+        time of a fit; None leaves it out.
+
+        Of a `GAPRegressor` these are 8 m² bytes for m inducing environments (8 MB for
+        1,000). The training frames are not in the file, so without it there are no
+        standard deviations; None includes it.
 
     Raises
     ------
@@ -67,50 +72,34 @@ def save(
     sklearn.exceptions.NotFittedError
         If the model has not been fitted.
     """
-    check_is_fitted(model, "expansion_")
+    if type(model).__name__ not in _STORAGE:
+        raise InputError(
+            f"Only models of {' and '.join(_STORAGE)} can be saved, found "
+            f"{type(model).__name__}."
+        )
+    check_is_fitted(model)
     arrays = _arrays_of(model, with_factor)
     write_arrays(path, {"format": np.array(_FORMAT), **arrays})
 
 
 def _arrays_of(model, with_factor):
-    parameters = model.get_params(deep=False)
-    permutations = parameters.pop("permutations")
-    parameters.pop("baseline")
+    kind = type(model).__name__
+    header, fields = _STORAGE[kind].to_arrays(model, with_factor)
     baseline = model.baseline_
-    header = {
-        "parameters": {name: to_json(value) for name, value in parameters.items()},
-        "kernel": to_json(model.kernel_),
-        "descriptor": to_json(model.descriptor_),
-        "noise_forces": to_json(model.noise_forces_),
-        "noise_energy": to_json(model.noise_energy_),
-        "weights": model.expansion_.weights is not None,
-        "constant": to_json(model.constant_),
-        "log_marginal_likelihood": to_json(model.log_marginal_likelihood_),
-        "training": vars(model.training_),
-        "permutations": permutations if is_simple(permutations) else "given",
-        "baseline": None if baseline is None else baseline.describe(),
-        "variance": model.uncertainty_ is not None,
-    }
+    header["baseline"] = None if baseline is None else baseline.describe()
     arrays = {
         "format_version": np.array(FORMAT_VERSION),
-        "model": np.array(type(model).__name__),
+        "model": np.array(kind),
         "header": np.array(json.dumps(header, allow_nan=False)),
-        **vars(model.molecule_),
-        "permutations": model.permutations_,
-        "centers": model.expansion_.centers,
-        "directions": model.expansion_.directions,
+        **fields,
     }
-    if model.expansion_.weights is not None:
-        arrays["weights"] = model.expansion_.weights
-    if model.uncertainty_ is not None:
-        arrays |= to_arrays(model.uncertainty_, with_factor)
     for k, level in enumerate([] if baseline is None else baseline.models):
         inner = _arrays_of(level, with_factor)
         arrays |= {f"baseline_{k}.{name}": array for name, array in inner.items()}
     return arrays
 
 
-def load(path: str | os.PathLike, baseline=None) -> GDMLRegressor:
+def load(path: str | os.PathLike, baseline=None) -> ForceField:
     """Read a model that was written by `save`.
 
     Parameters
@@ -123,7 +112,7 @@ def load(path: str | os.PathLike, baseline=None) -> GDMLRegressor:
 
     Returns
     -------
-    GDMLRegressor
+    GDMLRegressor or GAPRegressor
         The fitted model.
 
     Raises
@@ -203,43 +192,11 @@ def _reason(error):
 
 
 def _restore(arrays):
-    _scalar(arrays, "format_version", "iu", range(1, FORMAT_VERSION + 1))
-    _scalar(arrays, "model", "U", (GDMLRegressor.__name__,))
+    """Return a model, and the description of its baseline or None."""
+    check_scalar(arrays, "format_version", "iu", range(1, FORMAT_VERSION + 1))
+    check_scalar(arrays, "model", "U", tuple(_STORAGE))
     header = json.loads(str(arrays["header"]))
-    molecule = _molecule(arrays)
-    permutations = validate_permutations(
-        _array(arrays, "permutations", (None, len(molecule.numbers)), "iu"),
-        molecule.numbers,
-    )
-    parameters = {k: from_json(v) for k, v in header["parameters"].items()}
-    simple = header["permutations"] != "given"
-    parameters["permutations"] = header["permutations"] if simple else permutations
-    descriptor = from_json(header["descriptor"])
-    coordinates = descriptor.coordinates(len(molecule.numbers))
-    expansion = _expansion(arrays, header, coordinates, permutations)
-    uncertainty = None
-    # What a file of an older version does not know of, it does not have.
-    if header.get("variance"):
-        positions = _array(arrays, "train_positions", (None, None, 3), "f")
-        batch = molecule.batch(positions)
-        uncertainty = from_arrays(
-            arrays, batch, descriptor(batch), expansion, permutations
-        )
-    model = GDMLRegressor(**parameters).restore(
-        molecule_=molecule,
-        permutations_=permutations,
-        descriptor_=descriptor,
-        kernel_=expansion.kernel,
-        noise_forces_=_number(header["noise_forces"]),
-        noise_energy_=_number(header["noise_energy"]),
-        constant_=float(_number(header["constant"])),
-        log_marginal_likelihood_=_number(header["log_marginal_likelihood"]),
-        training_=_training(header["training"]),
-        expansion_=expansion,
-        uncertainty_=uncertainty,
-        leave_one_out_=None,
-        baseline_=None,
-    )
+    model = _STORAGE[str(arrays["model"])].from_arrays(header, arrays)
     description = header.get("baseline")
     if description is None:
         return model, None
@@ -251,65 +208,3 @@ def _restore(arrays):
         inner = {n[len(start) :]: a for n, a in arrays.items() if n.startswith(start)}
         levels.append(_restore(inner))
     return model, (description, levels)
-
-
-def _molecule(arrays):
-    numbers = _array(arrays, "numbers", (None,), "iu").astype(int)
-    if len(numbers) > _MAX_ATOMS or not ((numbers >= 0) & (numbers <= 118)).all():
-        raise ValueError("numbers are not the atomic numbers of a molecule")
-    pbc = _array(arrays, "pbc", (3,), "b")
-    return Molecule(numbers, pbc, _array(arrays, "cell", (3, 3), "f"))
-
-
-def _expansion(arrays, header, coordinates, permutations):
-    n_features = int(coordinates.first[-1])
-    centers = _array(arrays, "centers", (None, n_features), "f")
-    weights = None
-    # A lost optional field must not turn into another model.
-    if header["weights"]:
-        weights = _array(arrays, "weights", (len(centers),), "f")
-    kernel = from_json(header["kernel"])
-    terms_of(kernel, n_features).profile(np.zeros(1))  # raises where it makes no sense
-    return Expansion(
-        kernel=kernel,
-        centers=centers,
-        directions=_array(arrays, "directions", centers.shape, "f"),
-        weights=weights,
-        feature_perms=coordinates.images(permutations)[0],
-    )
-
-
-def _training(facts):
-    return Training(int(facts["n_frames"]), str(facts["hash"]), dict(facts["versions"]))
-
-
-def _number(value):
-    """Return a finite number or None."""
-    if value is not None:
-        value = float(value)
-        if not math.isfinite(value):
-            raise ValueError(f"{value} is no number")
-    return value
-
-
-def _scalar(arrays, name, kind, known):
-    value = arrays[name]
-    if value.shape != () or value.dtype.kind not in kind or value.item() not in known:
-        raise ValueError(f"{name} is {value}, expected one of {list(known)}")
-
-
-def _array(arrays, name, shape, kinds):
-    array = arrays[name]
-    fits = array.ndim == len(shape) and all(
-        wanted in (None, n) for wanted, n in zip(shape, array.shape, strict=True)
-    )
-    if not fits or array.dtype.kind not in kinds or array.size == 0:
-        raise ValueError(
-            f"{name} has shape {array.shape} and type {array.dtype}, expected "
-            f"{tuple('any' if n is None else n for n in shape)}"
-        )
-    if kinds == "f":
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds values that are not finite")
-        array = np.ascontiguousarray(array, dtype=float)
-    return array

@@ -170,8 +170,8 @@ class Labels:
         energy = np.full(len(frames), np.nan)
         forces = []
         for s, frame in enumerate(frames):
-            energy[s] = _label(frame, s, "energy", frame.get_potential_energy)
-            f = np.array(_label(frame, s, "forces", frame.get_forces), dtype=float)
+            energy[s] = read_label(frame, s, "energy", frame.get_potential_energy)
+            f = np.array(read_label(frame, s, "forces", frame.get_forces), dtype=float)
             if f.ndim == 0:
                 f = np.full((len(frame), 3), float(f))
             if f.shape != (len(frame), 3):
@@ -233,8 +233,25 @@ def _noise(values, name, shape, s):
     return found
 
 
-def _label(frame, s, name, method):
-    """Return a label as it was computed, without constraints; NaN if there is none."""
+def read_label(frame, s, name, method):
+    """Return a label as it was computed, without constraints; NaN if there is none.
+
+    Parameters
+    ----------
+    frame : ase.Atoms
+        With a calculator, or without.
+    s : int
+        Number of the frame, for messages.
+    name : str
+        Of the label.
+    method : callable
+        The frame's method that returns it.
+
+    Raises
+    ------
+    InputError
+        If the frame was changed after the label was computed.
+    """
     if frame.calc is None:
         return np.nan
     try:

@@ -15,8 +15,8 @@ ROOT = Path(kforce.__file__).parent
 LAYERS = [
     {"core"},
     {"errors", "units", "threads", "progress", "npz", "structures", "data", "datasets"}
-    | {"arguments", "kernels", "additive", "solvers", "metrics"}
-    | {"calibration", "conformal"},
+    | {"arguments", "kernels", "local_kernels", "additive", "solvers", "metrics"}
+    | {"calibration", "conformal", "neighbours"},
     {"descriptors", "permutations", "symmetry"},
     {
         "observations",
@@ -35,8 +35,21 @@ LAYERS = [
         "scales",
         "scale_search",
         "uncertainty",
+    }
+    | {
+        "skin",
+        "inducing",
+        "functionals",
+        "prior_variances",
+        "sparse_term",
+        "permuted_term",
+        "tabulated_term",
+        "sparse_rows",
+        "sparse_prediction",
+        "sparse_evidence",
     },
-    {"models", "calculator", "persistence", "parts", "learning_curve"},
+    {"models", "calculator", "local_calculator", "persistence", "parts"}
+    | {"learning_curve"},
     {"io", "report", "cli"},
     {""},
 ]

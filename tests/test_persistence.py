@@ -252,7 +252,7 @@ def test_newer_format(tmp_path, saved):
         ("format_version", np.array(0), "format_version is 0"),
         ("format_version", np.array([1]), "format_version is"),
         ("format_version", np.array("one"), "format_version is one"),
-        ("model", np.array("GAPRegressor"), "model is GAPRegressor"),
+        ("model", np.array("OtherRegressor"), "model is OtherRegressor"),
         ("header", None, "KeyError: 'header'"),
         ("header", np.array("{"), "JSONDecodeError"),
         ("header", np.array("[" * 100_000), "RecursionError"),

@@ -1,4 +1,4 @@
-"""`kforce convert`: models to and from sGDML, data sets to extended XYZ."""
+"""`kforce convert`: models to and from sGDML and GAP, data sets to extended XYZ."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from kforce.cli.options import (
     add_overwrite,
     add_reading,
     is_sgdml_model,
+    is_xml,
     new_file,
     read_data,
     refuse_reading,
     require_suffix,
 )
 from kforce.data import write_frames
-from kforce.io import read_sgdml, write_sgdml
+from kforce.io import read_quip_xml, read_sgdml, write_quip_xml, write_sgdml
+from kforce.models.gap import GAPRegressor
 from kforce.npz import read_arrays
 from kforce.persistence import load
 
@@ -22,14 +24,16 @@ def add_parser(commands, common):
     parser = commands.add_parser(
         "convert",
         parents=[common],
-        help="convert models to and from sGDML, and data sets to extended XYZ",
-        description="A model of sGDML becomes one of kforce and the other way round; "
-        "any other file is read as a data set and written as extended XYZ (eV, Å). "
-        "--units are those of the data set or of the sGDML model; without it, a model "
-        "is read in the units that it names, or kcal/mol and Å, and written in eV.",
+        help="convert models to and from sGDML and GAP, and data sets to extended XYZ",
+        description="A model of sGDML, or of GAP (.xml), becomes one of kforce and the "
+        "other way round; any other file is read as a data set and written as extended "
+        "XYZ (eV, Å). --units are those of the data set or of the sGDML model; without "
+        "it, a model is read in the units that it names, or kcal/mol and Å, and "
+        "written in eV.",
         epilog="examples: kforce convert sgdml-model.npz kforce-model.npz; "
         "kforce convert kforce-model.npz sgdml-model.npz --units kcal/mol,Ang (a model "
-        "trained with --kernel matern52); kforce convert rmd17_ethanol.npz ethanol.xyz",
+        "trained with --kernel matern52); kforce convert kforce-model.npz gap.xml (a "
+        "model trained with --model gap); kforce convert rmd17_ethanol.npz ethanol.xyz",
     )
     parser.add_argument("input", metavar="INPUT")
     parser.add_argument("output", metavar="OUTPUT")
@@ -42,18 +46,33 @@ def run(args, output):
     """Find out what the input is and write its counterpart."""
     path = new_file(args.output, args.overwrite)
     is_npz = str(args.input).lower().endswith(".npz")
-    if is_npz and is_sgdml_model(args.input):
+    if is_xml(args.input):
+        refuse_reading(args, args.input, "units")
+        require_suffix(path, ".npz")
+        read_quip_xml(args.input).save(path)
+        what = "a model of kforce"
+    elif is_npz and is_sgdml_model(args.input):
         refuse_reading(args, args.input)
         require_suffix(path, ".npz")
         read_sgdml(args.input, unit=args.units).save(path)
         what = "a model of kforce"
     elif is_npz and read_arrays(args.input, names=("format",)):
-        refuse_reading(args, args.input)
-        require_suffix(path, ".npz")
-        write_sgdml(load(args.input), path, unit=args.units or "eV")
-        what = "a model of sGDML"
+        what = _write_model(load(args.input), path, args)
     else:
         require_suffix(path, ".xyz")
         write_frames(path, read_data(args.input, args, output))
         what = "a data set"
     output.result({"output": str(path), "kind": what}, f"wrote {what} to {path}")
+
+
+def _write_model(model, path, args):
+    """Write a model of kforce as one of the program that has such models."""
+    if isinstance(model, GAPRegressor):
+        refuse_reading(args, args.input, "units")
+        require_suffix(path, ".xml")
+        write_quip_xml(model, path)
+        return "a model of GAP, with its sparse points beside it,"
+    refuse_reading(args, args.input)
+    require_suffix(path, ".npz")
+    write_sgdml(model, path, unit=args.units or "eV")
+    return "a model of sGDML"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kforce import report
 from kforce.cli.familiarity import warn_trained_on, warn_unfamiliar
+from kforce.cli.local import evaluate, local_errors
 from kforce.cli.options import (
     add_overwrite,
     add_reading,
@@ -15,7 +16,6 @@ from kforce.cli.output import (
     calibration_table,
     calibrations,
     error_table,
-    errors,
     residuals,
 )
 from kforce.conformal import conformal_factor
@@ -40,7 +40,7 @@ def add_parser(commands, common):
         "the errors with the standard deviations that it predicts.",
         epilog="example: kforce test ethanol.npz more-ethanol.xyz",
     )
-    parser.add_argument("model", metavar="MODEL", help="of kforce or sGDML")
+    parser.add_argument("model", metavar="MODEL", help="of kforce, sGDML or GAP (.xml)")
     parser.add_argument("data", metavar="DATA", help="frames with energies or forces")
     group = parser.add_argument_group("calibration")
     group.add_argument(
@@ -68,10 +68,10 @@ def run(args, output):
     model = load_model(args.model)
     frames = read_data(args.data, args, output)
     labels = Labels.from_frames(frames)
-    prediction, measures = _predict(model, frames, labels, args, output)
+    (prediction, stresses), measures = _predict(model, frames, labels, args, output)
     warn_unfamiliar(model, frames, output)
     warn_trained_on(model, frames, output)
-    found = errors(prediction, labels)
+    found = local_errors(model, frames, labels, prediction, stresses)
     if len(found) == 1:
         raise _nothing_in(args.data)
     values, text = {"model": args.model, "test": found}, error_table(found)
@@ -103,18 +103,18 @@ def _new_folder(path, overwrite):
 
 
 def _predict(model, frames, labels, args, output):
-    """Return the prediction and its calibration, which is None if it has none."""
+    """Return what `evaluate` does, and its calibration or None if it has none."""
     if args.no_std:
-        return model.evaluate(frames), None
+        return evaluate(model, frames), None
     try:
-        prediction = model.evaluate(frames, return_std=True)
-        return prediction, calibrations(prediction, labels)
+        found = evaluate(model, frames, return_std=True)
+        return found, calibrations(found[0], labels)
     except InputError as error:
         if args.conformal:
             raise
-        prediction = model.evaluate(frames)  # says it, if the frames are what is wrong
+        found = evaluate(model, frames)  # says it, if the frames are what is wrong
         output.note(f"the calibration is left out: {error}")
-        return prediction, None
+        return found, None
 
 
 def _add_conformal(measures, model, args, output):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from kforce.data import dataset_hash
+from kforce.models.gap import GAPRegressor
 from kforce.structures import Batch
 
 
 def warn_unfamiliar(model, frames, output) -> None:
-    """Warn about structures outside of the range of the training data."""
+    """Warn about structures outside of the range of the training data.
+
+    A local model knows no such range.
+    """
+    if isinstance(model, GAPRegressor):
+        return
     x = model.descriptor_(Batch.from_frames(frames)).x
     outside = [s for s, row in enumerate(x) if not model.expansion_.is_inside(row)]
     if outside:
@@ -21,7 +28,17 @@ def warn_unfamiliar(model, frames, output) -> None:
 
 
 def warn_trained_on(model, frames, output) -> None:
-    """Warn about structures that the model was trained on."""
+    """Warn about structures that the model was trained on.
+
+    A local model tells its whole training set only.
+    """
+    if isinstance(model, GAPRegressor):
+        if model.training_ and model.training_.hash == dataset_hash(frames):
+            output.warning(
+                "These frames are the training data of this model: their errors are "
+                "too small to be honest."
+            )
+        return
     x = np.sort(model.descriptor_(Batch.from_frames(frames)).x, axis=1)
     centers = np.sort(model.expansion_.centers, axis=1)
     known = {row.tobytes() for row in centers.round(7) + 0.0}

@@ -66,7 +66,7 @@ def run(args, output):
     check_seed(args.seed)
     model = build_model(args)
     frames = read_data(args.data, args, output)
-    check(frames, None, output)
+    check(frames, None, output, args.kind)
     test = None
     if args.n_test is not None:
         n_train = len(frames) - args.n_test

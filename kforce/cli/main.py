@@ -24,6 +24,7 @@ _FAILED, _INTERRUPTED = 1, 130
 #: a long job is, and what reading changed, such as units and the order of atoms.
 _SPOKEN = (
     "kforce.forecast",
+    "kforce.gap",
     "kforce.data",
     "kforce.io",
     "kforce.learning_curve",
@@ -38,8 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="kforce",
-        description="Force fields for one molecule from 20 to 1,000 reference "
-        "calculations: Gaussian processes learned from forces.",
+        description="Force fields from reference calculations: Gaussian processes "
+        "learned from energies, forces and stresses.",
         epilog="Units are eV, Å and eV/Å unless an option says otherwise. "
         "'kforce COMMAND --help' explains a command.",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kforce.data import check_frames, read_frames, reorder_atoms
 from kforce.errors import InputError
-from kforce.io import read_sgdml
+from kforce.io import read_quip_xml, read_sgdml
 from kforce.npz import read_arrays
 from kforce.persistence import load
 
@@ -85,11 +85,16 @@ def formulas(frames) -> str:
     return ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
 
 
-def check(train, test, output) -> None:
-    """Report what is wrong with the data; errors end the command."""
+def check(train, test, output, kind: str = "gdml") -> None:
+    """Report what is wrong with the data for a kind of model; errors end the command.
+
+    Local models, "gap", are for frames of any composition.
+    """
     report = check_frames(train, test or None)
     report.raise_errors()
     for finding in report.findings:
+        if kind == "gap" and finding.code in ("composition", "atom-order"):
+            continue
         if finding.level == "warning":
             output.warning(finding.message)
         else:
@@ -97,10 +102,26 @@ def check(train, test, output) -> None:
 
 
 def load_model(path):
-    """Load a model of kforce, or one of sGDML."""
+    """Load a model of kforce, or one of sGDML or, as XML, of GAP."""
+    if is_xml(path):
+        return read_quip_xml(path)
     if is_sgdml_model(path):
         return read_sgdml(path)
     return load(path)
+
+
+def is_model(path) -> bool:
+    """Whether a file is a model, by its name and its fields."""
+    if is_xml(path):
+        return True
+    if Path(path).suffix.lower() != ".npz":
+        return False
+    return is_sgdml_model(path) or bool(read_arrays(path, names=("format",)))
+
+
+def is_xml(path) -> bool:
+    """Whether a file is named like a model of GAP."""
+    return Path(path).suffix.lower() == ".xml"
 
 
 def is_sgdml_model(path) -> bool:

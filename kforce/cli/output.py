@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 
 import numpy as np
+from ase.units import GPa
 
 from kforce import calibration, metrics
 from kforce.structures import Labels
@@ -110,13 +111,15 @@ def error_table(found: Mapping[str, float]) -> str:
     lines = [f"{f'errors of {count} {noun}':<26}{'MAE':>13}{'RMSE':>13}"]
     for name, rows in {
         "energy": [("eV", 1.0, 5), ("kcal/mol", 1.0 / kcal, 4)],
+        "energy_per_atom": [("meV/atom", 1e3, 3)],
         "forces": [("meV/Å", 1e3, 3), ("kcal/mol/Å", 1.0 / kcal, 3)],
+        "stress": [("meV/Å³", 1e3, 3), ("GPa", 1.0 / GPa, 4)],
     }.items():
         if f"{name}_mae" not in found:
             continue
         for k, (unit, factor, digits) in enumerate(rows):
             mae, rmse = (found[f"{name}_{kind}"] * factor for kind in ("mae", "rmse"))
-            label = name if k == 0 else ""
+            label = name.removesuffix("_per_atom") if k == 0 else ""
             lines.append(
                 f"  {label:<9}{unit:<15}{mae:>13.{digits}f}{rmse:>13.{digits}f}"
             )

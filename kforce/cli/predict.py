@@ -1,10 +1,11 @@
-"""`kforce predict`: energies and forces of structures."""
+"""`kforce predict`: energies, forces and stresses of structures."""
 
 from __future__ import annotations
 
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from kforce.cli.familiarity import warn_unfamiliar
+from kforce.cli.local import evaluate
 from kforce.cli.options import (
     add_overwrite,
     add_reading,
@@ -22,11 +23,12 @@ def add_parser(commands, common):
         "predict",
         parents=[common],
         help="write energies and forces of structures",
-        description="Predict energies (eV) and forces (eV/Å) of structures and write "
-        "them as extended XYZ.",
+        description="Predict energies (eV) and forces (eV/Å) of structures, with local "
+        "models also stresses (eV/Å³) of periodic ones, and write them as extended "
+        "XYZ.",
         epilog="example: kforce predict ethanol.npz geometries.xyz -o labelled.xyz",
     )
-    parser.add_argument("model", metavar="MODEL", help="of kforce or sGDML")
+    parser.add_argument("model", metavar="MODEL", help="of kforce, sGDML or GAP (.xml)")
     parser.add_argument("data", metavar="STRUCTURES", help="any format that ASE reads")
     parser.add_argument(
         "-o", "--output", metavar="FILE", default="predicted.xyz",
@@ -48,14 +50,18 @@ def run(args, output):
     require_suffix(path, ".xyz")
     model = load_model(args.model)
     frames = [frame.copy() for frame in read_data(args.data, args, output)]
-    prediction = model.evaluate(frames, return_std=args.std)
+    prediction, stresses = evaluate(model, frames, args.std)
     warn_unfamiliar(model, frames, output)
-    for frame, energy, forces in zip(
-        frames, prediction.energy, prediction.forces, strict=True
+    for frame, energy, forces, stress in zip(
+        frames, prediction.energy, prediction.forces, stresses, strict=True
     ):
         frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
+        if stress is not None:
+            frame.calc.results["stress"] = stress
     values = {"output": str(path), "energy": prediction.energy}
     what = "energies and forces"
+    if any(stress is not None for stress in stresses):
+        what = "energies, forces and stresses"
     if args.std:
         for frame, energy_std, forces_std in zip(
             frames, prediction.energy_std, prediction.forces_std, strict=True

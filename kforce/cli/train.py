@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kforce import datasets
 from kforce.arguments import check_seed
+from kforce.cli.local import evaluate, local_errors
 from kforce.cli.model_options import add_model, build_model
 from kforce.cli.options import (
     add_overwrite,
@@ -17,14 +18,15 @@ from kforce.cli.options import (
     read_data,
     require_suffix,
 )
-from kforce.cli.output import error_table, errors
+from kforce.cli.output import error_table
 from kforce.data import split_indices
 from kforce.data.report import plural
 from kforce.kernels import unscaled
 from kforce.permutations import cycles, generators
 from kforce.structures import Labels
 
-#: Training and test frames at most, where their numbers are not given.
+#: Training and test frames at most, where their numbers are not given; local models
+#: train on all.
 _MANY_TRAIN, _MANY_TEST = 1000, 1000
 
 #: Fewer test frames than this are pointed out.
@@ -37,10 +39,12 @@ def add_parser(commands, common):
         "train",
         parents=[common],
         help="fit a model and report its errors on a test set",
-        description="Fit a force field to reference calculations of one molecule, "
-        "report its errors on frames that it has not seen, and save it. Without DATA, "
-        "the CCSD(T) frames of methanol that come with kforce are used.",
-        epilog="example: kforce train ethanol.xyz --n-train 200 -o ethanol.npz",
+        description="Fit a force field to reference calculations, report its errors "
+        "on frames that it has not seen, and save it. The default is a model of one "
+        "molecule; --model gap is for any composition and for periodic cells. Without "
+        "DATA, the CCSD(T) frames of methanol that come with kforce are used.",
+        epilog="examples: kforce train ethanol.xyz --n-train 200 -o ethanol.npz; "
+        "kforce train silicon.xyz --model gap --terms terms.yaml",
     )
     parser.add_argument(
         "data", nargs="?", metavar="DATA", help="reference calculations"
@@ -58,7 +62,8 @@ def add_parser(commands, common):
         "--keep-factor",
         action="store_true",
         help="store what standard deviations are computed with, 4 n² bytes for n "
-        "equations: a model without it takes the time of a fit for the first",
+        "equations: a model without it takes the time of a fit for the first (gdml; "
+        "gap always stores it)",
     )
     add_reading(parser)
     parser.set_defaults(run=run)
@@ -73,7 +78,8 @@ def _add_splitting(parser):
         "--n-train",
         type=positive_int,
         metavar="N",
-        help="training frames (default: all that are not for testing, at most 1000)",
+        help="training frames (default: all that are not for testing; gdml: at most "
+        "1000)",
     )
     group.add_argument(
         "--n-test",
@@ -94,9 +100,9 @@ def run(args, output):
     path = new_file(args.output or _free_name(args), args.overwrite)
     require_suffix(path, ".npz")
     check_seed(args.seed)
-    train, test = _sets(args, output)
-    check(train, test, output)
     model = build_model(args)
+    train, test = _sets(args, output)
+    check(train, test, output, args.kind)
     output.note(f"training on {plural(len(train), 'frame')}, testing on {len(test)}")
     if 0 < len(test) < _FEW_TEST:
         output.warning(
@@ -106,17 +112,16 @@ def run(args, output):
     start = time.perf_counter()
     model.fit(train)
     seconds = time.perf_counter() - start
-    found = errors(model.evaluate(test), Labels.from_frames(test)) if test else None
-    model.save(path, with_factor=args.keep_factor)
-    group = model.permutations_
-    output.note(f"{plural(len(group), 'atom permutation')}{_origin(group)}")
+    found = None
+    if test:
+        predicted = evaluate(model, test)
+        found = local_errors(model, test, Labels.from_frames(test), *predicted)
+    model.save(path, with_factor=args.keep_factor or None)
+    facts = _local_facts if args.kind == "gap" else _global_facts
     result = {
         "model": str(path),
         "n_train": len(train),
-        "n_permutations": len(group),
-        "descriptor": type(model.descriptor_).__name__,
-        "length_scale": getattr(unscaled(model.kernel_), "length_scale", None),
-        "leave_one_out_forces_rmse": model.leave_one_out_.forces_rmse,
+        **facts(model, output),
         "seconds": seconds,
         "training_hash": model.training_.hash,
         "seed": args.seed,
@@ -127,6 +132,32 @@ def run(args, output):
         result["test"] = found
         text = f"{error_table(found)}\n{text}"
     output.result(result, text)
+
+
+def _global_facts(model, output):
+    """Return what is new in a model of one molecule."""
+    group = model.permutations_
+    output.note(f"{plural(len(group), 'atom permutation')}{_origin(group)}")
+    return {
+        "n_permutations": len(group),
+        "descriptor": type(model.descriptor_).__name__,
+        "length_scale": getattr(unscaled(model.kernel_), "length_scale", None),
+        "leave_one_out_forces_rmse": model.leave_one_out_.forces_rmse,
+    }
+
+
+def _local_facts(model, output):
+    """Return what is new in a local model."""
+    counts = [term.n_inducing for term in model.terms_]
+    total = plural(sum(counts), "inducing environment")
+    output.note(f"{total} of {plural(len(counts), 'term')}")
+    return {
+        "n_inducing": counts,
+        "noise_energy": model.noise_energy_,
+        "noise_forces": model.noise_forces_,
+        "noise_virial": model.noise_virial_,
+        "log_marginal_likelihood": model.log_marginal_likelihood_,
+    }
 
 
 def _free_name(args):
@@ -147,22 +178,32 @@ def _sets(args, output):
         output.note(f"using the sample data: {len(frames)} CCSD(T) frames of methanol")
     else:
         frames = read_data(args.data, args, output)
+    alone, most = [], _MANY_TRAIN
+    if args.kind == "gap":
+        most = len(frames)
+        alone = [frame for frame in frames if len(frame) == 1]
+    if 0 < len(alone) < len(frames):
+        # Their energies are those of atoms: no other frame tells them.
+        output.note(f"{plural(len(alone), 'isolated atom')} kept for the training")
+        frames = [frame for frame in frames if len(frame) > 1]
+    else:
+        alone = []
     how = args.split or ("random" if args.data else "time")
     n_test = args.n_test
     if args.test is not None:
         test = read_data(args.test, args, output)
         test = test if n_test is None else test[:n_test]
-        n_train = args.n_train or min(len(frames), _MANY_TRAIN)
+        n_train = args.n_train or min(len(frames), most)
         chosen, _ = split_indices(frames, n_train, 0, how, args.seed)
-        return [frames[i] for i in chosen], test
+        return alone + [frames[i] for i in chosen], test
     if n_test is None:
         sample = args.data is None
         room = len(frames) - (args.n_train or 0)
         n_test = 60 if sample else min(max(1, len(frames) // 5), room, _MANY_TEST)
         n_test = max(0, min(n_test, room))
-    n_train = args.n_train or min(len(frames) - n_test, _MANY_TRAIN)
+    n_train = args.n_train or min(len(frames) - n_test, most)
     chosen, rest = split_indices(frames, n_train, n_test, how, args.seed)
-    return [frames[i] for i in chosen], [frames[i] for i in rest]
+    return alone + [frames[i] for i in chosen], [frames[i] for i in rest]
 
 
 def _origin(group):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from kforce import metrics
@@ -28,6 +28,10 @@ class Prediction:
         Energies in eV.
     forces : list of ndarray of shape (n_atoms, 3), or None
         Forces in eV/Å.
+    stress : ndarray of shape (n_structures, 6), or None
+        In eV/Å³, in the order and with the sign of ASE (xx, yy, zz, yz, xz, xy).
+    energies : list of ndarray of shape (n_atoms,), or None
+        Energies of atoms in eV, which add up to the energy, less that of a baseline.
     energy_std, forces_std : like energy and forces, or None
         Standard deviations of new labels: what the training data leave open
         (epistemic) and the noise of labels (aleatoric), in the same units.
@@ -38,6 +42,8 @@ class Prediction:
 
     energy: np.ndarray
     forces: list[np.ndarray] | None = None
+    stress: np.ndarray | None = None
+    energies: list[np.ndarray] | None = None
     energy_std: np.ndarray | None = None
     forces_std: list[np.ndarray] | None = None
     energy_epistemic: np.ndarray | None = None
@@ -54,6 +60,9 @@ class ForceField(BaseEstimator):
     model that knows its errors has an `uncertainty_`, and with it `noise_forces_`
     (eV/Å) and `noise_energy_` (eV per atom × √n_atoms, or None).
     """
+
+    #: What `evaluate` knows.
+    _properties = ("energy", "forces")
 
     def predict(
         self, frames: Sequence[Atoms], return_std: bool = False
@@ -127,18 +136,27 @@ class ForceField(BaseEstimator):
         """
         if isinstance(properties, str):
             properties = (properties,)
-        unknown = set(properties) - {"energy", "forces"}
+        unknown = set(properties) - set(self._properties)
         if unknown:
             raise InputError(
-                f"{type(self).__name__} predicts 'energy' and 'forces', not "
+                f"{type(self).__name__} predicts "
+                f"{', '.join(map(repr, self._properties))}, not "
                 f"{', '.join(map(repr, sorted(unknown)))}."
             )
         frames = self._check_frames(frames)
-        wanted = "forces" in properties
-        energy, forces = _joined(self._evaluate(part, wanted) for part in _cut(frames))
+        prediction = self._predicted(frames, properties)
         if not return_std:
-            return Prediction(energy, forces)
-        return Prediction(energy, forces, *self._deviations(frames, wanted))
+            return prediction
+        names = ("energy_std", "forces_std", "energy_epistemic", "forces_epistemic")
+        deviations = self._deviations(frames, "forces" in properties)
+        return replace(prediction, **dict(zip(names, deviations, strict=True)))
+
+    def _predicted(self, frames, properties):
+        """Return the prediction of checked frames, without standard deviations."""
+        wanted = "forces" in properties
+        return Prediction(
+            *_joined(self._evaluate(part, wanted) for part in _cut(frames))
+        )
 
     def energy_covariance(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return the covariance of the errors of energies, without noise of labels.
@@ -209,16 +227,41 @@ class ForceField(BaseEstimator):
             )
         return metrics.r2(np.concatenate(predicted), np.concatenate(labels.forces))
 
-    def save(self, path, with_factor: bool = False) -> None:
+    def restore(self, **fitted):
+        """Set the fitted attributes of a model that was trained before.
+
+        Parameters
+        ----------
+        **fitted
+            All attributes that end in an underscore.
+
+        Returns
+        -------
+        ForceField
+            self.
+        """
+        for name, value in fitted.items():
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_clone__(self):
+        """Return an unfitted copy; a baseline may be a fitted model and is kept."""
+        parameters = self.get_params(deep=False)
+        baseline = parameters.pop("baseline")
+        copies = {k: clone(value, safe=False) for k, value in parameters.items()}
+        return type(self)(**copies, baseline=baseline)
+
+    def save(self, path, with_factor: bool | None = None) -> None:
         """Write the fitted model to an .npz file; see `kforce.load`.
 
         Parameters
         ----------
         path : path-like
             An existing file is replaced.
-        with_factor : bool, default=False
-            Store the factor that standard deviations are computed with: 4 n² bytes for
-            n equations. A model without it makes it again when it is needed.
+        with_factor : bool, default=None
+            Store the factor that standard deviations are computed with. A
+            `GDMLRegressor` without it makes it again when it is needed, a
+            `GAPRegressor` cannot: None is False for the former, True for the latter.
         """
         from kforce.persistence import save
 
@@ -283,7 +326,7 @@ class ForceField(BaseEstimator):
             known.deviations(self._features(part), with_forces) for part in _cut(frames)
         )
         for level in self._lower_levels():
-            found = _added(found, level._epistemic(frames, with_forces))
+            found = added(found, level._epistemic(frames, with_forces))
         return found
 
     def _with_noise(self, frames, energy, forces):
@@ -314,7 +357,7 @@ def _joined(parts):
     return np.concatenate(energies), listed
 
 
-def _added(first, second):
+def added(first, second):
     """Add the squares of standard deviations of energies, and of forces if any."""
     forces = first[1]
     if forces is not None:

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from sklearn.frozen import FrozenEstimator
 
-from kforce.calculator import KForceCalculator
+from kforce.calculator import ModelCalculator
 from kforce.errors import InputError
 from kforce.models.base import ForceField
 from kforce.models.baseline_settings import rebuild
@@ -180,7 +180,7 @@ def _terms(value):
         return list(value._terms)
     if isinstance(value, FrozenEstimator):
         value = value.estimator
-    if isinstance(value, KForceCalculator):
+    if isinstance(value, ModelCalculator):
         value = value.model
     if isinstance(value, ForceField):
         return [ModelTerm(value)]

@@ -22,6 +22,7 @@ RESTORABLE = {
     "tblite.ase:TBLite": "kforce[baseline]",
     "ase.calculators.emt:EMT": "ase",
     "ase.calculators.lj:LennardJones": "ase",
+    "kforce.models.zbl:ZBL": "kforce",
 }
 
 # Arguments of ASE's own constructor: they name files or a structure, no settings.

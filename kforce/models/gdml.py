@@ -7,7 +7,6 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from kforce.arguments import check_noise, check_seed
@@ -226,30 +225,6 @@ class GDMLRegressor(ForceField):
         if known.any() and self.noise_energy is None:
             self._check_energies(frames, features, labels, forces_alone)
         return self
-
-    def restore(self, **fitted):
-        """Set the fitted attributes of a model that was trained before.
-
-        Parameters
-        ----------
-        **fitted
-            All attributes that end in an underscore.
-
-        Returns
-        -------
-        GDMLRegressor
-            self.
-        """
-        for name, value in fitted.items():
-            setattr(self, name, value)
-        return self
-
-    def __sklearn_clone__(self):
-        """Return an unfitted copy; a baseline may be a fitted model and is kept."""
-        parameters = self.get_params(deep=False)
-        baseline = parameters.pop("baseline")
-        copies = {k: clone(value, safe=False) for k, value in parameters.items()}
-        return type(self)(**copies, baseline=baseline)
 
     def _kept(self, uncertainty):
         """Return what the parameter `variance` leaves of the uncertainty."""

@@ -150,6 +150,7 @@ def test_restorable_calculators_compute_in_the_process():
     """No class that runs programs or reads files may get into the list."""
     assert set(RESTORABLE) == {
         "tblite.ase:TBLite",
+        "kforce.models.zbl:ZBL",
         "ase.calculators.emt:EMT",
         "ase.calculators.lj:LennardJones",
     }

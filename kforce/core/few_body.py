@@ -1,0 +1,100 @@
+"""Coordinates of pairs and triplets of atoms, and their slopes along distances.
+
+All are functions of distances only: of one distance in a pair; of those from the centre
+to both neighbours and of the one between these, in this order, in a triplet.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from kforce.core.fading import fade, fade_slope
+
+
+@njit(cache=True, nogil=True)
+def pairs(dist, cutoff, width, exponents, tail, reach, x, fades, slopes, fade_slopes):
+    """Write r^e and F = f(r) [erf(κ r)/r]^m of pairs.
+
+    dist (n,); exponents (d,) of int: e; tail, reach: m and κ. x (n, d), fades (n,);
+    slopes (n, 1, d) and fade_slopes (n, 1): derivatives with respect to r.
+    """
+    for p in range(dist.size):
+        r = dist[p]
+        for q in range(exponents.size):
+            power = r ** float(exponents[q])
+            x[p, q] = power
+            slopes[p, 0, q] = exponents[q] * power / r
+        f, df = fade(r, cutoff, width), fade_slope(r, cutoff, width)
+        if tail != 0:
+            error = math.erf(reach * r)
+            bell = 2.0 * reach / math.sqrt(math.pi) * math.exp(-((reach * r) ** 2))
+            factor = (error / r) ** float(tail)
+            df = factor * (df + f * tail * (bell / error - 1.0 / r))
+            f *= factor
+        fades[p] = f
+        fade_slopes[p, 0] = df
+
+
+@njit(cache=True, nogil=True)
+def _wanted(first, second, j, k):
+    return (first[j] and second[k]) or (second[j] and first[k])
+
+
+@njit(cache=True, nogil=True)
+def triplet_starts(offsets, first, second):
+    """Return where the triplets of each centre start, (n_centres + 1,).
+
+    offsets (n_centres + 1,): the neighbours of each centre; first, second (n_pairs,) of
+    bool: may a neighbour be the one of the triplet, or the other? A triplet is two
+    neighbours in any order.
+    """
+    starts = np.zeros(offsets.size, dtype=np.intp)
+    for c in range(offsets.size - 1):
+        n = 0
+        for j in range(offsets[c], offsets[c + 1]):
+            for k in range(j + 1, offsets[c + 1]):
+                n += _wanted(first, second, j, k)
+        starts[c + 1] = starts[c] + n
+    return starts
+
+
+@njit(cache=True, nogil=True)
+def triplets(
+    offsets, first, second, starts, vec, dist, cutoff, width,
+    members, x, fades, slopes, fade_slopes,
+):  # fmt: skip
+    """Write r_ij + r_ik, (r_ij − r_ik)², r_jk and F = f(r_ij) f(r_ik) of triplets.
+
+    offsets, first, second, starts: as in `triplet_starts`. vec (n_pairs, 3), dist
+    (n_pairs,). members (n, 2): the pairs ij and ik. x (n, 3), fades (n,); slopes
+    (n, 3, 3), of the three distances, and fade_slopes (n, 3).
+    """
+    f, df = np.empty(dist.size), np.empty(dist.size)
+    for p in range(dist.size):
+        f[p] = fade(dist[p], cutoff, width)
+        df[p] = fade_slope(dist[p], cutoff, width)
+    slopes[:] = 0.0
+    for c in range(offsets.size - 1):
+        t = starts[c]
+        for j in range(offsets[c], offsets[c + 1]):
+            for k in range(j + 1, offsets[c + 1]):
+                if not _wanted(first, second, j, k):
+                    continue
+                difference = dist[j] - dist[k]
+                square = 0.0
+                for a in range(3):
+                    square += (vec[j, a] - vec[k, a]) ** 2
+                members[t, 0], members[t, 1] = j, k
+                x[t, 0] = dist[j] + dist[k]
+                x[t, 1] = difference**2
+                x[t, 2] = math.sqrt(square)
+                slopes[t, 0, 0], slopes[t, 1, 0] = 1.0, 1.0
+                slopes[t, 0, 1] = 2.0 * difference
+                slopes[t, 1, 1] = -2.0 * difference
+                slopes[t, 2, 2] = 1.0
+                fades[t] = f[j] * f[k]
+                fade_slopes[t, 0] = df[j] * f[k]
+                fade_slopes[t, 1] = f[j] * df[k]
+                fade_slopes[t, 2] = 0.0
+                t += 1

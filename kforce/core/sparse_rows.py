@@ -1,0 +1,65 @@
+"""Covariances of forces and virials with inducing environments, from members."""
+
+from numba import njit
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def add_members(
+    environments,
+    centres,
+    atoms,
+    vec,
+    along_center,
+    along_x,
+    dfade,
+    fade,
+    k,
+    of_x,
+    of_center,
+    structures,
+    forces,
+    virials,
+):
+    """Add what the members of environments contribute to rows of forces and virials.
+
+    environments, centres, atoms (n_members,): the environment, counted within k, and
+    the atoms. vec (n_members, 3). along_center (n_members, 3, m): ∂x/∂r · x_m.
+    along_x (n_members, 3): ∂x/∂r · x. dfade (n_members, 3). fade (n_env,). k, of_x,
+    of_center (n_env, m): see `SparseTerm.compare` and `gradients`; of_x may be empty.
+    structures (n_atoms,): the structure of each atom. forces (n_atoms, 3, m) receives
+    forces, virials (n_structures, 6, m) the components xx, xy, xz, yy, yz, zz unless it
+    is empty.
+    """
+    m = k.shape[1]
+    radial = of_x.shape[0] > 0
+    for p in range(atoms.size):
+        e, i, j = environments[p], centres[p], atoms[p]
+        s = structures[i]
+        for c in range(3):
+            f_j, f_i = forces[j, c], forces[i, c]
+            q = along_center[p, c]
+            # `q` becomes the derivative of F k with respect to the member.
+            for n in range(m):
+                q[n] *= fade[e] * of_center[e, n]
+            if radial:
+                y = fade[e] * along_x[p, c]
+                for n in range(m):
+                    q[n] += y * of_x[e, n]
+            if dfade[p, c] != 0.0:
+                y = dfade[p, c]
+                for n in range(m):
+                    q[n] += y * k[e, n]
+            if i != j:
+                for n in range(m):
+                    f_j[n] -= q[n]
+                    f_i[n] += q[n]
+        if virials.shape[0] > 0:
+            t = 0
+            for a in range(3):
+                for b in range(a, 3):
+                    row = virials[s, t]
+                    q_a, q_b = along_center[p, a], along_center[p, b]
+                    w_a, w_b = 0.5 * vec[p, a], 0.5 * vec[p, b]
+                    for n in range(m):
+                        row[n] -= w_a * q_b[n] + w_b * q_a[n]
+                    t += 1

@@ -1,0 +1,157 @@
+"""What every descriptor of atomic environments offers.
+
+An environment e has features x_e and a factor F_e with which it fades where an atom
+leaves the cutoff (1 where the features themselves do so). Its members are the
+neighbours that they depend on; derivatives with respect to the centre are minus the sum
+of those with respect to all members, so strain and forces need no more than those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from kforce.core.members import pull_members
+from kforce.neighbours import Neighbours
+
+
+@dataclass(frozen=True)
+class Jacobian:
+    """Dense derivatives of some environments; blocks of it are made when needed.
+
+    Attributes
+    ----------
+    environments : ndarray of int, shape (n_members,)
+        The environment of each member, counted within all environments.
+    centres, atoms : ndarray of int, shape (n_members,)
+        The atoms of the centre and of the member, counted within the batch.
+    vec : ndarray of shape (n_members, 3)
+        From the centre to the member, in Å.
+    dx : ndarray of shape (n_members, 3, n_features)
+        ∂x/∂r of the member.
+    dfade : ndarray of shape (n_members, 3)
+        ∂F/∂r of the member, in 1/Å.
+    """
+
+    environments: np.ndarray
+    centres: np.ndarray
+    atoms: np.ndarray
+    vec: np.ndarray
+    dx: np.ndarray
+    dfade: np.ndarray
+
+
+@dataclass(frozen=True)
+class Environments:
+    """Features of atomic environments, and the way back to positions.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_env, n_features)
+        The descriptor.
+    fade : ndarray of shape (n_env,)
+        F, 1 inside and 0 at the cutoff.
+    centres : ndarray of int, shape (n_env,)
+        The atom that owns the environment, counted within the batch.
+    multiplicity : int
+        How often each environment counts.
+    """
+
+    x: np.ndarray
+    fade: np.ndarray
+    centres: np.ndarray
+    multiplicity: int
+
+    def jacobians(self) -> Iterator[Jacobian]:
+        """Return the dense derivatives of all environments, block after block."""
+        raise NotImplementedError
+
+    def push(self, displacement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how features and fading change along a motion of atoms.
+
+        Parameters
+        ----------
+        displacement : ndarray of shape (n_atoms, 3)
+            Of the atoms of the batch.
+
+        Returns
+        -------
+        tangents : ndarray of shape (n_env, n_features)
+            ∂x along the motion.
+        fading : ndarray of shape (n_env,)
+            ∂F along the motion.
+        """
+        tangents, fading = np.zeros_like(self.x), np.zeros(len(self.x))
+        for block in self.jacobians():
+            moved = displacement[block.atoms] - displacement[block.centres]
+            along = np.einsum("kcd,kc->kd", block.dx, moved)
+            np.add.at(tangents, block.environments, along)
+            along = np.einsum("kc,kc->k", block.dfade, moved)
+            np.add.at(fading, block.environments, along)
+        return tangents, fading
+
+    def pull(
+        self,
+        by_x: np.ndarray,
+        by_fade: np.ndarray,
+        gradient: np.ndarray,
+        strain: np.ndarray,
+    ) -> None:
+        """Add derivatives of Σ_e g_e·x_e + h_e F_e with respect to positions.
+
+        Parameters
+        ----------
+        by_x : ndarray of shape (n_env, n_features)
+            g.
+        by_fade : ndarray of shape (n_env,)
+            h.
+        gradient : ndarray of shape (n_atoms, 3)
+            Receives the derivatives with respect to the atoms of the batch.
+        strain : ndarray of shape (n_atoms, 3, 3)
+            Receives Σ D_a ∂/∂r_b of the members, at the members' atoms: the sum over
+            all atoms is the derivative with respect to a strain of the cell.
+        """
+        for block in self.jacobians():
+            e = block.environments
+            along = np.einsum("kcd,kd->kc", block.dx, by_x[e])
+            along += block.dfade * by_fade[e, None]
+            pull_members(block.centres, block.atoms, block.vec, along, gradient, strain)
+
+
+class LocalDescriptor(BaseEstimator):
+    """Base of all descriptors of atomic environments.
+
+    Subclasses have a `cutoff` in Å.
+    """
+
+    cutoff: float
+
+    def for_species(self, species: tuple[int, ...]) -> list[LocalDescriptor]:
+        """Return the descriptors that this one stands for, once elements are known.
+
+        Parameters
+        ----------
+        species : tuple of int
+            Atomic numbers of the training set, in order of first appearance.
+        """
+        raise NotImplementedError
+
+    @property
+    def centre_species(self) -> int | None:
+        """Atomic number of the centres; None for all."""
+        raise NotImplementedError
+
+    def __call__(self, numbers: np.ndarray, neighbours: Neighbours) -> Environments:
+        """Return the environments of the centres of a neighbour list.
+
+        Parameters
+        ----------
+        numbers : ndarray of int, shape (n_atoms,)
+            Atomic numbers of the whole batch.
+        neighbours : Neighbours
+            With a cutoff of at least `cutoff`.
+        """
+        raise NotImplementedError

@@ -1,0 +1,198 @@
+"""Choice of inducing environments among those of the training set.
+
+==========  ===========================================================================
+method      takes
+==========  ===========================================================================
+random      any
+uniform     one of each cell of a grid over the range of the features (few of them)
+farthest    the one farthest from all before, again and again
+kmeans      those next to the centres of clusters
+cur         those of large leverage in the space of the leading singular vectors
+variance    the one whose energy the ones before leave most uncertain, again and again
+==========  ===========================================================================
+
+References
+----------
+Mahoney and Drineas, Proc. Natl. Acad. Sci. 106, 697 (2009), for CUR; Bartók and Csányi,
+Int. J. Quantum Chem. 115, 1051 (2015), for its use with inducing environments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.linalg import qr, svd
+
+from kforce.errors import InputError
+
+#: Environments that differ by less in every feature are the same.
+_SAME = 1e-10
+
+#: Singular values below this are rounding.
+_SMALL = 1e-13
+
+
+def choose_inducing(
+    x: np.ndarray,
+    n: int,
+    method: str,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
+    covariance: Callable | None = None,
+) -> np.ndarray:
+    """Choose environments; copies of one another count once.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_env, n_features)
+        Features, scaled as the kernel sees them.
+    n : int
+        How many to choose; all where there are no more.
+    method : str
+        One of `METHODS`.
+    rng : numpy.random.Generator
+        Source of all random numbers.
+    groups : ndarray of shape (n_env,), optional
+        Labels; each group gets the same share, as far as it is large enough.
+    covariance : callable, optional
+        k(x, y) of arrays of points, for 'variance'.
+
+    Returns
+    -------
+    ndarray of int
+        Indices in ascending order.
+
+    Raises
+    ------
+    InputError
+        If there are no environments.
+
+    Examples
+    --------
+    >>> x = np.array([[0.0], [0.1], [0.1], [1.0]])
+    >>> choose_inducing(x, 2, "farthest", np.random.default_rng(1))
+    array([1, 3])
+    """
+    if len(x) == 0:
+        raise InputError("There are no environments to choose inducing ones from.")
+    different = _without_copies(x)
+    if len(different) <= n:
+        return different
+    if groups is None:
+        chosen = METHODS[method](x[different], n, rng, covariance)
+        return np.sort(different[chosen])
+    _, members = np.unique(groups[different], return_inverse=True)
+    chosen = []
+    for group, share in enumerate(_shares(np.bincount(members), n)):
+        own = different[members == group]
+        if share == len(own):
+            chosen.append(own)
+        elif share:
+            chosen.append(own[METHODS[method](x[own], share, rng, covariance)])
+    return np.sort(np.concatenate(chosen))
+
+
+def _without_copies(x):
+    """Return the indices of all points but later copies of others."""
+    key = np.abs(x).sum(axis=1)
+    order = np.argsort(key, kind="stable")
+    near = np.diff(key[order]) < _SAME * max(1, x.shape[1])
+    is_copy = np.zeros(len(x), dtype=bool)
+    candidates = np.flatnonzero(near)
+    same = np.abs(x[order[candidates]] - x[order[candidates + 1]]).max(axis=1) < _SAME
+    is_copy[order[candidates[same] + 1]] = True
+    return np.flatnonzero(~is_copy)
+
+
+def _shares(sizes, n):
+    """Share n among groups evenly, but to none more than it has."""
+    shares = np.zeros(len(sizes), dtype=int)
+    while n > shares.sum():
+        open_groups = np.flatnonzero(shares < sizes)
+        more = max(1, (n - shares.sum()) // len(open_groups))
+        for group in open_groups:
+            more_here = min(more, sizes[group] - shares[group], n - shares.sum())
+            shares[group] += more_here
+    return shares
+
+
+def _random(x, n, rng, covariance):
+    return rng.choice(len(x), n, replace=False)
+
+
+def _farthest(x, n, rng, covariance):
+    chosen = [int(rng.integers(len(x)))]
+    nearest = np.full(len(x), np.inf)
+    while len(chosen) < n:
+        difference = x - x[chosen[-1]]
+        np.minimum(nearest, np.einsum("ed,ed->e", difference, difference), out=nearest)
+        nearest[chosen[-1]] = -1.0
+        chosen.append(int(np.argmax(nearest)))
+    return np.array(chosen)
+
+
+def _kmeans(x, n, rng, covariance):
+    from sklearn.cluster import KMeans
+
+    found = KMeans(n, n_init=1, random_state=int(rng.integers(2**31))).fit(x)
+    distance = found.transform(x)
+    # A point next to two centres stands for the first; others fill the number up.
+    chosen = np.unique(np.argmin(distance, axis=0))
+    left = np.setdiff1d(np.arange(len(x)), chosen)
+    return np.concatenate([chosen, rng.choice(left, n - len(chosen), replace=False)])
+
+
+def _cur(x, n, rng, covariance):
+    """Bernoulli-like choice by leverage, drawn without replacement in one pass."""
+    if len(x) > x.shape[1]:
+        (triangle,) = qr(x, mode="r", check_finite=False)
+        _, s, right = svd(triangle[: x.shape[1]], full_matrices=False)
+    else:
+        _, s, right = svd(x, full_matrices=False)
+    rank = max(1, int((s > _SMALL).sum()) // 2)
+    leverage = np.square(x @ (right[:rank].T / s[:rank])).sum(axis=1) / rank
+    draw = rng.random(len(x)) - np.minimum(1.0, n * leverage)
+    return np.argsort(draw, kind="stable")[:n]
+
+
+def _uniform(x, n, rng, covariance):
+    """First point of each cell of a grid; random ones where cells are empty."""
+    n_features = x.shape[1]
+    cells = int(np.ceil(n ** (1.0 / n_features) - 1e-9))
+    spread = np.ptp(x, axis=0)
+    position = (x - x.min(axis=0)) / np.where(spread > 0.0, spread, 1.0)
+    index = np.floor(position * (cells - 1) + 0.5).astype(int)
+    flat = index @ cells ** np.arange(n_features)
+    _, first = np.unique(flat, return_index=True)
+    if len(first) >= n:
+        return np.sort(first)[:n]
+    left = np.setdiff1d(np.arange(len(x)), first)
+    return np.concatenate([first, rng.choice(left, n - len(first), replace=False)])
+
+
+def _variance(x, n, rng, covariance):
+    """Pivoted Cholesky factorisation of the covariance of all points."""
+    left = np.array([covariance(point[None], point[None])[0, 0] for point in x])
+    columns = np.zeros((len(x), n))
+    chosen = []
+    for k in range(n):
+        pivot = int(np.argmax(left))
+        chosen.append(pivot)
+        column = covariance(x, x[pivot : pivot + 1])[:, 0]
+        column -= columns[:, :k] @ columns[pivot, :k]
+        columns[:, k] = column / np.sqrt(max(left[pivot], 1e-30))
+        left -= columns[:, k] ** 2
+        left[chosen] = -np.inf
+    return np.array(chosen)
+
+
+#: Functions of (x, n, rng, covariance) that return indices.
+METHODS: dict[str, Callable] = {
+    "random": _random,
+    "uniform": _uniform,
+    "farthest": _farthest,
+    "kmeans": _kmeans,
+    "cur": _cur,
+    "variance": _variance,
+}

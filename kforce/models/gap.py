@@ -1,0 +1,463 @@
+"""The sparse force field of local environments."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+from ase.data import chemical_symbols
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from kforce.arguments import check_noise, check_seed
+from kforce.descriptors.three_body import ThreeBody
+from kforce.descriptors.two_body import TwoBody
+from kforce.errors import InputError
+from kforce.kernels import Scaled, unscaled
+from kforce.local_calculator import LocalCalculator
+from kforce.models.base import Prediction
+from kforce.models.baseline import as_baseline
+from kforce.models.default_terms import default_terms
+from kforce.models.local_fit import solve
+from kforce.models.local_labels import LocalLabels, Noises, stress_of
+from kforce.models.local_learning import learn
+from kforce.models.local_prior import build_terms, composition_term
+from kforce.models.local_problem import Freedom
+from kforce.models.local_uncertainty import calibration_of, leave_one_out
+from kforce.models.molecule import Training
+from kforce.models.reference_energies import find_reference_energies, species_of
+from kforce.models.sparse_force_field import SparseForceField
+from kforce.models.term import Term
+from kforce.neighbours import find_neighbours
+from kforce.sparse_prediction import predict_local
+from kforce.structures import Batch, Labels, as_frames
+from kforce.tabulated_term import tabulate
+
+_log = logging.getLogger("kforce.gap")
+
+#: Noises where they are neither given nor learned, and their ratios where they are.
+_NOISES = Noises(energy=0.002, forces=0.05, virial=0.05)
+
+
+#: Atoms whose neighbours are held in memory at a time, unless a frame has more.
+_ATOMS = 2000
+
+
+class GAPRegressor(SparseForceField):
+    """Sparse Gaussian process on energies of atoms, for any composition and size.
+
+    The energy is a sum over atoms, E = Σ_i E0(Z_i) + Σ_t Σ_e F_e f_t(x_e), of Gaussian
+    processes f_t on descriptors of their environments. It is conditioned on energies,
+    forces and virials through inducing environments, so the cost of a fit is linear in
+    the data and that of a prediction linear in the number of atoms.
+
+    Parameters
+    ----------
+    terms : list of Term, default=None
+        The terms t. None chooses two-body and SOAP terms for the bond lengths in the
+        training set (see `kforce.models.default_terms`).
+    noise_energy, noise_virial : float, default=None
+        Standard deviations in eV per atom (× √n_atoms). None learns them.
+    noise_forces : float, default=None
+        Standard deviation of a force component in eV/Å. None learns it.
+    config_noises : dict of str to (float, float, float), default=None
+        Noises of energy, forces and virial for each ``info["config_type"]``; an entry
+        "default" stands for all others. Noises of a frame's own come first, see
+        `Labels.from_frames`.
+    reference_energies : dict of str or int to float, default=None
+        Energies E0 of isolated atoms in eV, by symbol or atomic number. None takes
+        single-atom frames, or fits them.
+    baseline : str, calculator, force field, or list of them, default=None
+        A cheap model that this one corrects; as for `GDMLRegressor`.
+    jitter : float, default=1e-8
+        Added to the diagonal of K_mm in eV²; more where that takes it.
+    optimize : bool, default=True
+        Learn noises, amplitudes and length scales that are not given. Otherwise noises
+        are 2 meV per atom, 0.05 eV/Å and 50 meV per atom, and amplitudes 1 eV.
+    solver : {'qr', 'normal'}, default='qr'
+        QR of all rows in a stream, or normal equations: faster, but with half of the
+        digits, which is said.
+    approximation : {'dtc', 'fitc'}, default='dtc'
+        Deterministic or fully independent training conditional: whether what inducing
+        environments cannot represent of a label counts as noise of it.
+    seed : int, default=0
+        Seed of the choice of inducing environments.
+
+    Attributes
+    ----------
+    terms_ : list of SparseTerm
+        Descriptors, kernels and inducing environments, with their weights.
+    species_ : tuple of int
+        Elements, in order of first appearance.
+    reference_energies_ : dict of int to float
+        E0 by atomic number.
+    noise_energy_, noise_forces_, noise_virial_ : float
+        The noises in use.
+    solution_ : SparseSolution or None
+        Posterior of the weights; None in a model that was read from another program.
+    calibration_ : float
+        Factor of epistemic standard deviations, from leave-one-out errors of training
+        frames; at least 1, and 1 with ``optimize=False``.
+    log_marginal_likelihood_ : float
+        Of the training data, with the covariance that inducing environments span.
+    training_ : Training or None
+        What the model was trained on.
+    baseline_ : Baseline or None
+        The baseline in use.
+
+    Raises
+    ------
+    InputError
+        By `fit`, if labels are missing or make no sense.
+
+    References
+    ----------
+    Bartók, Payne, Kondor and Csányi, Phys. Rev. Lett. 104, 136403 (2010); Bartók and
+    Csányi, Int. J. Quantum Chem. 115, 1051 (2015).
+
+    Examples
+    --------
+    >>> import kforce
+    >>> frames = kforce.datasets.load_methanol_ccsdt()
+    >>> terms = [Term(kforce.TwoBody(cutoff=4.0), n_inducing=10)]
+    >>> model = GAPRegressor(terms=terms).fit(frames[:25])
+    >>> bool(model.score(frames[-60:]) > 0.5)
+    True
+    """
+
+    _properties = ("energy", "forces", "stress", "energies")
+
+    def __init__(
+        self,
+        terms=None,
+        *,
+        noise_energy=None,
+        noise_forces=None,
+        noise_virial=None,
+        config_noises=None,
+        reference_energies=None,
+        baseline=None,
+        jitter=1e-8,
+        optimize=True,
+        solver="qr",
+        approximation="dtc",
+        seed=0,
+    ):
+        self.terms = terms
+        self.noise_energy = noise_energy
+        self.noise_forces = noise_forces
+        self.noise_virial = noise_virial
+        self.config_noises = config_noises
+        self.reference_energies = reference_energies
+        self.baseline = baseline
+        self.jitter = jitter
+        self.optimize = optimize
+        self.solver = solver
+        self.approximation = approximation
+        self.seed = seed
+
+    def fit(self, frames, y=None):
+        """Fit the force field to labelled structures.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures with energies, forces and stresses on their calculators, in eV,
+            eV/Å and eV/Å³. What has no label is left out of the fit.
+        y : None
+            Not used: the labels live on the frames.
+
+        Returns
+        -------
+        GAPRegressor
+            self.
+        """
+        self._check_parameters()
+        frames = as_frames(frames)
+        Batch.from_frames(frames)  # refuses positions that are not finite
+        labels = Labels.from_frames(frames)
+        training = Training.on(frames, labels)
+        baseline = as_baseline(self.baseline)
+        if baseline is not None:
+            cheap, cheap_forces = baseline.evaluate_training(frames)
+            pairs = zip(labels.forces, cheap_forces, strict=True)
+            left = [own - other for own, other in pairs]
+            labels = replace(labels, energy=labels.energy - cheap, forces=left)
+        species = species_of(frames)
+        references, are_fitted = find_reference_energies(
+            self.reference_energies, frames, labels.energy
+        )
+        labels = replace(labels, energy=labels.energy - _sums(frames, references))
+        noises = Noises(
+            self.noise_energy or _NOISES.energy,
+            self.noise_forces or _NOISES.forces,
+            self.noise_virial or _NOISES.virial,
+        )
+        local = LocalLabels.collect(frames, labels, noises, self.config_noises)
+        if baseline is not None and np.isfinite(local.virial).any():
+            _log.warning("the baseline has no stress: those of the frames are left out")
+            local.virial[:] = np.nan
+        if local.counts.sum() == 0:
+            raise InputError(
+                "Expected energies, forces or stresses on the training frames, found "
+                "none: attach them with a calculator, or name their arrays when "
+                "reading (energy_key, forces_key)."
+            )
+        rng = np.random.default_rng(self.seed)
+        described = default_terms(frames) if self.terms is None else self.terms
+        terms, origins = build_terms(described, frames, species, rng)
+        if are_fitted:
+            terms.append(composition_term(species))
+        if self.optimize:
+            freedom = self._freedom(terms, origins)
+            terms, noises = learn(terms, frames, local, noises, freedom, rng)
+            local = local.with_noises(noises)
+        solution, evidence = solve(
+            terms, frames, local, self.jitter, self.solver, self.approximation
+        )
+        if solution.jitter > self.jitter:
+            _log.warning(
+                "the jitter had to be raised from %.1e to %.1e eV²",
+                self.jitter,
+                solution.jitter,
+            )
+        self.terms_ = _with_weights(terms, solution.coef)
+        return self.restore(
+            species_=species,
+            reference_energies_=references,
+            noise_energy_=noises.energy,
+            noise_forces_=noises.forces,
+            noise_virial_=noises.virial,
+            solution_=solution,
+            calibration_=self._calibration(solution, frames, local, rng),
+            log_marginal_likelihood_=evidence,
+            training_=training,
+            baseline_=baseline,
+        )
+
+    def _calibration(self, solution, frames, labels, rng):
+        """Return the factor of epistemic deviations; 1 for a prior that was given."""
+        if not self.optimize:
+            return 1.0
+        found = leave_one_out(self.terms_, solution, frames, labels, rng)
+        return calibration_of(*found)
+
+    def _check_parameters(self):
+        for name in ("noise_energy", "noise_forces", "noise_virial", "jitter"):
+            check_noise(name, getattr(self, name))
+        check_seed(self.seed)
+        for name, known in (
+            ("solver", ("qr", "normal")),
+            ("approximation", ("dtc", "fitc")),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"{name} must be {' or '.join(map(repr, known))}, found "
+                    f"{getattr(self, name)!r}."
+                )
+        terms = [] if self.terms is None else self.terms
+        if self.terms is not None and not terms:
+            raise InputError("terms must be None or a list of Term, found none.")
+        for term in terms:
+            if not isinstance(term, Term):
+                raise InputError(
+                    "terms must be None or a list of Term(descriptor, kernel, "
+                    f"n_inducing), found {term!r} in it."
+                )
+            term.check()
+
+    def _freedom(self, terms, origins):
+        """Return what is not given, and so may be learned."""
+        given = (self.noise_energy, self.noise_forces, self.noise_virial)
+        amplitudes = [not isinstance(term.kernel, Scaled) for term in origins]
+        length_scales = [
+            not found.kernel.is_product
+            and term.length_scales is None
+            and (term.kernel is None or unscaled(term.kernel).length_scale is None)
+            for found, term in zip(terms, origins, strict=False)
+        ]
+        fixed = [False] * (len(terms) - len(origins))
+        return Freedom(
+            amplitudes + fixed,
+            length_scales + fixed,
+            tuple(noise is None for noise in given),
+        )
+
+    def _check_frames(self, frames):
+        check_is_fitted(self, "terms_")
+        frames = as_frames(frames)
+        known = np.array(self.species_)
+        for s, frame in enumerate(frames):
+            new = np.setdiff1d(frame.numbers, known)
+            if len(new):
+                raise InputError(
+                    f"Frame {s} holds {chemical_symbols[new[0]]}, which the model has "
+                    "never seen: it knows "
+                    f"{', '.join(chemical_symbols[z] for z in known)}."
+                )
+        return frames
+
+    def _predicted(self, frames, properties):
+        """Return the prediction of checked frames, without standard deviations."""
+        with_gradient = "forces" in properties or "stress" in properties
+        if "stress" in properties:
+            self._check_stress(frames)
+        parts = [
+            self._predict(batch, find_neighbours(batch, self.cutoff_), with_gradient)
+            for batch in _batches(frames)
+        ]
+        energies, forces, stress = (
+            [value for part in parts for value in part[k]] for k in range(3)
+        )
+        energy = np.array([e.sum() for e in energies])
+        if self.baseline_ is not None:
+            cheap, cheap_forces = self.baseline_.evaluate(frames, with_gradient)
+            energy = energy + cheap
+            if with_gradient:
+                forces = [f + g for f, g in zip(forces, cheap_forces, strict=True)]
+        return Prediction(
+            energy,
+            forces if "forces" in properties else None,
+            np.array(stress) if "stress" in properties else None,
+            energies if "energies" in properties else None,
+        )
+
+    @property
+    def cutoff_(self) -> float:
+        """Distance up to which atoms interact, in Å."""
+        return max(term.descriptor.cutoff for term in self.terms_)
+
+    def _predict(self, batch, neighbours, with_gradient=True):
+        """Return lists of energies of atoms, forces and stresses of structures.
+
+        The stress is None where there are not three periodic directions.
+        """
+        found = predict_local(self.terms_, batch.numbers, neighbours, with_gradient)
+        table = np.zeros(len(chemical_symbols))
+        table[list(self.reference_energies_)] = list(self.reference_energies_.values())
+        cuts = batch.offsets[1:-1]
+        energies = np.split(found.energies + table[batch.numbers], cuts)
+        if not with_gradient:
+            return energies, [], []
+        strains = np.split(found.strain, cuts)
+        stress = [
+            stress_of(-strain.sum(axis=0), abs(np.linalg.det(cell)))
+            if pbc.all()
+            else None
+            for strain, cell, pbc in zip(strains, batch.cells, batch.pbc, strict=True)
+        ]
+        return energies, np.split(-found.gradient, cuts), stress
+
+    def tabulated(self, error=1e-6, start=0.7):
+        """Return a model with two- and three-body terms on splines, for fast dynamics.
+
+        It predicts no standard deviations, and cannot be saved: tabulate again.
+
+        Parameters
+        ----------
+        error : float, default=1e-6
+            Largest error of the local energy of a pair or triplet, in eV, measured at
+            random points; `terms_` say what it is.
+        start : float, default=0.7
+            Shortest distance in Å; closer atoms raise an error.
+
+        Raises
+        ------
+        InputError
+            If no grid of reasonable size is as accurate.
+        """
+        check_is_fitted(self, "terms_")
+        terms = [
+            tabulate(term, error, start)
+            if isinstance(term.descriptor, TwoBody | ThreeBody)
+            else term
+            for term in self.terms_
+        ]
+        fitted = {k: v for k, v in vars(self).items() if k.endswith("_")}
+        fitted |= {"terms_": terms, "solution_": None}
+        return clone(self).restore(**fitted)
+
+    def evaluate_one(self, atoms):
+        """Return energy and forces of one structure.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            A structure of known elements.
+
+        Returns
+        -------
+        energy : float
+            In eV.
+        forces : ndarray of shape (n_atoms, 3)
+            In eV/Å.
+        inside : bool
+            True: a local model knows no range of the training data.
+        """
+        batch = Batch.from_frames(self._check_frames([atoms]))
+        neighbours = find_neighbours(batch, self.cutoff_)
+        (energies,), (forces,), _ = self._predict(batch, neighbours)
+        energy = float(energies.sum())
+        if self.baseline_ is not None:
+            cheap, cheap_forces = self.baseline_.evaluate_one(atoms)
+            energy, forces = energy + cheap, forces + cheap_forces
+        return energy, forces, True
+
+    def calculator(self, std=False, skin=0.5):
+        """Return an ASE calculator that evaluates this model.
+
+        Parameters
+        ----------
+        std : bool, default=False
+            Compute standard deviations as well, `energy_std` and `forces_std`.
+        skin : float, default=0.5
+            In Å: pairs of atoms are looked for again when an atom has moved by half of
+            this.
+
+        Raises
+        ------
+        InputError
+            If `std` is wanted of a model that knows no standard deviations.
+        """
+        check_is_fitted(self, "terms_")
+        if std:
+            self._uncertainty()
+        return LocalCalculator(self, std, skin)
+
+    def _check_stress(self, frames):
+        if self.baseline_ is not None:
+            raise InputError("A model with a baseline predicts no stress.")
+        for s, frame in enumerate(frames):
+            if not frame.pbc.all():
+                raise InputError(
+                    f"A stress needs three periodic directions; frame {s} has "
+                    f"pbc={frame.pbc.tolist()}: leave 'stress' out."
+                )
+
+
+def _batches(frames):
+    """Yield batches of frames with about `_ATOMS` atoms each."""
+    part, size = [], 0
+    for frame in frames:
+        if part and size + len(frame) > _ATOMS:
+            yield Batch.from_frames(part)
+            part, size = [], 0
+        part.append(frame)
+        size += len(frame)
+    yield Batch.from_frames(part)
+
+
+def _sums(frames, references):
+    """Return the sums of reference energies of frames, (n_structures,)."""
+    return np.array(
+        [sum(references[int(z)] for z in frame.numbers) for frame in frames]
+    )
+
+
+def _with_weights(terms, coef):
+    bounds = np.cumsum([0] + [term.n_inducing for term in terms])
+    return [
+        replace(term, weights=coef[a:b])
+        for term, a, b in zip(terms, bounds[:-1], bounds[1:], strict=True)
+    ]

@@ -1,0 +1,205 @@
+"""Labels of frames of any size, virials included, and how noisy each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from ase import Atoms
+
+from kforce.errors import InputError
+from kforce.structures import Labels, as_frames, read_label
+
+
+@dataclass(frozen=True)
+class Noises:
+    """Standard deviations of labels.
+
+    Attributes
+    ----------
+    energy, virial : float
+        In eV per atom (× √n_atoms).
+    forces : float
+        Of a component, in eV/Å.
+    """
+
+    energy: float
+    forces: float
+    virial: float
+
+
+@dataclass(frozen=True)
+class LocalLabels:
+    """Labels of one frame each in lists; NaN where there is none.
+
+    Attributes
+    ----------
+    energy : ndarray of shape (n_structures,)
+        In eV.
+    forces : list of ndarray of shape (n_atoms, 3)
+        In eV/Å.
+    virial : ndarray of shape (n_structures, 6)
+        −∂E/∂ε, components as in `VIRIAL_COMPONENTS`, in eV.
+    noise_energy, noise_virial : ndarray of shape (n_structures,)
+        In eV, for the whole frame.
+    noise_forces : list of ndarray of shape (n_atoms,)
+        In eV/Å.
+    is_default : ndarray of bool, shape (n_structures, 3)
+        Whether the noises of energy, forces and virial are those of the model.
+    """
+
+    energy: np.ndarray
+    forces: list[np.ndarray]
+    virial: np.ndarray
+    noise_energy: np.ndarray
+    noise_forces: list[np.ndarray]
+    noise_virial: np.ndarray
+    is_default: np.ndarray
+
+    @classmethod
+    def collect(
+        cls,
+        frames: Sequence[Atoms],
+        labels: Labels,
+        noises: Noises,
+        by_type: Mapping[str, tuple] | None = None,
+    ) -> LocalLabels:
+        """Read virials and noises that go with labels.
+
+        Noises of a frame's own (``info["noise_energy"]``, ``info["noise_virial"]``, eV
+        per atom; ``info["noise_forces"]`` and ``arrays["noise_forces"]``, eV/Å) come
+        before those of its ``info["config_type"]``, which come before `noises`.
+
+        Raises
+        ------
+        InputError
+            If a frame that is not periodic in three directions has a stress, or a
+            config_type has no noise.
+        """
+        own = np.array([_of_type(f, s, noises, by_type) for s, f in enumerate(frames)])
+        default = np.repeat(
+            [[by_type is None or f.info.get("config_type") is None] for f in frames],
+            3,
+            axis=1,
+        )
+        n_atoms = np.array([len(f) for f in frames])
+        noise_energy = own[:, 0].copy()
+        if labels.noise_energy is not None:
+            given = np.isfinite(labels.noise_energy)
+            noise_energy[given] = labels.noise_energy[given]
+            default[given, 0] = False
+        noise_forces = [np.full(n, f) for n, f in zip(n_atoms, own[:, 1], strict=True)]
+        for s, given in enumerate(labels.noise_forces or ()):
+            known = np.isfinite(given)
+            noise_forces[s][known] = given[known]
+            default[s, 1] &= not known.any()
+        noise_virial = own[:, 2].copy()
+        for s, frame in enumerate(frames):
+            if "noise_virial" in frame.info:
+                noise_virial[s] = _positive(frame.info["noise_virial"], s)
+                default[s, 2] = False
+        root = np.sqrt(n_atoms)
+        return cls(
+            labels.energy,
+            labels.forces,
+            read_virials(frames),
+            noise_energy * root,
+            noise_forces,
+            noise_virial * root,
+            default,
+        )
+
+    def with_noises(self, noises: Noises) -> LocalLabels:
+        """Return the labels with other noises where they are the model's."""
+        n_atoms = np.array([len(f) for f in self.forces])
+        is_energy, is_forces, is_virial = self.is_default.T
+        root = np.sqrt(n_atoms)
+        forces = [
+            np.full(n, noises.forces) if default else own
+            for n, default, own in zip(
+                n_atoms, is_forces, self.noise_forces, strict=True
+            )
+        ]
+        return replace(
+            self,
+            noise_energy=np.where(is_energy, noises.energy * root, self.noise_energy),
+            noise_forces=forces,
+            noise_virial=np.where(is_virial, noises.virial * root, self.noise_virial),
+        )
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Number of labels of energy, forces and virial, (3,)."""
+        return np.array(
+            [
+                np.isfinite(self.energy).sum(),
+                sum(np.isfinite(f).sum() for f in self.forces),
+                np.isfinite(self.virial).sum(),
+            ]
+        )
+
+
+def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
+    """Return the virials −V σ of frames with a stress, NaN elsewhere; in eV.
+
+    Raises
+    ------
+    InputError
+        If a frame has a stress but is not periodic in three directions.
+    """
+    frames = as_frames(frames)
+    virials = np.full((len(frames), 6), np.nan)
+    for s, frame in enumerate(frames):
+        stress = np.array(read_label(frame, s, "stress", frame.get_stress), dtype=float)
+        if stress.ndim == 0:
+            continue
+        if not frame.pbc.all():
+            raise InputError(
+                f"Frame {s} has a stress, but is not periodic in three directions "
+                f"(pbc={frame.pbc.tolist()}): a virial means nothing there. Set its "
+                "cell and pbc, or remove the stress."
+            )
+        xx, yy, zz, yz, xz, xy = stress
+        virials[s] = -frame.get_volume() * np.array([xx, xy, xz, yy, yz, zz])
+    return virials
+
+
+def stress_of(virial: np.ndarray, volume: float) -> np.ndarray:
+    """Return the stress (6,) in ASE's order and sign of a virial (3, 3), in eV/Å³."""
+    symmetric = 0.5 * (virial + virial.T)
+    return -symmetric[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)] / volume
+
+
+def _of_type(frame, s, noises, by_type):
+    name = frame.info.get("config_type")
+    if by_type is None or name is None:
+        return noises.energy, noises.forces, noises.virial
+    if name not in by_type and "default" not in by_type:
+        raise InputError(
+            f"Frame {s} has the config_type {name!r}, for which config_noises has no "
+            "noises: add it, or an entry 'default'."
+        )
+    found = by_type.get(name, by_type.get("default"))
+    try:
+        energy, forces, virial = (float(value) for value in found)
+    except (TypeError, ValueError):
+        energy = forces = virial = np.nan
+    if not (energy > 0 and forces > 0 and virial > 0):
+        raise InputError(
+            f"config_noises[{name!r}] must be three positive numbers, the noises of "
+            f"energy, forces and virial, found {found!r}."
+        )
+    return energy, forces, virial
+
+
+def _positive(value, s):
+    try:
+        if 0.0 < float(value) < np.inf:
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise InputError(
+        f"noise_virial of frame {s} must be a positive standard deviation in eV per "
+        f"atom, found {value!r}."
+    )

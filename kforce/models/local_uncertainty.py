@@ -1,0 +1,229 @@
+"""Posterior variances of a sparse model.
+
+The variance of an observable with covariances k to the inducing environments is
+k** − kᵀ K_mm⁻¹ k + kᵀ (K_mm + K_mn Λ⁻¹ K_nm)⁻¹ k: the prior, less what the inducing
+environments explain (Nyström), and what the data leave open of that. This is the
+deterministic training conditional (DTC) with the exact prior k**: unlike the subset of
+regressors it grows back to the prior away from the inducing environments.
+
+References
+----------
+Quiñonero-Candela and Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005), eq. 20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+from kforce.functionals import energy_covariance, energy_variance
+from kforce.models.local_fit import observed, whitened_rows
+from kforce.models.local_labels import LocalLabels
+from kforce.neighbours import find_neighbours
+from kforce.prior_variances import prior_variances
+from kforce.solvers.sparse import SparseSolution
+from kforce.sparse_rows import sparse_rows
+from kforce.sparse_term import SparseTerm
+from kforce.structures import Batch
+
+#: Frames that leave-one-out errors are computed for, at most.
+_FRAMES = 16
+
+
+def variances(
+    terms: Sequence[SparseTerm],
+    solution: SparseSolution,
+    atoms: Atoms,
+    with_forces: bool,
+) -> tuple[float, np.ndarray | None]:
+    """Return the posterior variances of the energy and the forces of a structure.
+
+    Parameters
+    ----------
+    terms : sequence of SparseTerm
+        The model.
+    solution : SparseSolution
+        Its posterior.
+    atoms : ase.Atoms
+        The structure.
+    with_forces : bool
+        Whether those of forces are wanted.
+
+    Returns
+    -------
+    energy : float
+        In eV².
+    forces : ndarray of shape (n_atoms, 3) or None
+        In (eV/Å)².
+    """
+    batch, neighbours = _local(terms, atoms)
+    rows = sparse_rows(terms, batch, neighbours, with_forces)
+    prior = prior_variances(terms, batch, neighbours, with_forces)
+    energy = prior[0] + solution.unexplained(rows.energies)[0]
+    if not with_forces:
+        return max(float(energy), 0.0), None
+    forces = prior[1:] + solution.unexplained(rows.forces.reshape(3 * len(atoms), -1))
+    return max(float(energy), 0.0), np.maximum(forces.reshape(-1, 3), 0.0)
+
+
+def variances_of_atoms(
+    terms: Sequence[SparseTerm], solution: SparseSolution, atoms: Atoms
+) -> np.ndarray:
+    """Return the posterior variances of the energies of atoms, (n_atoms,), in eV²."""
+    batch, neighbours = _local(terms, atoms)
+    rows, prior = [], np.zeros(len(atoms))
+    for term in terms:
+        part = term.descriptor(batch.numbers, neighbours)
+        fade = part.multiplicity * part.fade
+        own = np.zeros((len(atoms), term.n_inducing))
+        k, _ = term.compare(part.x, orders=(0,))
+        np.add.at(own, part.centres, k * fade[:, None])
+        rows.append(own)
+        for atom in np.unique(part.centres):
+            mine = part.centres == atom
+            prior[atom] += energy_variance(term, part.x[mine], fade[mine])
+    return np.maximum(prior + solution.unexplained(np.hstack(rows)), 0.0)
+
+
+def covariance_of_energies(
+    terms: Sequence[SparseTerm], solution: SparseSolution, frames: Sequence[Atoms]
+) -> np.ndarray:
+    """Return the posterior covariance of energies of structures, (n, n), in eV²."""
+    batch = Batch.from_frames(list(frames))
+    cutoff = max(term.descriptor.cutoff for term in terms)
+    neighbours = find_neighbours(batch, cutoff)
+    owner = np.repeat(np.arange(len(frames)), np.diff(batch.offsets))
+    rows = sparse_rows(terms, batch, neighbours, with_forces=False).energies
+    C = solution.unexplained_covariance(rows)
+    for term in terms:
+        part = term.descriptor(batch.numbers, neighbours)
+        membership = np.zeros((len(frames), len(part.x)))
+        fade = part.multiplicity * part.fade
+        membership[owner[part.centres], np.arange(len(part.x))] = fade
+        C += membership @ energy_covariance(term, part.x) @ membership.T
+    return C
+
+
+def novelty(
+    terms: Sequence[SparseTerm], atoms: Atoms, regularisation: float
+) -> np.ndarray:
+    """Return how unlike the inducing environments those of atoms are, in eV².
+
+    The sum over environments of an atom of F² (k(x, x) + ρ² − kᵀ (K_mm + ρ²)⁻¹ k), as
+    the program GAP computes it: no training data enter.
+
+    Parameters
+    ----------
+    terms : sequence of SparseTerm
+        The model.
+    atoms : ase.Atoms
+        The structure.
+    regularisation : float
+        ρ, in eV.
+
+    Returns
+    -------
+    ndarray of shape (n_atoms,)
+        In eV².
+    """
+    batch, neighbours = _local(terms, atoms)
+    total = np.zeros(len(atoms))
+    for term in terms:
+        part = term.descriptor(batch.numbers, neighbours)
+        if len(part.x) == 0:
+            continue
+        shift = term.constant**2
+        # The constant is not faded here, as in that program.
+        M = term.covariance() - shift * np.outer(term.fade, term.fade) + shift
+        np.einsum("mm->m", M)[:] += regularisation**2
+        k, _ = term.compare(part.x, orders=(0,))
+        explained = np.einsum("em,me->e", k, cho_solve(cho_factor(M), k.T))
+        x = part.x / term.length_scales
+        u = np.einsum("ed,ed->e", x, x) if term.kernel.is_product else np.zeros(len(x))
+        left = term.kernel(u) + shift + regularisation**2 - explained
+        np.add.at(total, part.centres, part.multiplicity * part.fade**2 * left)
+    return total
+
+
+def leave_one_out(
+    terms: Sequence[SparseTerm],
+    solution: SparseSolution,
+    frames: Sequence[Atoms],
+    labels: LocalLabels,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict the forces of some frames from all other frames, in closed form.
+
+    Frames without forces count with their energies.
+
+    Parameters
+    ----------
+    terms : sequence of SparseTerm
+        The fitted model.
+    solution : SparseSolution
+        Its posterior.
+    frames : sequence of ase.Atoms
+        Training set.
+    labels : LocalLabels
+        Its labels.
+    rng : numpy.random.Generator
+        Chooses the frames.
+
+    Returns
+    -------
+    errors, epistemic : ndarray of shape (n,)
+        Errors and posterior standard deviations, without noise of labels, both divided
+        by the noise of the label.
+    """
+    errors, epistemic = [], []
+    for s in rng.permutation(len(frames))[:_FRAMES]:
+        y, noise, kind, known = observed(labels, s)
+        with_forces = bool((kind == 1).any())
+        rows, y, _ = whitened_rows(terms, frames[s], labels, s)
+        inner = solve_triangular(solution.factor, rows.T, trans="T").T
+        H = inner @ inner.T
+        # All but this frame: 1 − H is the inverse of the predictive covariance.
+        try:
+            factor = cho_factor(np.eye(len(y)) - H)
+        except np.linalg.LinAlgError:
+            continue
+        error = cho_solve(factor, y - rows @ solution.coef)
+        spread = np.diag(cho_solve(factor, np.eye(len(y)))) - 1.0
+        energy, forces = variances(terms, solution, frames[s], with_forces)
+        now = np.full(len(known), np.nan)
+        now[0] = energy
+        if with_forces:
+            now[1 : 1 + forces.size] = forces.ravel()
+        # What the inducing environments leave open stays as it is.
+        spread += now[known] / noise**2 - np.diag(H)
+        used = kind == (1 if with_forces else 0)
+        errors.append(error[used])
+        epistemic.append(np.sqrt(np.maximum(spread[used], 0.0)))
+    if not errors:
+        return np.zeros(0), np.zeros(0)
+    return np.concatenate(errors), np.concatenate(epistemic)
+
+
+def calibration_of(errors: np.ndarray, epistemic: np.ndarray) -> float:
+    """Return the factor of epistemic deviations that errors ask for, at least 1.
+
+    With it, 95 % of the errors are within 1.96 standard deviations.
+
+    Parameters
+    ----------
+    errors, epistemic : ndarray of shape (n,)
+        See `leave_one_out`.
+    """
+    if len(errors) == 0:
+        return 1.0
+    wanted = ((errors / 1.96) ** 2 - 1.0) / np.maximum(epistemic, 1e-6) ** 2
+    return float(np.sqrt(max(1.0, np.quantile(wanted, 0.95))))
+
+
+def _local(terms, atoms):
+    batch = Batch.from_frames([atoms])
+    cutoff = max(term.descriptor.cutoff for term in terms)
+    return batch, find_neighbours(batch, cutoff)

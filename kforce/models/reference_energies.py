@@ -1,0 +1,105 @@
+"""Energies of isolated atoms: given, read from single-atom frames, or fitted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+
+from kforce.errors import InputError
+
+_log = logging.getLogger("kforce.gap")
+
+
+def find_reference_energies(
+    given: Mapping | None, frames: Sequence[Atoms], energy: np.ndarray
+) -> tuple[dict[int, float], bool]:
+    """Return an energy for each element of the training set.
+
+    Parameters
+    ----------
+    given : mapping of symbol or atomic number to float, or None
+        In eV. None takes single-atom frames if there is one of each element, and else
+        fits the energies as a sum over atoms, by least squares.
+    frames : sequence of ase.Atoms
+        Training set.
+    energy : ndarray of shape (n_structures,)
+        In eV; NaN where there is none.
+
+    Returns
+    -------
+    energies : dict of int to float
+        By atomic number, in order of first appearance.
+    is_fitted : bool
+        Whether they are a fit, which a model may change.
+
+    Raises
+    ------
+    InputError
+        If an element is missing in `given`, or its energy is not a number.
+
+    Examples
+    --------
+    >>> frames = [Atoms("H2"), Atoms("H4")]
+    >>> found, is_fitted = find_reference_energies(None, frames, np.array([-6.0, -12]))
+    >>> {z: round(e, 6) for z, e in found.items()}, is_fitted
+    ({1: -3.0}, True)
+    """
+    species = species_of(frames)
+    if given is not None:
+        return _given(given, species), False
+    alone = {z: [] for z in species}
+    for frame, e in zip(frames, energy, strict=True):
+        if len(frame) == 1 and np.isfinite(e):
+            alone[int(frame.numbers[0])].append(e)
+    if all(alone.values()):
+        return {z: float(np.mean(found)) for z, found in alone.items()}, False
+    known = np.isfinite(energy)
+    if not known.any():
+        return dict.fromkeys(species, 0.0), True
+    counts = np.array(
+        [[(f.numbers == z).sum() for z in species] for f in frames], dtype=float
+    )
+    # Least norm of the differences from the mean: what the data leave open is shared.
+    sizes = counts[known].sum(axis=1)
+    mean = float(np.mean(energy[known] / sizes))
+    left = energy[known] - mean * sizes
+    weight = 1.0 / np.sqrt(sizes)
+    fitted = np.linalg.lstsq(
+        counts[known] * weight[:, None], left * weight, rcond=1e-10
+    )[0]
+    return {z: mean + float(e) for z, e in zip(species, fitted, strict=True)}, True
+
+
+def species_of(frames: Sequence[Atoms]) -> tuple[int, ...]:
+    """Return the atomic numbers of a data set, in order of first appearance."""
+    numbers = np.concatenate([frame.numbers for frame in frames])
+    found, first = np.unique(numbers, return_index=True)
+    return tuple(int(z) for z in found[np.argsort(first)])
+
+
+def _given(given, species):
+    energies = {}
+    for key, value in given.items():
+        z = atomic_numbers.get(key) if isinstance(key, str) else int(key)
+        if z is None or not 0 < z < len(chemical_symbols):
+            raise InputError(
+                f"reference_energies must be given by symbols or atomic numbers, found "
+                f"{key!r}."
+            )
+        if not np.isfinite(value):
+            raise InputError(
+                f"The reference energy of {chemical_symbols[z]} must be a number in "
+                f"eV, found {value!r}."
+            )
+        energies[z] = float(value)
+    missing = [chemical_symbols[z] for z in species if z not in energies]
+    if missing:
+        raise InputError(
+            f"reference_energies lack {', '.join(missing)}: give an energy for each "
+            "element, or None to take them from the data."
+        )
+    return energies

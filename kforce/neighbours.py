@@ -1,0 +1,211 @@
+"""Neighbours of atoms within a cutoff, in any cell, as flat arrays sorted by centre."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from ase.neighborlist import primitive_neighbor_list
+from vesin import NeighborList
+
+from kforce.errors import InputError
+from kforce.structures import Batch
+
+#: Atoms closer than this are at the same place, in Å.
+_CLOSEST = 1e-6
+
+#: Cells are refused if they are thinner than this, in Å.
+_THINNEST = 1e-3
+
+#: vesin divides by zero, or takes very long, where atoms are sparse in a wide region:
+#: from so many boxes of the size of the cutoff on, and so many an atom, ASE searches.
+_BOXES, _BOXES_OF_ATOM = 100, 10
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Neighbours of atoms: all periodic images closer than a cutoff.
+
+    Images of the centre itself count, the centre does not. Atoms are numbered within
+    the batch that the list was made of.
+
+    Attributes
+    ----------
+    centres : ndarray of int, shape (n_centres,)
+        The atoms whose neighbours these are.
+    offsets : ndarray of int, shape (n_centres + 1,)
+        Centre e has the neighbours ``offsets[e]:offsets[e + 1]``.
+    atoms : ndarray of int, shape (n_pairs,)
+        The neighbours, or the atoms that they are images of.
+    vec : ndarray of shape (n_pairs, 3)
+        From the centre to the neighbour, in Å.
+    dist : ndarray of shape (n_pairs,)
+        Their lengths.
+    shifts : ndarray of int, shape (n_pairs, 3)
+        Cells between the neighbour and its atom.
+    """
+
+    centres: np.ndarray
+    offsets: np.ndarray
+    atoms: np.ndarray
+    vec: np.ndarray
+    dist: np.ndarray
+    shifts: np.ndarray
+
+    @property
+    def owners(self) -> np.ndarray:
+        """Index of the centre of each neighbour, (n_pairs,)."""
+        return np.repeat(np.arange(len(self.centres)), np.diff(self.offsets))
+
+    def take(self, start: int, stop: int) -> Neighbours:
+        """Return the neighbours of the centres start to stop."""
+        first, last = self.offsets[start], self.offsets[stop]
+        return Neighbours(
+            self.centres[start:stop],
+            self.offsets[start : stop + 1] - first,
+            self.atoms[first:last],
+            self.vec[first:last],
+            self.dist[first:last],
+            self.shifts[first:last],
+        )
+
+    def keep(self, pairs: np.ndarray) -> Neighbours:
+        """Return the list with some of its neighbours (n_pairs,) of bool only."""
+        counts = np.concatenate([[0], np.cumsum(pairs)])
+        return replace(
+            self,
+            offsets=counts[self.offsets],
+            atoms=self.atoms[pairs],
+            vec=self.vec[pairs],
+            dist=self.dist[pairs],
+            shifts=self.shifts[pairs],
+        )
+
+    def within(self, cutoff: float) -> Neighbours:
+        """Return the neighbours that are closer than a smaller cutoff."""
+        closer = self.dist < cutoff
+        return self if closer.all() else self.keep(closer)
+
+    def of(self, centres: np.ndarray) -> Neighbours:
+        """Return the neighbours of some centres (n_centres,) of bool."""
+        if centres.all():
+            return self
+        kept = self.keep(np.repeat(centres, np.diff(self.offsets)))
+        ends = np.concatenate([[True], centres])
+        return replace(kept, centres=self.centres[centres], offsets=kept.offsets[ends])
+
+
+def find_neighbours(batch: Batch, cutoff: float) -> Neighbours:
+    """Find the neighbours of all atoms of a batch.
+
+    Parameters
+    ----------
+    batch : Batch
+        Structures; each obeys its own periodic directions.
+    cutoff : float
+        In Å.
+
+    Returns
+    -------
+    Neighbours
+        With all atoms of the batch as centres.
+
+    Raises
+    ------
+    InputError
+        If the cutoff is not positive, or a structure is periodic in a direction in
+        which its cell has no extent, or has two atoms at the same place.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> neighbours = find_neighbours(Batch.from_frames([bulk("Si")]), 2.5)
+    >>> len(neighbours.dist), float(neighbours.dist.max().round(3))
+    (8, 2.351)
+    """
+    if not 0.0 < cutoff < np.inf:
+        raise InputError(f"A cutoff must be a positive length in Å, found {cutoff!r}.")
+    found = [_search(batch, s, float(cutoff)) for s in range(batch.n_structures)]
+    counts, atoms, shifts, vec, dist = map(np.concatenate, zip(*found, strict=True))
+    return Neighbours(
+        np.arange(len(batch.numbers)),
+        np.concatenate([[0], np.cumsum(counts)]),
+        atoms,
+        vec,
+        dist,
+        shifts,
+    )
+
+
+def check_apart(i: np.ndarray, j: np.ndarray, dist: np.ndarray, frame: int) -> None:
+    """Raise an error if the atoms of a pair are at the same place.
+
+    Parameters
+    ----------
+    i, j : ndarray of int, shape (n_pairs,)
+        Atoms, counted within their structure.
+    dist : ndarray of shape (n_pairs,)
+        Their distances in Å.
+    frame : int
+        The structure.
+
+    Raises
+    ------
+    InputError
+        If they are.
+    """
+    touching = np.flatnonzero(dist < _CLOSEST)
+    if len(touching):
+        a, b = sorted((int(i[touching[0]]), int(j[touching[0]])))
+        raise InputError(
+            f"Atoms {a} and {b} of frame {frame} are at the same place: move or remove "
+            "one of them."
+        )
+
+
+def _search(batch, s, cutoff):
+    """Return the number of neighbours of each atom of a structure, and these."""
+    first, last = batch.offsets[s], batch.offsets[s + 1]
+    positions, pbc = batch.positions[first:last], batch.pbc[s]
+    # Vectors along directions that are not periodic mean nothing.
+    cell = np.where(pbc[:, None], batch.cells[s], 0.0)
+    _check_cell(cell, pbc, s)
+    if _n_boxes(positions, cell, pbc, cutoff) > _BOXES + _BOXES_OF_ATOM * len(
+        positions
+    ):
+        found = primitive_neighbor_list("ijSDd", pbc, cell, positions, cutoff)
+    else:
+        search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
+        found = search.compute(positions, cell, pbc.tolist(), quantities="ijSDd")
+    i, j, shifts, vec, dist = found
+    closer = np.flatnonzero(dist < cutoff)
+    order = closer[np.argsort(i[closer], kind="stable")]
+    # Numbers of atoms are unsigned in vesin.
+    i, j = i[order].astype(np.intp), j[order].astype(np.intp)
+    check_apart(i, j, dist[order], s)
+    counts = np.bincount(i, minlength=last - first)
+    return (
+        counts,
+        j + first,
+        shifts[order].astype(np.intp),
+        np.ascontiguousarray(vec[order]),
+        dist[order],
+    )
+
+
+def _n_boxes(positions, cell, pbc, cutoff):
+    """Return how many boxes of the size of the cutoff the structure extends over."""
+    lengths = np.where(pbc, np.linalg.norm(cell, axis=1), np.ptp(positions, axis=0))
+    return np.prod(np.ceil(lengths / cutoff + 1e-9))
+
+
+def _check_cell(cell, pbc, s):
+    """Raise an error unless the periodic directions have extent and are independent."""
+    periodic = cell[pbc]
+    finite = np.isfinite(periodic).all()
+    if not finite or np.linalg.matrix_rank(periodic, tol=_THINNEST) < len(periodic):
+        raise InputError(
+            f"Frame {s} is periodic along {int(pbc.sum())} directions, but its cell "
+            f"{cell.round(3).tolist()} does not span them: set its cell, or pbc=False "
+            "for a molecule."
+        )

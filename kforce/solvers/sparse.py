@@ -1,0 +1,232 @@
+"""Regularised least squares of sparse models, row block after row block.
+
+The coefficients minimise |Λ^−½ (K_nm α − y)|² + αᵀ K_mm α, which is the posterior mean
+of a Gaussian process on inducing variables. QR of [Λ^−½ K_nm; U] with Uᵀ U = K_mm needs
+the square root of the condition number of the normal equations, and the triangular
+factor of all rows so far is all that has to be kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import blas, cholesky, lapack, solve_triangular
+
+from kforce.errors import InputError
+
+_log = logging.getLogger("kforce.solvers")
+
+#: Columns that LAPACK eliminates at a time.
+_PANEL = 32
+
+#: Largest jitter, as a share of the mean of the diagonal.
+_LARGEST_JITTER = 1e-4
+
+
+@dataclass(frozen=True)
+class SparseSolution:
+    """Posterior of the weights of inducing environments.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (m,)
+        α.
+    prior : ndarray of shape (m, m)
+        U, upper triangular, with Uᵀ U = K_mm + jitter.
+    factor : ndarray of shape (m, m)
+        R, upper triangular, with Rᵀ R = K_mm + K_mn Λ⁻¹ K_nm.
+    jitter : float
+        What was added to the diagonal of K_mm, in eV².
+    misfit : float
+        Least value of the sum of squares, without unit.
+    """
+
+    coef: np.ndarray
+    prior: np.ndarray
+    factor: np.ndarray
+    jitter: float
+    misfit: float
+
+    def log_evidence(self, log_variance: float, n_observations: int) -> float:
+        """Return the log marginal likelihood of the rows, with K_nn replaced by Q_nn.
+
+        Parameters
+        ----------
+        log_variance : float
+            Σ log λ_n of the noise variances.
+        n_observations : int
+            Number of rows.
+        """
+        log_det = 2.0 * (_log_diagonal(self.factor) - _log_diagonal(self.prior))
+        constant = n_observations * np.log(2.0 * np.pi)
+        return -0.5 * (constant + log_variance + log_det + self.misfit)
+
+    def unexplained(self, K: np.ndarray) -> np.ndarray:
+        """Return the change of variances by conditioning, −k K_mm⁻¹ k + k (Rᵀ R)⁻¹ k.
+
+        Parameters
+        ----------
+        K : ndarray of shape (n, m)
+            Covariances with the inducing variables, in eV times their unit.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Not positive.
+        """
+        left, explained = self._solved(K)
+        return np.square(left).sum(axis=0) - np.square(explained).sum(axis=0)
+
+    def unexplained_covariance(self, K: np.ndarray) -> np.ndarray:
+        """Return the change of covariances (n, n), of which `unexplained` is a part."""
+        left, explained = self._solved(K)
+        return left.T @ left - explained.T @ explained
+
+    def _solved(self, K):
+        return (
+            solve_triangular(triangle, K.T, trans="T", check_finite=False)
+            for triangle in (self.factor, self.prior)
+        )
+
+
+class _System:
+    """What both ways of solving share: the root of the prior covariance."""
+
+    def __init__(self, K_mm: np.ndarray, jitter: float = 1e-10):
+        self._prior, self.jitter = _root(K_mm, jitter)
+
+    def unexplained_prior(self, rows: np.ndarray) -> np.ndarray:
+        """Return −diag(rows K_mm⁻¹ rowsᵀ), (n,), for rows (n, m)."""
+        half = solve_triangular(self._prior, rows.T, trans="T", check_finite=False)
+        return -np.square(half).sum(axis=0)
+
+
+class SparseQR(_System):
+    """Triangular factor of a growing least-squares problem.
+
+    Parameters
+    ----------
+    K_mm : ndarray of shape (m, m)
+        Covariance of the inducing variables.
+    jitter : float
+        Added to its diagonal; multiplied by ten until the matrix is positive definite.
+
+    Raises
+    ------
+    InputError
+        If no reasonable jitter makes it so.
+
+    Examples
+    --------
+    >>> qr = SparseQR(np.eye(2), jitter=0.0)
+    >>> qr.add(np.array([[1.0, 0.0]]), np.array([1.0]))
+    >>> qr.solve().coef
+    array([0.5, 0. ])
+    """
+
+    def __init__(self, K_mm: np.ndarray, jitter: float = 1e-10):
+        super().__init__(K_mm, jitter)
+        m = len(K_mm)
+        # The last column is the right-hand side; its end becomes the residual.
+        self._factor = np.zeros((m + 1, m + 1), order="F")
+        self._factor[:m, :m] = self._prior
+
+    def add(self, rows: np.ndarray, y: np.ndarray) -> None:
+        """Take in rows (n, m), divided by their noise, and their targets (n,)."""
+        block = np.empty((len(rows), len(self._factor)), order="F")
+        block[:, :-1] = rows
+        block[:, -1] = y
+        panel = min(_PANEL, len(self._factor))
+        self._factor, *_, info = lapack.dtpqrt(
+            0, panel, self._factor, block, overwrite_a=True, overwrite_b=True
+        )
+        if info != 0:  # an argument that LAPACK refuses is a mistake of ours
+            raise RuntimeError(f"dtpqrt failed with info = {info}")
+
+    def solve(self) -> SparseSolution:
+        """Return the posterior of all rows so far."""
+        factor = np.triu(self._factor[:-1, :-1])
+        return SparseSolution(
+            coef=solve_triangular(factor, self._factor[:-1, -1]),
+            prior=self._prior,
+            factor=factor,
+            jitter=self.jitter,
+            misfit=float(self._factor[-1, -1] ** 2),
+        )
+
+
+class NormalEquations(_System):
+    """The same least-squares problem by normal equations of whitened variables.
+
+    A few times faster, but it squares the condition number. In variables U α the matrix
+    is 1 + U⁻ᵀ K_mn Λ⁻¹ K_nm U⁻¹, which the prior keeps from being worse conditioned
+    than the data are precise.
+
+    Parameters
+    ----------
+    K_mm, jitter
+        As for `SparseQR`.
+
+    Examples
+    --------
+    >>> normal = NormalEquations(np.eye(2), jitter=0.0)
+    >>> normal.add(np.array([[1.0, 0.0]]), np.array([1.0]))
+    >>> normal.solve().coef
+    array([0.5, 0. ])
+    """
+
+    def __init__(self, K_mm: np.ndarray, jitter: float = 1e-10):
+        super().__init__(K_mm, jitter)
+        self._gram = np.eye(len(K_mm), order="F")
+        self._right = np.zeros(len(K_mm))
+        self._square = 0.0
+
+    def add(self, rows: np.ndarray, y: np.ndarray) -> None:
+        """Take in rows (n, m), divided by their noise, and their targets (n,)."""
+        white = solve_triangular(self._prior, rows.T, trans="T", check_finite=False)
+        self._gram = blas.dsyrk(1.0, white, beta=1.0, c=self._gram, overwrite_c=True)
+        self._right += white @ y
+        self._square += float(y @ y)
+
+    def solve(self) -> SparseSolution:
+        """Return the posterior of all rows so far, and log how many digits it lost."""
+        factor = cholesky(self._gram, check_finite=False)
+        diagonal = np.diag(factor)
+        _log.warning(
+            "normal equations: about %.0f of 16 digits of the weights are lost; "
+            "solver='qr' loses half as many",
+            2.0 * np.log10(diagonal.max() / diagonal.min()),
+        )
+        half = solve_triangular(factor, self._right, trans="T")
+        whitened = solve_triangular(factor, half)
+        return SparseSolution(
+            coef=solve_triangular(self._prior, whitened),
+            prior=self._prior,
+            factor=factor @ self._prior,
+            jitter=self.jitter,
+            misfit=self._square - float(half @ half),
+        )
+
+
+def _root(K_mm, jitter):
+    """Return the upper Cholesky factor, and the jitter that it took."""
+    diagonal = np.einsum("mm->m", K_mm)
+    largest = max(_LARGEST_JITTER * diagonal.mean(), jitter)
+    while True:
+        K = K_mm.copy()
+        np.einsum("mm->m", K)[:] += jitter
+        try:
+            return cholesky(K, overwrite_a=True, check_finite=False), jitter
+        except np.linalg.LinAlgError:
+            jitter = max(10.0 * jitter, 1e-16 * diagonal.mean())
+        if jitter > largest:
+            raise InputError(
+                "The covariance of the inducing environments is singular even with a "
+                f"jitter of {largest:.1e} eV²: choose fewer inducing environments."
+            )
+
+
+def _log_diagonal(triangle):
+    return float(np.log(np.abs(np.diag(triangle))).sum())

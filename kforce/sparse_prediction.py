@@ -1,0 +1,97 @@
+"""Local energies of a sparse model and their derivatives, summed over terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kforce.neighbours import Neighbours
+from kforce.sparse_term import SparseTerm
+from kforce.threads import n_threads, run_parallel
+
+#: Centres that are worked on at a time: the arrays of a chunk stay in the cache, and
+#: matrix products of it outweigh the rest.
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class LocalPrediction:
+    """What the latent functions of all terms give for the atoms of a batch.
+
+    Attributes
+    ----------
+    energies : ndarray of shape (n_atoms,)
+        Local energies in eV.
+    gradient : ndarray of shape (n_atoms, 3) or None
+        Derivative of their sum with respect to positions, in eV/Å.
+    strain : ndarray of shape (n_atoms, 3, 3) or None
+        Derivative with respect to strain, at the atoms that move, in eV.
+    """
+
+    energies: np.ndarray
+    gradient: np.ndarray | None
+    strain: np.ndarray | None
+
+
+def predict_local(
+    terms: Sequence[SparseTerm],
+    numbers: np.ndarray,
+    neighbours: Neighbours,
+    with_gradient: bool = True,
+) -> LocalPrediction:
+    """Evaluate a sparse model.
+
+    The work of a centre does not depend on how many there are, so time and memory are
+    linear in the number of atoms.
+
+    Parameters
+    ----------
+    terms : sequence of SparseTerm
+        With weights.
+    numbers : ndarray of int, shape (n_atoms,)
+        Atomic numbers of the batch.
+    neighbours : Neighbours
+        Of all atoms, within the largest cutoff of the terms.
+    with_gradient : bool, default=True
+        Whether derivatives are wanted.
+    """
+    n_centres = len(neighbours.centres)
+    parts = min(n_threads(), -(-n_centres // _CHUNK))
+    bounds = np.linspace(0, n_centres, parts + 1).astype(int)
+
+    def share(part):
+        """Evaluate a thread's share of the centres in arrays of its own."""
+        total = _zeros(len(numbers), with_gradient)
+        for start in range(bounds[part], bounds[part + 1], _CHUNK):
+            stop = min(start + _CHUNK, bounds[part + 1])
+            _add(total, terms, numbers, neighbours.take(start, stop))
+        return total
+
+    first, *others = run_parallel(share, range(parts))
+    for other in others:
+        first.energies[:] += other.energies
+        if with_gradient:
+            first.gradient[:] += other.gradient
+            first.strain[:] += other.strain
+    return first
+
+
+def _zeros(n_atoms, with_gradient):
+    if not with_gradient:
+        return LocalPrediction(np.zeros(n_atoms), None, None)
+    return LocalPrediction(
+        np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((n_atoms, 3, 3))
+    )
+
+
+def _add(total, terms, numbers, neighbours):
+    for term in terms:
+        environments = term.descriptor(numbers, neighbours)
+        if len(environments.x) == 0:
+            continue
+        energy, by_x, by_fade = term.jet(environments)
+        np.add.at(total.energies, environments.centres, energy)
+        if total.gradient is not None:
+            environments.pull(by_x, by_fade, total.gradient, total.strain)
