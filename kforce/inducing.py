@@ -95,14 +95,19 @@ def choose_inducing(
 
 def _without_copies(x):
     """Return the indices of all points but later copies of others."""
-    key = np.abs(x).sum(axis=1)
+    # A random direction: points that differ hardly ever have the same projection.
+    direction = np.random.default_rng(0).random(x.shape[1]) / max(1, x.shape[1])
+    key = x @ direction
     order = np.argsort(key, kind="stable")
-    near = np.diff(key[order]) < _SAME * max(1, x.shape[1])
-    is_copy = np.zeros(len(x), dtype=bool)
-    candidates = np.flatnonzero(near)
+    candidates = np.flatnonzero(np.diff(key[order]) < _SAME)
     same = np.abs(x[order[candidates]] - x[order[candidates + 1]]).max(axis=1) < _SAME
-    is_copy[order[candidates[same] + 1]] = True
-    return np.flatnonzero(~is_copy)
+    # Chains of copies become runs, of which the earliest point stays.
+    starts = np.ones(len(x), dtype=bool)
+    starts[candidates[same] + 1] = False
+    runs = np.cumsum(starts) - 1
+    earliest = np.full(runs[-1] + 1, len(x))
+    np.minimum.at(earliest, runs, order)
+    return np.sort(earliest)
 
 
 def _shares(sizes, n):
@@ -174,6 +179,7 @@ def _uniform(x, n, rng, covariance):
 def _variance(x, n, rng, covariance):
     """Pivoted Cholesky factorisation of the covariance of all points."""
     left = np.array([covariance(point[None], point[None])[0, 0] for point in x])
+    largest = left.max()
     columns = np.zeros((len(x), n))
     chosen = []
     for k in range(n):
@@ -181,8 +187,9 @@ def _variance(x, n, rng, covariance):
         chosen.append(pivot)
         column = covariance(x, x[pivot : pivot + 1])[:, 0]
         column -= columns[:, :k] @ columns[pivot, :k]
-        columns[:, k] = column / np.sqrt(max(left[pivot], 1e-30))
-        left -= columns[:, k] ** 2
+        if left[pivot] > _SMALL * largest:  # less than that is rounding
+            columns[:, k] = column / np.sqrt(left[pivot])
+            left -= columns[:, k] ** 2
         left[chosen] = -np.inf
     return np.array(chosen)
 

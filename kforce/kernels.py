@@ -229,7 +229,7 @@ class Scaled(Kernel):
         return self.kernel.is_product
 
     def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
-        if not np.isfinite(self.amplitude) or self.amplitude <= 0:
+        if not isinstance(self.amplitude, Real) or not 0 < self.amplitude < np.inf:
             raise InputError(
                 f"The amplitude must be a positive number, found {self.amplitude!r}."
             )

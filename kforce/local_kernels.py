@@ -87,6 +87,11 @@ class PiecewisePolynomial(Kernel):
                 "PiecewisePolynomial has no continuous second derivatives in u: use it "
                 "with inducing points only."
             )
+        length = self.length_scale
+        if not isinstance(length, Real) or not 1e-100 < float(length) < 1e100:
+            raise InputError(
+                f"The length scale must be a positive number, found {length!r}."
+            )
         j, square = self.n_features // 2 + 2, float(self.length_scale) ** 2
         t = np.sqrt(np.asarray(u, dtype=float) / square)
         left = np.maximum(1.0 - t, 0.0)

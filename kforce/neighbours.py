@@ -95,7 +95,7 @@ class Neighbours:
         return replace(kept, centres=self.centres[centres], offsets=kept.offsets[ends])
 
 
-def find_neighbours(batch: Batch, cutoff: float) -> Neighbours:
+def find_neighbours(batch: Batch, cutoff: float, first: int = 0) -> Neighbours:
     """Find the neighbours of all atoms of a batch.
 
     Parameters
@@ -104,6 +104,8 @@ def find_neighbours(batch: Batch, cutoff: float) -> Neighbours:
         Structures; each obeys its own periodic directions.
     cutoff : float
         In Å.
+    first : int, default=0
+        Number of the first structure, for messages.
 
     Returns
     -------
@@ -125,7 +127,9 @@ def find_neighbours(batch: Batch, cutoff: float) -> Neighbours:
     """
     if not 0.0 < cutoff < np.inf:
         raise InputError(f"A cutoff must be a positive length in Å, found {cutoff!r}.")
-    found = [_search(batch, s, float(cutoff)) for s in range(batch.n_structures)]
+    found = [
+        _search(batch, s, float(cutoff), first + s) for s in range(batch.n_structures)
+    ]
     counts, atoms, shifts, vec, dist = map(np.concatenate, zip(*found, strict=True))
     return Neighbours(
         np.arange(len(batch.numbers)),
@@ -163,13 +167,13 @@ def check_apart(i: np.ndarray, j: np.ndarray, dist: np.ndarray, frame: int) -> N
         )
 
 
-def _search(batch, s, cutoff):
+def _search(batch, s, cutoff, frame):
     """Return the number of neighbours of each atom of a structure, and these."""
     first, last = batch.offsets[s], batch.offsets[s + 1]
     positions, pbc = batch.positions[first:last], batch.pbc[s]
     # Vectors along directions that are not periodic mean nothing.
     cell = np.where(pbc[:, None], batch.cells[s], 0.0)
-    _check_cell(cell, pbc, s)
+    check_cell(cell, pbc, frame)
     if _n_boxes(positions, cell, pbc, cutoff) > _BOXES + _BOXES_OF_ATOM * len(
         positions
     ):
@@ -182,7 +186,7 @@ def _search(batch, s, cutoff):
     order = closer[np.argsort(i[closer], kind="stable")]
     # Numbers of atoms are unsigned in vesin.
     i, j = i[order].astype(np.intp), j[order].astype(np.intp)
-    check_apart(i, j, dist[order], s)
+    check_apart(i, j, dist[order], frame)
     counts = np.bincount(i, minlength=last - first)
     return (
         counts,
@@ -199,13 +203,28 @@ def _n_boxes(positions, cell, pbc, cutoff):
     return np.prod(np.ceil(lengths / cutoff + 1e-9))
 
 
-def _check_cell(cell, pbc, s):
-    """Raise an error unless the periodic directions have extent and are independent."""
+def check_cell(cell: np.ndarray, pbc: np.ndarray, frame: int) -> None:
+    """Raise an error unless the periodic directions have extent and are independent.
+
+    Parameters
+    ----------
+    cell : ndarray of shape (3, 3)
+        Cell vectors in Å.
+    pbc : ndarray of bool, shape (3,)
+        Periodic directions.
+    frame : int
+        The structure.
+
+    Raises
+    ------
+    InputError
+        If they do not span as many dimensions.
+    """
     periodic = cell[pbc]
     finite = np.isfinite(periodic).all()
     if not finite or np.linalg.matrix_rank(periodic, tol=_THINNEST) < len(periodic):
         raise InputError(
-            f"Frame {s} is periodic along {int(pbc.sum())} directions, but its cell "
-            f"{cell.round(3).tolist()} does not span them: set its cell, or pbc=False "
-            "for a molecule."
+            f"Frame {frame} is periodic along {int(pbc.sum())} directions, but its "
+            f"cell {cell.round(3).tolist()} does not span them: set its cell, or "
+            "pbc=False for a molecule."
         )

@@ -31,7 +31,7 @@ class Prediction:
     stress : ndarray of shape (n_structures, 6), or None
         In eV/Å³, in the order and with the sign of ASE (xx, yy, zz, yz, xz, xy).
     energies : list of ndarray of shape (n_atoms,), or None
-        Energies of atoms in eV, which add up to the energy, less that of a baseline.
+        Energies of atoms in eV, which add up to the energy.
     energy_std, forces_std : like energy and forces, or None
         Standard deviations of new labels: what the training data leave open
         (epistemic) and the noise of labels (aleatoric), in the same units.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -240,7 +241,9 @@ class GAPRegressor(SparseForceField):
         """Return the factor of epistemic deviations; 1 for a prior that was given."""
         if not self.optimize:
             return 1.0
-        found = leave_one_out(self.terms_, solution, frames, labels, rng)
+        found = leave_one_out(
+            self.terms_, solution, frames, labels, rng, self.approximation
+        )
         return calibration_of(*found)
 
     def _check_parameters(self):
@@ -256,7 +259,19 @@ class GAPRegressor(SparseForceField):
                     f"{name} must be {' or '.join(map(repr, known))}, found "
                     f"{getattr(self, name)!r}."
                 )
+        if self.jitter is None:
+            raise InputError("jitter must be a positive number in eV², found None.")
+        if not isinstance(self.config_noises, Mapping | None):
+            raise InputError(
+                "config_noises must be None or a dict of config_types to three noises, "
+                f"found {self.config_noises!r}."
+            )
         terms = [] if self.terms is None else self.terms
+        if not isinstance(terms, Sequence):
+            raise InputError(
+                "terms must be None or a list of Term(descriptor, kernel, n_inducing), "
+                f"found {terms!r}."
+            )
         if self.terms is not None and not terms:
             raise InputError("terms must be None or a list of Term, found none.")
         for term in terms:
@@ -303,9 +318,16 @@ class GAPRegressor(SparseForceField):
         with_gradient = "forces" in properties or "stress" in properties
         if "stress" in properties:
             self._check_stress(frames)
+        if "energies" in properties and self.baseline_ is not None:
+            raise InputError(
+                "A model with a baseline predicts no energies of atoms: the baseline "
+                "knows the total alone. Leave 'energies' out."
+            )
         parts = [
-            self._predict(batch, find_neighbours(batch, self.cutoff_), with_gradient)
-            for batch in _batches(frames)
+            self._predict(
+                batch, find_neighbours(batch, self.cutoff_, first), with_gradient
+            )
+            for first, batch in _batches(frames)
         ]
         energies, forces, stress = (
             [value for part in parts for value in part[k]] for k in range(3)
@@ -437,15 +459,14 @@ class GAPRegressor(SparseForceField):
 
 
 def _batches(frames):
-    """Yield batches of frames with about `_ATOMS` atoms each."""
-    part, size = [], 0
-    for frame in frames:
-        if part and size + len(frame) > _ATOMS:
-            yield Batch.from_frames(part)
-            part, size = [], 0
-        part.append(frame)
+    """Yield the number of the first frame, and a batch of about `_ATOMS` atoms."""
+    first, size = 0, 0
+    for s, frame in enumerate(frames):
+        if s > first and size + len(frame) > _ATOMS:
+            yield first, Batch.from_frames(frames[first:s])
+            first, size = s, 0
         size += len(frame)
-    yield Batch.from_frames(part)
+    yield first, Batch.from_frames(frames[first:])
 
 
 def _sums(frames, references):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from ase import Atoms
+from scipy.linalg import solve_triangular
 
 from kforce.models.local_labels import LocalLabels
 from kforce.neighbours import find_neighbours
@@ -72,8 +73,7 @@ def solve(
     def whitened(s):
         rows, y, log_noise = whitened_rows(terms, frames[s], labels, s)
         if approximation == "fitc":
-            rest = system.unexplained_prior(rows) + _prior(terms, frames[s], labels, s)
-            factor = np.sqrt(1.0 + np.maximum(rest, 0.0))
+            factor = fitc_factors(terms, frames[s], labels, s, rows, system.prior)
             rows /= factor[:, None]
             y, log_noise = y / factor, log_noise + np.log(factor)
         return rows, y, log_noise
@@ -154,7 +154,7 @@ def whitened_rows(
     """
     y, noise, _, known = observed(labels, s)
     batch = Batch.from_frames([frame])
-    neighbours = find_neighbours(batch, max(t.descriptor.cutoff for t in terms))
+    neighbours = find_neighbours(batch, max(t.descriptor.cutoff for t in terms), s)
     has_virial = bool(np.isfinite(labels.virial[s]).any())
     has_forces = bool(np.isfinite(labels.forces[s]).any())
     found = sparse_rows(terms, batch, neighbours, has_forces or has_virial, has_virial)
@@ -170,13 +170,37 @@ def whitened_rows(
     return rows, y / noise, np.log(noise)
 
 
-def _prior(terms, frame, labels, s):
-    """Return the prior variances of the labels of a frame over those of their noise."""
+def fitc_factors(
+    terms: Sequence[SparseTerm],
+    frame: Atoms,
+    labels: LocalLabels,
+    s: int,
+    rows: np.ndarray,
+    prior: np.ndarray,
+) -> np.ndarray:
+    """Return by what the noises of a frame grow with the rest of the prior variances.
+
+    Parameters
+    ----------
+    terms, frame, labels, s
+        As for `whitened_rows`.
+    rows : ndarray of shape (n, n_inducing)
+        What it returns.
+    prior : ndarray of shape (n_inducing, n_inducing)
+        Upper triangle U with Uᵀ U = K_mm.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        At least 1.
+    """
     _, noise, kind, known = observed(labels, s)
     batch = Batch.from_frames([frame])
     neighbours = find_neighbours(batch, max(t.descriptor.cutoff for t in terms))
     variances = prior_variances(terms, batch, neighbours, 1 in kind, 2 in kind)
-    return variances[known] / noise**2
+    explained = solve_triangular(prior, rows.T, trans="T", check_finite=False)
+    rest = variances[known] / noise**2 - np.square(explained).sum(axis=0)
+    return np.sqrt(1.0 + np.maximum(rest, 0.0))
 
 
 def _groups(labels: LocalLabels) -> Iterator[list[int]]:

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from kforce.errors import InputError
+from kforce.neighbours import check_cell
 from kforce.structures import Labels, as_frames, read_label
 
 
@@ -79,7 +80,7 @@ class LocalLabels:
         """
         own = np.array([_of_type(f, s, noises, by_type) for s, f in enumerate(frames)])
         default = np.repeat(
-            [[by_type is None or f.info.get("config_type") is None] for f in frames],
+            [[_has_no_type(f, by_type)] for f in frames],
             3,
             axis=1,
         )
@@ -152,6 +153,11 @@ def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
     virials = np.full((len(frames), 6), np.nan)
     for s, frame in enumerate(frames):
         stress = np.array(read_label(frame, s, "stress", frame.get_stress), dtype=float)
+        if np.isinf(stress).any():
+            raise InputError(
+                f"Labels must be finite; frame {s} holds infinity. Remove that frame, "
+                "or set the value to NaN to leave it out of the fit."
+            )
         if stress.ndim == 0:
             continue
         if not frame.pbc.all():
@@ -160,6 +166,7 @@ def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
                 f"(pbc={frame.pbc.tolist()}): a virial means nothing there. Set its "
                 "cell and pbc, or remove the stress."
             )
+        check_cell(frame.cell.array, frame.pbc, s)
         xx, yy, zz, yz, xz, xy = stress
         virials[s] = -frame.get_volume() * np.array([xx, xy, xz, yy, yz, zz])
     return virials
@@ -171,9 +178,15 @@ def stress_of(virial: np.ndarray, volume: float) -> np.ndarray:
     return -symmetric[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)] / volume
 
 
+def _has_no_type(frame, by_type):
+    return by_type is None or (
+        frame.info.get("config_type") is None and "default" not in by_type
+    )
+
+
 def _of_type(frame, s, noises, by_type):
-    name = frame.info.get("config_type")
-    if by_type is None or name is None:
+    name = frame.info.get("config_type", "default")
+    if _has_no_type(frame, by_type):
         return noises.energy, noises.forces, noises.virial
     if name not in by_type and "default" not in by_type:
         raise InputError(
@@ -185,7 +198,7 @@ def _of_type(frame, s, noises, by_type):
         energy, forces, virial = (float(value) for value in found)
     except (TypeError, ValueError):
         energy = forces = virial = np.nan
-    if not (energy > 0 and forces > 0 and virial > 0):
+    if not all(0.0 < value < np.inf for value in (energy, forces, virial)):
         raise InputError(
             f"config_noises[{name!r}] must be three positive numbers, the noises of "
             f"energy, forces and virial, found {found!r}."

@@ -135,7 +135,8 @@ def _environments(descriptor, frames, most, rng):
     x, fade, types, seen = [], [], [], 0
     for s in rng.permutation(len(frames)):
         batch = Batch.from_frames([frames[s]])
-        found = descriptor(batch.numbers, find_neighbours(batch, descriptor.cutoff))
+        neighbours = find_neighbours(batch, descriptor.cutoff, int(s))
+        found = descriptor(batch.numbers, neighbours)
         n = len(found.x)
         x.append(found.x)
         fade.append(found.fade)
@@ -159,7 +160,13 @@ def _kernel(term, descriptor, x):
     inner = unscaled(kernel)
     length = inner.length_scale
     if term.length_scales is not None:
-        lengths = np.broadcast_to(np.asarray(term.length_scales, float), x.shape[1:])
+        lengths = np.asarray(term.length_scales, float)
+        if lengths.shape not in ((), x.shape[1:]):
+            raise InputError(
+                f"length_scales must be one number or {x.shape[1]}, one for each "
+                f"feature of {type(descriptor).__name__}, found {len(lengths)}."
+            )
+        lengths = np.broadcast_to(lengths, x.shape[1:])
         length = 1.0 if length is None else length
     elif length is not None:
         lengths = np.ones(x.shape[1])

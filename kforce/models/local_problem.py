@@ -287,7 +287,10 @@ class FreeEnergyProblem:
             kernel = Scaled(
                 term.kernel.kernel, float(term.kernel.amplitude * np.exp(a))
             )
-            learned.append(replace(_stretched(term, length), kernel=kernel))
+            constant = term.constant * float(np.exp(a))
+            learned.append(
+                replace(_stretched(term, length), kernel=kernel, constant=constant)
+            )
         return learned, Noises(*(self._noises * np.exp(noises)).tolist())
 
 

@@ -20,7 +20,7 @@ from ase import Atoms
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from kforce.functionals import energy_covariance, energy_variance
-from kforce.models.local_fit import observed, whitened_rows
+from kforce.models.local_fit import fitc_factors, observed, whitened_rows
 from kforce.models.local_labels import LocalLabels
 from kforce.neighbours import find_neighbours
 from kforce.prior_variances import prior_variances
@@ -154,6 +154,7 @@ def leave_one_out(
     frames: Sequence[Atoms],
     labels: LocalLabels,
     rng: np.random.Generator,
+    approximation: str = "dtc",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predict the forces of some frames from all other frames, in closed form.
 
@@ -171,6 +172,8 @@ def leave_one_out(
         Its labels.
     rng : numpy.random.Generator
         Chooses the frames.
+    approximation : {'dtc', 'fitc'}
+        That of the fit.
 
     Returns
     -------
@@ -183,22 +186,28 @@ def leave_one_out(
         y, noise, kind, known = observed(labels, s)
         with_forces = bool((kind == 1).any())
         rows, y, _ = whitened_rows(terms, frames[s], labels, s)
+        factors = np.ones(len(y))
+        if approximation == "fitc":
+            factors = fitc_factors(terms, frames[s], labels, s, rows, solution.prior)
         inner = solve_triangular(solution.factor, rows.T, trans="T").T
+        inner /= factors[:, None]
         H = inner @ inner.T
         # All but this frame: 1 − H is the inverse of the predictive covariance.
         try:
             factor = cho_factor(np.eye(len(y)) - H)
         except np.linalg.LinAlgError:
             continue
-        error = cho_solve(factor, y - rows @ solution.coef)
-        spread = np.diag(cho_solve(factor, np.eye(len(y)))) - 1.0
+        left = (y - rows @ solution.coef) / factors
+        error = factors * cho_solve(factor, left)
+        spread = np.diag(cho_solve(factor, np.eye(len(y)))) - 1.0 - np.diag(H)
+        spread *= factors**2
         energy, forces = variances(terms, solution, frames[s], with_forces)
         now = np.full(len(known), np.nan)
         now[0] = energy
         if with_forces:
             now[1 : 1 + forces.size] = forces.ravel()
         # What the inducing environments leave open stays as it is.
-        spread += now[known] / noise**2 - np.diag(H)
+        spread += now[known] / noise**2
         used = kind == (1 if with_forces else 0)
         errors.append(error[used])
         epistemic.append(np.sqrt(np.maximum(spread[used], 0.0)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 
 import numpy as np
 from ase import Atoms
@@ -82,20 +83,25 @@ def species_of(frames: Sequence[Atoms]) -> tuple[int, ...]:
 
 
 def _given(given, species):
+    if not isinstance(given, Mapping):
+        raise InputError(
+            "reference_energies must be None or a dict of symbols or atomic numbers to "
+            f"energies in eV, found {given!r}."
+        )
     energies = {}
     for key, value in given.items():
-        z = atomic_numbers.get(key) if isinstance(key, str) else int(key)
-        if z is None or not 0 < z < len(chemical_symbols):
+        z = atomic_numbers.get(key) if isinstance(key, str) else key
+        if not isinstance(z, Integral) or not 0 < z < len(chemical_symbols):
             raise InputError(
                 f"reference_energies must be given by symbols or atomic numbers, found "
                 f"{key!r}."
             )
-        if not np.isfinite(value):
+        if not isinstance(value, Real) or not np.isfinite(value):
             raise InputError(
                 f"The reference energy of {chemical_symbols[z]} must be a number in "
                 f"eV, found {value!r}."
             )
-        energies[z] = float(value)
+        energies[int(z)] = float(value)
     missing = [chemical_symbols[z] for z in species if z not in energies]
     if missing:
         raise InputError(

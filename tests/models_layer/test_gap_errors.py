@@ -23,11 +23,6 @@ from kforce.models.term import Term
 KERNEL = Scaled(RBF(length_scale=1.0), amplitude=1.0)
 
 
-def fails(*row, reason):
-    """A row of a table that is not met yet."""
-    return pytest.param(*row, marks=pytest.mark.xfail(strict=True, reason=reason))
-
-
 def pairs(**kwargs):
     defaults = {"kernel": KERNEL, "n_inducing": 3, "descriptor": TwoBody(cutoff=3.9)}
     return Term(**defaults | kwargs)
@@ -81,7 +76,6 @@ FRAMES = [
     (lambda f: [f[0], bad(first=np.nan)], "finite numbers; frame 1 holds NaN"),
 ]
 
-#: Frames that fits find out about one by one.
 ONE_BY_ONE = [
     (lambda f: [f[0], bad(first="double")], "Atoms 0 and 1 of frame 1 are at the same"),
     (lambda f: [f[0], bad(pbc=True)], "Frame 1 is periodic along 3 directions, but"),
@@ -107,22 +101,8 @@ def with_energy(frames):
     ]
 
 
-WRONG = "frames are fitted one by one, and all are called frame 0"
-
-
-@pytest.mark.parametrize(
-    ("change", "match"), FRAMES + [fails(*row, reason=WRONG) for row in ONE_BY_ONE]
-)
+@pytest.mark.parametrize(("change", "match"), FRAMES + ONE_BY_ONE)
 def test_frames_that_fits_refuse(frames, change, match):
-    with pytest.raises(InputError, match=match):
-        regressor().fit(with_energy(change(frames)))
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [(change, match.replace("rame 1", "rame .")) for change, match in ONE_BY_ONE],
-)
-def test_frames_that_fits_refuse_whatever_they_call_them(frames, change, match):
     with pytest.raises(InputError, match=match):
         regressor().fit(with_energy(change(frames)))
 
@@ -143,16 +123,11 @@ LABELS = [
         lambda: [labels(crystal(0), forces=np.full((4, 3), np.inf))],
         "frame 0 holds infinity",
     ),
-    fails(
+    (
         lambda: [labels(crystal(0), energy=1.0, stress=np.inf * ONES)],
         "must be finite; frame 0",
-        reason="an infinite stress is taken for none",
     ),
-    fails(
-        lambda: [labels(bad(pbc=True), energy=1.0, stress=ONES)],
-        "Frame 0 .* cell",
-        reason="ASE's ValueError about the volume comes through",
-    ),
+    (lambda: [labels(bad(pbc=True), energy=1.0, stress=ONES)], "Frame 0 .* cell"),
     (lambda: [labels(lone(), energy=1.0)], "No term has any environment"),
 ]
 
@@ -178,9 +153,9 @@ NOISES = [
     ({"gas": None}, "must be three positive numbers"),
     ({"gas": (1, 1, np.nan)}, "must be three positive numbers"),
     ({"default": (1, 1)}, "must be three positive numbers"),
-    fails({"gas": (1, 1, np.inf)}, "must be three positive numbers", reason="passes"),
-    fails(5, "config_noises must", reason="TypeError: int is not iterable"),
-    fails("gas", "config_noises must", reason="AttributeError: str has no get"),
+    ({"gas": (1, 1, np.inf)}, "must be three positive numbers"),
+    (5, "config_noises must"),
+    ("gas", "config_noises must"),
 ]
 
 
@@ -204,9 +179,9 @@ TERMS = [
     ([TwoBody(cutoff=4.0)], r"list of Term\(.*found TwoBody\(cutoff=4.0\) in it"),
     ([pairs(), "soap"], "found 'soap' in it"),
     ("soap", "found 's' in it"),
-    fails(pairs(), "terms must be", reason="TypeError: Term is not iterable"),
-    fails(TwoBody(cutoff=4.0), "terms must be", reason="TypeError: not iterable"),
-    fails(3, "terms must be", reason="TypeError: int is not iterable"),
+    (pairs(), "terms must be"),
+    (TwoBody(cutoff=4.0), "terms must be"),
+    (3, "terms must be"),
     ([Term(TwoBody)], "The descriptor of a term must be TwoBody"),
     ([pairs(descriptor="soap")], "The descriptor of a term must be"),
     ([pairs(descriptor=TwoBody(cutoff=-1))], "cutoff must be a positive length"),
@@ -214,44 +189,28 @@ TERMS = [
     ([pairs(kernel="rbf")], "The kernel of a term must be .* found 'rbf'"),
     ([pairs(kernel=RBF)], "The kernel of a term must be"),
     ([pairs(kernel=Scaled(RBF(1.0), -1.0))], "The amplitude must be a positive"),
-    fails(
-        [pairs(kernel=Scaled(RBF(1.0), None))],
-        "amplitude must be",
-        reason="TypeError of isfinite",
-    ),
-    fails(
-        [pairs(kernel=RBF(length_scale=-1.0))],
-        "length scale must be",
-        reason="a negative length passes, and the model cannot be loaded",
-    ),
-    fails(
-        [pairs(kernel=RBF(length_scale="a"))],
-        "length scale must be",
-        reason="a TypeError of NumPy",
-    ),
+    ([pairs(kernel=Scaled(RBF(1.0), None))], "amplitude must be"),
+    ([pairs(kernel=RBF(length_scale=-1.0))], "length scale must be"),
+    ([pairs(kernel=RBF(length_scale="a"))], "length scale must be"),
     ([Term(PAIRS, Polynomial(0.5), 3)], "zeta must be a number from 1 on"),
     ([pairs(n_inducing=0)], "n_inducing must be a whole number above 0, found 0"),
     ([pairs(n_inducing=2.5)], "n_inducing must be"),
     ([pairs(n_inducing="5")], "n_inducing must be"),
     ([pairs(selection="best")], "selection must be one of 'random', .* found 'best'"),
     ([pairs(selection=3)], "selection must be one of"),
-    fails([pairs(selection=["cur"])], "selection must be", reason="unhashable"),
+    ([pairs(selection=["cur"])], "selection must be"),
     ([pairs(length_scales=-1.0)], "length_scales must be positive, found -1.0"),
     ([pairs(length_scales=[0.0])], "length_scales must be positive"),
     ([pairs(length_scales=np.nan)], "length_scales must be positive"),
-    fails([pairs(length_scales="a")], "length_scales must be", reason="ValueError"),
-    fails([pairs(length_scales=[])], "length_scales must", reason="ValueError"),
-    fails(
-        [pairs(length_scales=[1.0, 2.0])],
-        "length_scales must",
-        reason="ValueError about shapes, if there is one feature",
-    ),
-    fails([pairs(length_scales=np.inf)], "length_scales must be", reason="passes"),
+    ([pairs(length_scales="a")], "length_scales must be"),
+    ([pairs(length_scales=[])], "length_scales must"),
+    ([pairs(length_scales=[1.0, 2.0])], "length_scales must"),
+    ([pairs(length_scales=np.inf)], "length_scales must be"),
     ([pairs(constant=-1.0)], "constant must not be negative, found -1.0"),
     ([pairs(constant=np.nan)], "constant must not be negative"),
     ([pairs(constant=np.inf)], "constant must not be negative"),
-    fails([pairs(constant=None)], "constant must", reason="TypeError"),
-    fails([pairs(constant="a")], "constant must", reason="TypeError"),
+    ([pairs(constant=None)], "constant must"),
+    ([pairs(constant="a")], "constant must"),
 ]
 
 
@@ -267,11 +226,11 @@ REFERENCES = [
     ({"Cu": 0.0, "Au": np.nan}, "The reference energy of Au must be a number"),
     ({"Cu": 0.0, "Xy": 1.0}, "given by symbols or atomic numbers, found 'Xy'"),
     ({"Cu": 0.0, 200: 1.0}, "given by symbols or atomic numbers, found 200"),
-    fails({"Cu": 0.0, "Au": "a"}, "energy of Au must be", reason="TypeError"),
-    fails({"Cu": 0.0, "Au": None}, "energy of Au must be", reason="TypeError"),
-    fails({None: 0.0}, "symbols or atomic numbers", reason="TypeError of int"),
-    fails(-1.0, "reference_energies must be", reason="AttributeError"),
-    fails([1.0, 2.0], "reference_energies must be", reason="AttributeError"),
+    ({"Cu": 0.0, "Au": "a"}, "energy of Au must be"),
+    ({"Cu": 0.0, "Au": None}, "energy of Au must be"),
+    ({None: 0.0}, "symbols or atomic numbers"),
+    (-1.0, "reference_energies must be"),
+    ([1.0, 2.0], "reference_energies must be"),
 ]
 
 
@@ -287,7 +246,7 @@ PARAMETERS = [
     ({"noise_virial": "a"}, "noise_virial must be"),
     ({"noise_energy": np.inf}, "noise_energy must be"),
     ({"jitter": 0.0}, "jitter must be"),
-    fails({"jitter": None}, "jitter must be", reason="None is taken for a noise"),
+    ({"jitter": None}, "jitter must be"),
     ({"seed": -1}, "seed must be a whole number"),
     ({"seed": None}, "seed must be a whole number"),
     ({"solver": "lu"}, "solver must be 'qr' or 'normal', found 'lu'"),
@@ -376,16 +335,10 @@ def test_copies_of_frames(frames):
     assert np.isfinite(model.predict([frames[1]])).all()
 
 
-def test_reference_energies_of_elements_that_are_not_there(frames, model):
+@pytest.mark.parametrize("extra", ["H", "U"])
+def test_reference_energies_of_elements_that_are_not_there(frames, extra):
     """A table of all elements is one that users have."""
-    known = {"Cu": 0.3, "Au": 0.1, "H": 5.0}
-    found = regressor(reference_energies=known).fit(frames).predict(frames)
-    del known["H"]
+    known = {"Cu": 0.3, "Au": 0.1}
+    model = regressor(reference_energies=known | {extra: 5.0}).fit(frames)
     expected = regressor(reference_energies=known).fit(frames).predict(frames)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="the table ends at gold")
-def test_reference_energies_of_heavier_elements(frames):
-    known = {"Cu": 0.3, "Au": 0.1, "U": 5.0}
-    regressor(reference_energies=known).fit(frames).predict(frames)
+    np.testing.assert_allclose(model.predict(frames), expected, rtol=1e-12)

@@ -140,18 +140,7 @@ def dense_free_energy(problem, terms, labels):
     return value
 
 
-@pytest.mark.parametrize(
-    "constant",
-    [
-        0.0,
-        pytest.param(
-            0.5,
-            marks=pytest.mark.xfail(
-                strict=True, reason="the amplitude scales the constant, until the end"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("constant", [0.0, 0.5])
 def test_value_is_that_of_the_model_that_is_returned(constant):
     """Amplitudes, lengths and noises mean the same there and here."""
     frames, terms = some_frames(), terms_of(constant)

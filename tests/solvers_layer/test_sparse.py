@@ -129,14 +129,6 @@ def test_normal_equations_say_what_they_lose(caplog):
     assert "solver='qr'" in message
 
 
-@pytest.mark.parametrize("solver", [SparseQR, NormalEquations])
-def test_what_the_prior_leaves_unexplained(solver):
-    K, rows, *_ = problem()
-    found = solver(K).unexplained_prior(rows)
-    expected = -np.einsum("nm,mn->n", rows, np.linalg.solve(K, rows.T))
-    np.testing.assert_allclose(found, expected, rtol=1e-8)
-
-
 def test_without_rows_the_prior_is_left():
     K = problem()[0]
     found = SparseQR(K).solve()
