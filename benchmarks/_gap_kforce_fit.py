@@ -12,7 +12,7 @@ from kforce.models.local_fit import solve
 from kforce.models.local_labels import LocalLabels, Noises
 from kforce.models.local_prior import build_terms
 from kforce.neighbours import find_neighbours
-from kforce.sparse_rows import sparse_rows
+from kforce.sparse.rows import sparse_rows
 from kforce.structures import Batch, Labels
 
 _IMPORTED = status("VmHWM")

@@ -15,9 +15,9 @@ from kforce.descriptors.two_body import TwoBody
 from kforce.kernels import RBF, Matern52, Matern72, Scaled, unscaled
 from kforce.local_kernels import PiecewisePolynomial, Polynomial
 from kforce.neighbours import find_neighbours
-from kforce.sparse_prediction import predict_local
-from kforce.sparse_rows import sparse_rows
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.prediction import predict_local
+from kforce.sparse.rows import sparse_rows
+from kforce.sparse.term import SparseTerm
 from kforce.structures import Batch
 
 PAIRS = TwoBody(cutoff=3.9, transition_width=0.9, exponents=(1, -2))

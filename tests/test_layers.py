@@ -36,18 +36,7 @@ LAYERS = [
         "scale_search",
         "uncertainty",
     }
-    | {
-        "skin",
-        "inducing",
-        "functionals",
-        "prior_variances",
-        "sparse_term",
-        "permuted_term",
-        "tabulated_term",
-        "sparse_rows",
-        "sparse_prediction",
-        "sparse_evidence",
-    },
+    | {"skin", "sparse"},
     {"models", "calculator", "local_calculator", "persistence", "parts"}
     | {"learning_curve"},
     {"io", "report", "cli"},

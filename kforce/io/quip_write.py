@@ -20,7 +20,7 @@ from kforce.kernels import RBF, Scaled
 from kforce.local_kernels import PiecewisePolynomial, Polynomial
 from kforce.models.gap import GAPRegressor
 from kforce.npz import replaced_file
-from kforce.permuted_term import PermutedTerm
+from kforce.sparse.permuted_term import PermutedTerm
 
 #: Version stamp of the files: later ones follow the same rules, older programs refuse
 #: later ones.

@@ -24,8 +24,8 @@ from kforce.io.quip_strings import (
 from kforce.kernels import RBF, Scaled
 from kforce.local_kernels import PiecewisePolynomial, Polynomial
 from kforce.models.gap import GAPRegressor
-from kforce.permuted_term import PermutedTerm
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.permuted_term import PermutedTerm
+from kforce.sparse.term import SparseTerm
 
 _log = logging.getLogger("kforce.io")
 

@@ -31,9 +31,9 @@ from kforce.models.reference_energies import find_reference_energies, species_of
 from kforce.models.sparse_force_field import SparseForceField
 from kforce.models.term import Term
 from kforce.neighbours import find_neighbours
-from kforce.sparse_prediction import predict_local
+from kforce.sparse.prediction import predict_local
+from kforce.sparse.tabulated_term import tabulate
 from kforce.structures import Batch, Labels, as_frames
-from kforce.tabulated_term import tabulate
 
 _log = logging.getLogger("kforce.gap")
 

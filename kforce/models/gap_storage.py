@@ -13,9 +13,9 @@ from kforce.kernels import Kernel
 from kforce.models.gap import GAPRegressor
 from kforce.models.stored_fields import read_array, read_number, read_training
 from kforce.parts import from_json, to_json
-from kforce.permuted_term import PermutedTerm
 from kforce.solvers.sparse import SparseSolution
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.permuted_term import PermutedTerm
+from kforce.sparse.term import SparseTerm
 
 #: Atomic numbers are at most this.
 _HEAVIEST = 118

@@ -10,11 +10,11 @@ from scipy.linalg import solve_triangular
 
 from kforce.models.local_labels import LocalLabels
 from kforce.neighbours import find_neighbours
-from kforce.prior_variances import prior_variances
 from kforce.progress import progress_bar
 from kforce.solvers.sparse import NormalEquations, SparseQR, SparseSolution
-from kforce.sparse_rows import sparse_rows
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.prior_variances import prior_variances
+from kforce.sparse.rows import sparse_rows
+from kforce.sparse.term import SparseTerm
 from kforce.structures import Batch
 from kforce.threads import run_parallel
 

@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 
 from kforce.models.local_labels import LocalLabels, Noises
 from kforce.models.local_problem import Freedom, FreeEnergyProblem
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.term import SparseTerm
 from kforce.threads import single_threaded_blas
 
 _log = logging.getLogger("kforce.gap")

@@ -13,12 +13,12 @@ from kforce.descriptors.composition import Composition
 from kforce.descriptors.soap import SOAP
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
-from kforce.inducing import choose_inducing
 from kforce.kernels import RBF, Scaled, unscaled
 from kforce.local_kernels import PiecewisePolynomial, Polynomial
 from kforce.models.term import Term
 from kforce.neighbours import find_neighbours
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.inducing import choose_inducing
+from kforce.sparse.term import SparseTerm
 from kforce.structures import Batch
 
 _log = logging.getLogger("kforce.gap")

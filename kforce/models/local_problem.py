@@ -7,12 +7,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from kforce.functionals import derivative_covariance, energy_variance
 from kforce.kernels import Kernel, Scaled
 from kforce.models.local_fit import observed, whitened_rows
 from kforce.models.local_labels import Noises
 from kforce.neighbours import find_neighbours
-from kforce.sparse_evidence import free_energy
+from kforce.sparse.evidence import free_energy
+from kforce.sparse.functionals import derivative_covariance, energy_variance
 from kforce.structures import Batch
 
 #: Rows, and inducing environments of terms of few and of many features, at most.

@@ -19,14 +19,14 @@ import numpy as np
 from ase import Atoms
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from kforce.functionals import energy_covariance, energy_variance
 from kforce.models.local_fit import fitc_factors, observed, whitened_rows
 from kforce.models.local_labels import LocalLabels
 from kforce.neighbours import find_neighbours
-from kforce.prior_variances import prior_variances
 from kforce.solvers.sparse import SparseSolution
-from kforce.sparse_rows import sparse_rows
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.functionals import energy_covariance, energy_variance
+from kforce.sparse.prior_variances import prior_variances
+from kforce.sparse.rows import sparse_rows
+from kforce.sparse.term import SparseTerm
 from kforce.structures import Batch
 
 #: Frames that leave-one-out errors are computed for, at most.

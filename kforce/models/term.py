@@ -9,8 +9,8 @@ from sklearn.base import BaseEstimator, clone
 
 from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
-from kforce.inducing import METHODS
 from kforce.kernels import Kernel, unscaled
+from kforce.sparse.inducing import METHODS
 
 
 class Term(BaseEstimator):
@@ -30,10 +30,10 @@ class Term(BaseEstimator):
     length_scales : float or sequence of float, default=None
         In units of the features, for radial kernels. None takes the spread of each
         feature in the training data, times a factor that is learned.
-    selection : {'cur', 'farthest', 'kmeans', 'uniform', 'random', 'variance'}, \
-default=None
-        How inducing environments are chosen, see `kforce.inducing`. None is 'uniform'
-        for two-body and 'cur' for all other terms.
+    selection : str, default=None
+        How inducing environments are chosen: 'cur', 'farthest', 'kmeans', 'uniform',
+        'random' or 'variance', see `kforce.sparse.inducing`. None is 'uniform' for
+        two-body and 'cur' for all other terms.
     stratify : bool, default=False
         Whether each ``info["config_type"]`` gets the same share of them, as far as it
         has so many.

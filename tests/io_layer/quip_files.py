@@ -6,8 +6,8 @@ from ase.build import bulk, molecule
 from kforce import RBF, SOAP, GAPRegressor, Polynomial, Scaled, ThreeBody, TwoBody
 from kforce.local_kernels import PiecewisePolynomial
 from kforce.neighbours import find_neighbours
-from kforce.permuted_term import PermutedTerm
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.permuted_term import PermutedTerm
+from kforce.sparse.term import SparseTerm
 from kforce.structures import Batch
 
 CRYSTAL = bulk("SiC", "zincblende", a=4.36, cubic=True)

@@ -37,7 +37,7 @@ from kforce.models.gap import GAPRegressor
 from kforce.models.local_fit import prior_covariance
 from kforce.models.term import Term
 from kforce.neighbours import find_neighbours
-from kforce.prior_variances import prior_variances
+from kforce.sparse.prior_variances import prior_variances
 from kforce.structures import Batch
 
 TERMS = [

@@ -21,7 +21,7 @@ from kforce.descriptors.local_checks import check_parameters, n_features
 from kforce.kernels import RBF, Matern52
 from kforce.local_kernels import PiecewisePolynomial
 from kforce.neighbours import find_neighbours
-from kforce.permuted_term import PermutedTerm
+from kforce.sparse.permuted_term import PermutedTerm
 from kforce.structures import Batch
 
 FRAMES = cells(6) + clusters(3) + isolated()

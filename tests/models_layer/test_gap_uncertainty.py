@@ -39,8 +39,8 @@ from kforce.models.local_uncertainty import (
 )
 from kforce.models.term import Term
 from kforce.neighbours import find_neighbours
-from kforce.prior_variances import prior_variances
-from kforce.sparse_rows import VIRIAL_COMPONENTS
+from kforce.sparse.prior_variances import prior_variances
+from kforce.sparse.rows import VIRIAL_COMPONENTS
 from kforce.structures import Batch, Labels
 
 JITTER = 1e-7

@@ -23,7 +23,7 @@ from kforce.models.local_labels import (
     read_virials,
     stress_of,
 )
-from kforce.sparse_rows import VIRIAL_COMPONENTS
+from kforce.sparse.rows import VIRIAL_COMPONENTS
 from kforce.structures import Labels
 
 NOISES = Noises(energy=0.01, forces=0.2, virial=0.03)

@@ -18,7 +18,6 @@ from sparse_toys import (
 )
 
 from kforce.descriptors.two_body import TwoBody
-from kforce.functionals import derivative_covariance, energy_variance
 from kforce.kernels import RBF, Matern52, RationalQuadratic, Scaled
 from kforce.local_kernels import Polynomial
 from kforce.models import local_problem
@@ -27,7 +26,8 @@ from kforce.models.local_labels import LocalLabels, Noises
 from kforce.models.local_learning import learn
 from kforce.models.local_prior import composition_term
 from kforce.models.local_problem import Freedom, FreeEnergyProblem, LengthDerivative
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.functionals import derivative_covariance, energy_variance
+from kforce.sparse.term import SparseTerm
 from kforce.structures import Labels
 
 NOISES = Noises(energy=0.03, forces=0.3, virial=0.2)

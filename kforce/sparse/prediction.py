@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kforce.neighbours import Neighbours
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.term import SparseTerm
 from kforce.threads import n_threads, run_parallel
 
 #: Centres that are worked on at a time: the arrays of a chunk stay in the cache, and

@@ -5,9 +5,13 @@ import pytest
 from sparse_toys import SORTS, clear_of_kinks, cluster, environments, slow_kernel
 from sparse_toys import sort_of_term as make
 
-from kforce.functionals import derivative_covariance, energy_covariance, energy_variance
 from kforce.kernels import Matern32, Scaled
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.functionals import (
+    derivative_covariance,
+    energy_covariance,
+    energy_variance,
+)
+from kforce.sparse.term import SparseTerm
 
 #: The last has no second derivatives.
 SMOOTH = [name for name in SORTS if name not in ("compact", "elements")]

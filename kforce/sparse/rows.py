@@ -9,7 +9,7 @@ import numpy as np
 
 from kforce.core.sparse_rows import add_members
 from kforce.neighbours import Neighbours
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.term import SparseTerm
 from kforce.structures import Batch
 
 #: The six components of a virial, as they stand in rows: xx, xy, xz, yy, yz, zz.

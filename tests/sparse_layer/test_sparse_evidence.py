@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from kforce.sparse_evidence import free_energy
+from kforce.sparse.evidence import free_energy
 
 
 def problem(n=9, m=4, p=3, seed=0):

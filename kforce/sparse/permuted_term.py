@@ -16,7 +16,7 @@ import numpy as np
 from kforce.descriptors.local import Environments
 from kforce.errors import InputError
 from kforce.permutations import validate_permutations
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.term import SparseTerm
 
 
 @dataclass(frozen=True)

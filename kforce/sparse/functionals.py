@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.term import SparseTerm
 
 
 def energy_variance(term: SparseTerm, x: np.ndarray, fade: np.ndarray) -> float:

@@ -23,7 +23,7 @@ from sparse_toys import (
 from toys import assert_second_order
 
 from kforce.models.local_fit import prior_covariance
-from kforce.sparse_rows import VIRIAL_COMPONENTS
+from kforce.sparse.rows import VIRIAL_COMPONENTS
 
 #: Without the one whose rows of forces are zero.
 MOVING = [name for name in SORTS if name != "elements"]

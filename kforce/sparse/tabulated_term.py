@@ -10,7 +10,7 @@ from scipy.ndimage import spline_filter1d
 from kforce.core.splines import evaluate
 from kforce.descriptors.local import Environments, LocalDescriptor
 from kforce.errors import InputError
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.term import SparseTerm
 
 #: Points of a grid along one dimension: of the first, and at most of all together.
 _FIRST, _MOST_POINTS = 16, 4_000_000

@@ -17,7 +17,7 @@ from toys import assert_second_order
 from kforce.descriptors.local import Environments
 from kforce.kernels import RBF, Kernel, Scaled
 from kforce.local_kernels import Polynomial
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.term import SparseTerm
 
 #: Linear and quadratic functions of the features, of which differences are exact.
 EXACT = ("line", "square", "elements", "product, constant")

@@ -25,7 +25,7 @@ from sparse_toys import (
 )
 from toys import assert_second_order, rotation
 
-from kforce import sparse_prediction
+from kforce.sparse import prediction
 
 MOVING = [name for name in SORTS if name != "elements"]
 
@@ -162,8 +162,8 @@ def test_a_supercell_has_eight_times_the_energy():
 def test_threads_and_chunks_do_not_matter(monkeypatch, threads, chunk):
     terms, atoms = several_terms(), crystal(2).repeat((2, 2, 1))
     expected = predicted(terms, [atoms])
-    monkeypatch.setattr(sparse_prediction, "n_threads", lambda: threads)
-    monkeypatch.setattr(sparse_prediction, "_CHUNK", chunk)
+    monkeypatch.setattr(prediction, "n_threads", lambda: threads)
+    monkeypatch.setattr(prediction, "_CHUNK", chunk)
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     found = predicted(terms, [atoms])
     np.testing.assert_allclose(found.energies, expected.energies, rtol=1e-12)

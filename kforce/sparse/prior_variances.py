@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kforce.functionals import derivative_covariance, energy_variance
 from kforce.neighbours import Neighbours
-from kforce.sparse_rows import VIRIAL_COMPONENTS
-from kforce.sparse_term import SparseTerm
+from kforce.sparse.functionals import derivative_covariance, energy_variance
+from kforce.sparse.rows import VIRIAL_COMPONENTS
+from kforce.sparse.term import SparseTerm
 from kforce.structures import Batch
 
 

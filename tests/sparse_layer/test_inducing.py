@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kforce.errors import InputError
-from kforce.inducing import METHODS, choose_inducing
+from kforce.sparse.inducing import METHODS, choose_inducing
 
 
 def rng(seed=0):

@@ -1,0 +1,1 @@
+"""Sparse Gaussian processes of environments: terms, rows, variances, free energy."""
