@@ -74,12 +74,20 @@ def learn(
             options={"maxiter": _STEPS},
         )
     learned, noises = problem.result(found.x, terms)
-    _log.info(
-        "learned noises: %.3g eV per atom, %.3g eV/Å, virials %.3g eV per atom; "
-        "amplitudes %s eV",
-        noises.energy,
-        noises.forces,
-        noises.virial,
-        ", ".join(f"{term.kernel.amplitude:.3g}" for term in learned),
-    )
+    _log.info("learned noises: %s", _named(noises, labels.counts))
+    pairs = zip(learned, freedom.amplitudes, strict=True)
+    amplitudes = [f"{term.kernel.amplitude:.3g}" for term, free in pairs if free]
+    if amplitudes:
+        _log.info("learned amplitudes: %s eV", ", ".join(amplitudes))
     return learned, noises
+
+
+def _named(noises, counts):
+    """Name the noises of the labels that there are."""
+    named = (
+        f"energies {noises.energy:.3g} eV per atom",
+        f"forces {noises.forces:.3g} eV/Å",
+        f"virials {noises.virial:.3g} eV per atom",
+    )
+    pairs = zip(named, counts, strict=True)
+    return ", ".join(text for text, count in pairs if count)
