@@ -267,7 +267,7 @@ class GAPRegressor(SparseForceField):
                 f"found {self.config_noises!r}."
             )
         terms = [] if self.terms is None else self.terms
-        if not isinstance(terms, Sequence):
+        if not isinstance(terms, Sequence) or isinstance(terms, str):
             raise InputError(
                 "terms must be None or a list of Term(descriptor, kernel, n_inducing), "
                 f"found {terms!r}."

@@ -71,7 +71,11 @@ def build_terms(
         for descriptor in term.descriptor.for_species(species):
             found = _build(term, descriptor, frames, rng)
             if found is None:
-                _log.info("no environments, left out: %r", descriptor)
+                # What was asked for by name is missed, one of all pairs is not.
+                level = (
+                    logging.WARNING if descriptor is term.descriptor else logging.INFO
+                )
+                _log.log(level, "no environments, left out: %r", descriptor)
                 continue
             built.append(found)
             origins.append(term)

@@ -8,11 +8,12 @@ from itertools import pairwise
 import numpy as np
 
 from kforce.kernels import Kernel, Scaled
-from kforce.models.local_fit import observed, whitened_rows
+from kforce.models.local_fit import observed
 from kforce.models.local_labels import Noises
 from kforce.neighbours import find_neighbours
 from kforce.sparse.evidence import free_energy
 from kforce.sparse.functionals import derivative_covariance, energy_variance
+from kforce.sparse.rows import sparse_rows
 from kforce.structures import Batch
 
 #: Rows, and inducing environments of terms of few and of many features, at most.
@@ -84,18 +85,35 @@ class FreeEnergyProblem:
         self._fixed = [self._matrices(t, term) for t, term in enumerate(self._terms)]
 
     def _collect_rows(self):
-        """Targets and kinds of the chosen frames, row by row.
+        """Targets, kinds and places of the labels of the chosen frames.
 
         What is learned of the noises multiplies those that the labels have.
         """
-        y, kinds, self._first = [], [], [0]
-        for s in self._chosen:
-            values, noise, kind, _ = observed(self._labels, s)
+        frames = [self._frames[s] for s in self._chosen]
+        cutoff = max(term.descriptor.cutoff for term in self._terms)
+        self._batch = Batch.from_frames(frames)
+        self._neighbours = find_neighbours(self._batch, cutoff)
+        n_frames, n_forces = len(frames), 3 * len(self._batch.numbers)
+        y, noises, kinds, places, self._first = [], [], [], [], [0]
+        for i, s in enumerate(self._chosen):
+            values, noise, kind, known = observed(self._labels, s)
             # The frame's own noise stays.
             kinds.append(np.where(self._labels.is_default[s][kind], kind, _OWN))
             y.append(values / noise)
+            noises.append(noise)
+            # Where the rows stand among all energies, all forces and all virials.
+            of_forces = n_frames + 3 * self._batch.offsets[i]
+            of_virial = n_frames + n_forces + 6 * i
+            place = [np.array([i])]
+            if np.isfinite(self._labels.forces[s]).any():
+                place.append(of_forces + np.arange(self._labels.forces[s].size))
+            if np.isfinite(self._labels.virial[s]).any():
+                place.append(of_virial + np.arange(6))
+            places.append(np.concatenate(place)[known])
             self._first.append(self._first[-1] + len(values))
         self._y, self._kinds = np.concatenate(y), np.concatenate(kinds)
+        self._end_of_forces = n_frames + n_forces
+        self._row_noise, self._places = np.concatenate(noises), np.concatenate(places)
 
     def _choose_probes(self, rng):
         """Choose frames and motions for the trace of energies and forces."""
@@ -103,7 +121,7 @@ class FreeEnergyProblem:
         candidates = np.flatnonzero(sizes > 1)
         order = candidates[np.argsort(sizes[candidates], kind="stable")]
         probed = order[: len(order) // 2 + 1][:_PROBED]
-        columns, self._probes = [], []
+        columns, self._probes, self._probed = [], [], {}
         n_energies, n_forces = 0, 0
         for p in probed:
             s = self._chosen[p]
@@ -135,31 +153,35 @@ class FreeEnergyProblem:
         return [np.isfinite(labels[s]).sum() for s in self._chosen]
 
     def _is_counted(self, term):
-        most = 0
-        for s in {probe[0] for probe in self._probes}:
+        found = (self._environments(term, s) for s in {p[0] for p in self._probes})
+        return max((len(part.x) for part in found), default=0) <= _MOST_ENVIRONMENTS
+
+    def _environments(self, term, s):
+        """Return the environments of a frame, counted within it."""
+        if s not in self._probed:
             batch = Batch.from_frames([self._frames[s]])
-            found = find_neighbours(batch, term.descriptor.cutoff)
-            most = max(most, len(term.descriptor(batch.numbers, found).x))
-        return most <= _MOST_ENVIRONMENTS
+            cutoff = max(term.descriptor.cutoff for term in self._terms)
+            self._probed[s] = batch.numbers, find_neighbours(batch, cutoff)
+        return term.descriptor(*self._probed[s])
 
     def _matrices(self, t, term):
         """Return K_mm, rows and prior variances of the probes, of the t-th term."""
-        rows = [
-            whitened_rows([term], self._frames[s], self._labels, s)[0]
-            for s in self._chosen
-        ]
+        has_virials = bool((self._places >= self._end_of_forces).any())
+        found = sparse_rows([term], self._batch, self._neighbours, True, has_virials)
+        rows = [found.energies, found.forces.reshape(-1, term.n_inducing)]
+        if has_virials:
+            rows.append(found.virials.reshape(-1, term.n_inducing))
+        rows = np.concatenate(rows)[self._places] / self._row_noise[:, None]
         variances = np.array(
             [
                 self._probe_variance(term, *probe) if self._counted[t] else 0.0
                 for probe in self._probes
             ]
         )
-        return term.covariance(), np.concatenate(rows), variances
+        return term.covariance(), rows, variances
 
     def _probe_variance(self, term, s, _, motion, kind):
-        batch = Batch.from_frames([self._frames[s]])
-        found = find_neighbours(batch, term.descriptor.cutoff)
-        environments = term.descriptor(batch.numbers, found)
+        environments = self._environments(term, s)
         fade = environments.fade * environments.multiplicity
         if len(fade) == 0:
             return 0.0
@@ -192,7 +214,9 @@ class FreeEnergyProblem:
             logs.append(0.5 * np.log(max(ratio, 1e-30)))
         noise = []
         if self._free_noises.any():
-            noise.append(np.log(max(_START * np.std(self._y[used]), 1e-12)))
+            # A single label has no spread.
+            spread = np.std(self._y[used]) or 1.0
+            noise.append(np.log(_START * spread))
         return np.concatenate([logs, np.zeros(len(self._free_lengths)), noise])
 
     def _split(self, theta):
@@ -309,7 +333,8 @@ def _thinned(term, rng):
 
 def _some(labels, rng):
     """Return frames with about `_ROWS` labels together."""
-    sizes = np.array([f.size + 7 for f in labels.forces])
+    sizes = np.array([len(observed(labels, s)[0]) for s in range(len(labels.energy))])
     order = rng.permutation(len(sizes))
+    order = order[sizes[order] > 0]
     n = max(1, int(np.searchsorted(np.cumsum(sizes[order]), _ROWS)))
     return order[:n]

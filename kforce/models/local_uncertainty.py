@@ -141,10 +141,9 @@ def novelty(
         np.einsum("mm->m", M)[:] += regularisation**2
         k, _ = term.compare(part.x, orders=(0,))
         explained = np.einsum("em,me->e", k, cho_solve(cho_factor(M), k.T))
-        x = part.x / term.length_scales
-        u = np.einsum("ed,ed->e", x, x) if term.kernel.is_product else np.zeros(len(x))
-        left = term.kernel(u) + shift + regularisation**2 - explained
-        np.add.at(total, part.centres, part.multiplicity * part.fade**2 * left)
+        left = term.prior_variance(part)
+        left += part.fade**2 * (regularisation**2 - explained)
+        np.add.at(total, part.centres, part.multiplicity * left)
     return total
 
 

@@ -60,7 +60,7 @@ class Molecule:
             raise InputError(
                 f"Expected structures of {self.formula}, found "
                 f"{atoms.get_chemical_formula()} in {name}: a global model knows one "
-                "molecule only."
+                "molecule only; GAPRegressor (--model gap) learns any."
             )
         same_cell = not self.pbc.any() or np.allclose(
             atoms.cell.array, self.cell, atol=1e-6

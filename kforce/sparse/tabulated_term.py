@@ -93,6 +93,11 @@ def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
         If the grid would not fit into memory, or the term has other features.
     """
     cutoff = term.descriptor.cutoff
+    if getattr(term.descriptor, "exponents", (1,)) != (1,):
+        raise InputError(
+            "Only two-body terms of the distance itself can be tabulated, found "
+            f"{term.descriptor!r}."
+        )
     if term.centers.shape[1] == 1:
         low, high = np.array([start]), np.array([cutoff])
     elif term.centers.shape[1] == 3:

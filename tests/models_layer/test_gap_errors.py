@@ -178,7 +178,7 @@ TERMS = [
     ([], "terms must be None or a list of Term, found none"),
     ([TwoBody(cutoff=4.0)], r"list of Term\(.*found TwoBody\(cutoff=4.0\) in it"),
     ([pairs(), "soap"], "found 'soap' in it"),
-    ("soap", "found 's' in it"),
+    ("soap", "found 'soap'"),
     (pairs(), "terms must be"),
     (TwoBody(cutoff=4.0), "terms must be"),
     (3, "terms must be"),
