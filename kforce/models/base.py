@@ -246,10 +246,12 @@ class ForceField(BaseEstimator):
 
     def __sklearn_clone__(self):
         """Return an unfitted copy; a baseline may be a fitted model and is kept."""
-        parameters = self.get_params(deep=False)
-        baseline = parameters.pop("baseline")
-        copies = {k: clone(value, safe=False) for k, value in parameters.items()}
-        return type(self)(**copies, baseline=baseline)
+        return type(self)(
+            **{
+                name: value if name == "baseline" else clone(value, safe=False)
+                for name, value in self.get_params(deep=False).items()
+            }
+        )
 
     def save(self, path, with_factor: bool | None = None) -> None:
         """Write the fitted model to an .npz file; see `kforce.load`.
