@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kforce.cli.main import build_parser
+from kforce.models.term_files import read_terms
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -28,6 +29,14 @@ def test_the_python_lines_run(tmp_path, monkeypatch):
     assert (tmp_path / "methanol.npz").exists()
     assert len(names["prediction"].energy) == 60
     assert names["model"].score(names["test"]) > 0.9
+
+
+def test_the_terms_are_understood(tmp_path):
+    (text,) = blocks("yaml")
+    (tmp_path / "terms.yaml").write_text(text)
+    two_body, soap, three_body = read_terms(tmp_path / "terms.yaml")
+    assert (two_body.descriptor.cutoff, soap.descriptor.n_max) == (5.0, 8)
+    assert three_body.descriptor.centre == 14
 
 
 def test_the_two_command_lines_are_there():

@@ -100,8 +100,9 @@ def _add_gap(group):
         "--terms",
         metavar="FILE",
         help="YAML list of terms, as '- {descriptor: soap, cutoff: 5.0, n_max: 8, "
-        "l_max: 6, atom_sigma: 0.5, n_inducing: 500}' (default: two-body, three-body "
-        "and SOAP terms for the bond lengths in the data)",
+        "l_max: 6, atom_sigma: 0.5, n_inducing: 500}'; the descriptors "
+        "are two_body, three_body and soap, see the README (default: two-body and SOAP "
+        "terms for the bond lengths in the data)",
     )
     group.add_argument(
         "--noise-virial",

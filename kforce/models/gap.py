@@ -61,7 +61,9 @@ class GAPRegressor(SparseForceField):
     noise_energy, noise_virial : float, default=None
         Standard deviations in eV per atom (× √n_atoms). None learns them.
     noise_forces : float, default=None
-        Standard deviation of a force component in eV/Å. None learns it.
+        Standard deviation of a force component in eV/Å. None learns it. All noises that
+        are learned share one factor of those with ``optimize=False``: evidence of a
+        model that is not perfect would give the few energies up for the forces.
     config_noises : dict of str to (float, float, float), default=None
         Noises of energy, forces and virial for each ``info["config_type"]``; an entry
         "default" stands for all others. Noises of a frame's own come first, see
