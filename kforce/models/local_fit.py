@@ -21,7 +21,7 @@ from kforce.threads import run_parallel
 _SOLVERS = {"qr": SparseQR, "normal": NormalEquations}
 
 #: Rows of a block, unless one frame alone has more.
-_ROWS = 2048
+_ROWS = 1024
 
 
 def prior_covariance(terms: Sequence[SparseTerm]) -> np.ndarray:

@@ -91,6 +91,8 @@ def _add_term(term, environments, owner, n_structures, with_forces, forces, viri
     to_center = np.ascontiguousarray((term.scaled_centers / term.length_scales).T)
     for block in environments.jacobians():
         along_center = block.dx.reshape(-1, n_features) @ to_center
+        if times != 1.0:
+            along_center *= times
         along_x = np.zeros((0, 3))
         if of_x is not None:
             along_x = np.einsum("pcd,pd->pc", block.dx, scaled[block.environments])
@@ -99,7 +101,7 @@ def _add_term(term, environments, owner, n_structures, with_forces, forces, viri
             block.centres,
             block.atoms,
             block.vec,
-            times * along_center.reshape(len(block.atoms), 3, term.n_inducing),
+            along_center.reshape(len(block.atoms), 3, term.n_inducing),
             times * along_x,
             times * block.dfade,
             environments.fade,
