@@ -8,7 +8,7 @@ the energies and forces found on the frames, with NaN where there is none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
@@ -196,6 +196,12 @@ class Labels:
         ]
         noise = None if noise is None else noise[chosen]
         return Labels(energy[chosen], lists[0], noise, lists[1])
+
+    def above(self, energy: np.ndarray, forces: Sequence[np.ndarray]) -> Labels:
+        """Return what the labels are above energies and forces of another model."""
+        pairs = zip(self.forces, forces, strict=True)
+        left = [own - other for own, other in pairs]
+        return replace(self, energy=self.energy - energy, forces=left)
 
     @property
     def has_forces(self) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kforce.descriptors.local import LocalDescriptor
 from kforce.descriptors.soap import SOAP
-from kforce.descriptors.soap_parameters import check_soap
 from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
@@ -254,37 +253,3 @@ def version_of(descriptors: list[LocalDescriptor], usual: int) -> int:
         "does so for all SOAP descriptors, with central_everywhere=True: save the "
         "model with model.save."
     )
-
-
-def check_parameters(descriptor: LocalDescriptor) -> None:
-    """Raise an error unless all parameters of a descriptor make sense.
-
-    Raises
-    ------
-    InputError
-        That names the first that does not.
-    """
-    if isinstance(descriptor, SOAP):
-        check_soap(descriptor)
-    else:
-        descriptor.for_species(())
-
-
-def n_features(descriptor: LocalDescriptor) -> int:
-    """Return the number of features of a descriptor.
-
-    Examples
-    --------
-    >>> n_features(SOAP(cutoff=5.0, n_max=10, l_max=12, atom_sigma=0.5))
-    716
-    """
-    if isinstance(descriptor, TwoBody):
-        return len(descriptor.exponents)
-    if isinstance(descriptor, ThreeBody):
-        return 3
-    n, channels = descriptor.n_max, len(descriptor.species or (0,))
-    if descriptor.diagonal_radial:
-        pairs = n * channels * (channels + 1) // 2
-    else:
-        pairs = n * channels * (n * channels + 1) // 2
-    return pairs * (descriptor.l_max + 1) + 1

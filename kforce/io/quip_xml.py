@@ -13,14 +13,11 @@ import re
 import numpy as np
 
 from kforce.descriptors.local import LocalDescriptor
+from kforce.descriptors.local_checks import check_parameters, n_features
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
 from kforce.io.quip_fields import read_numbers, read_xml
-from kforce.io.quip_strings import (
-    check_parameters,
-    n_features,
-    read_descriptor,
-)
+from kforce.io.quip_strings import read_descriptor
 from kforce.kernels import RBF, Scaled
 from kforce.local_kernels import PiecewisePolynomial, Polynomial
 from kforce.models.gap import GAPRegressor

@@ -303,7 +303,8 @@ class ForceField(BaseEstimator):
 
     def _lower_levels(self):
         """Return force fields that this one corrects; their errors add to its own."""
-        return []
+        baseline = getattr(self, "baseline_", None)
+        return [] if baseline is None else baseline.models
 
     def _uncertainty(self):
         for level in self._lower_levels():

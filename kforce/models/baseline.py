@@ -67,6 +67,25 @@ class Baseline:
         """
         return _total([term.evaluate(frames, with_forces) for term in self._terms])
 
+    def add_to(
+        self,
+        energy: np.ndarray,
+        forces: list[np.ndarray] | None,
+        frames: Sequence[Atoms],
+    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        """Return energies, and forces unless they are None, with the baseline's added.
+
+        Raises
+        ------
+        InputError
+            As in `evaluate`.
+        """
+        cheap, cheap_forces = self.evaluate(frames, forces is not None)
+        if forces is not None:
+            pairs = zip(forces, cheap_forces, strict=True)
+            forces = [own + other for own, other in pairs]
+        return energy + cheap, forces
+
     def evaluate_training(
         self, frames: Sequence[Atoms]
     ) -> tuple[np.ndarray, list[np.ndarray]]:

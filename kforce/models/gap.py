@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,28 +10,26 @@ from ase.data import chemical_symbols
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from kforce.arguments import check_noise, check_seed
 from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
-from kforce.kernels import Scaled, unscaled
 from kforce.local_calculator import LocalCalculator
 from kforce.models.base import Prediction
 from kforce.models.baseline import as_baseline
 from kforce.models.default_terms import default_terms
+from kforce.models.gap_parameters import check_parameters, freedom_of
 from kforce.models.local_fit import solve
 from kforce.models.local_labels import LocalLabels, Noises, stress_of
 from kforce.models.local_learning import learn
 from kforce.models.local_prior import build_terms, composition_term
-from kforce.models.local_problem import Freedom
 from kforce.models.local_uncertainty import calibration_of, leave_one_out
 from kforce.models.molecule import Training
 from kforce.models.reference_energies import find_reference_energies, species_of
 from kforce.models.sparse_force_field import SparseForceField
-from kforce.models.term import Term
 from kforce.neighbours import find_neighbours
 from kforce.sparse.prediction import predict_local
 from kforce.sparse.tabulated_term import tabulate
+from kforce.sparse.term import largest_cutoff
 from kforce.structures import Batch, Labels, as_frames
 
 _log = logging.getLogger("kforce.gap")
@@ -123,7 +120,7 @@ class GAPRegressor(SparseForceField):
     --------
     >>> import kforce
     >>> frames = kforce.datasets.load_methanol_ccsdt()
-    >>> terms = [Term(kforce.TwoBody(cutoff=4.0), n_inducing=10)]
+    >>> terms = [kforce.Term(kforce.TwoBody(cutoff=4.0), n_inducing=10)]
     >>> model = GAPRegressor(terms=terms).fit(frames[:25])
     >>> bool(model.score(frames[-60:]) > 0.5)
     True
@@ -176,17 +173,14 @@ class GAPRegressor(SparseForceField):
         GAPRegressor
             self.
         """
-        self._check_parameters()
+        check_parameters(self)
         frames = as_frames(frames)
         Batch.from_frames(frames)  # refuses positions that are not finite
         labels = Labels.from_frames(frames)
         training = Training.on(frames, labels)
         baseline = as_baseline(self.baseline)
         if baseline is not None:
-            cheap, cheap_forces = baseline.evaluate_training(frames)
-            pairs = zip(labels.forces, cheap_forces, strict=True)
-            left = [own - other for own, other in pairs]
-            labels = replace(labels, energy=labels.energy - cheap, forces=left)
+            labels = labels.above(*baseline.evaluate_training(frames))
         species = species_of(frames)
         references, are_fitted = find_reference_energies(
             self.reference_energies, frames, labels.energy
@@ -213,7 +207,7 @@ class GAPRegressor(SparseForceField):
         if are_fitted:
             terms.append(composition_term(species))
         if self.optimize:
-            freedom = self._freedom(terms, origins)
+            freedom = freedom_of(self, terms, origins)
             terms, noises = learn(terms, frames, local, noises, freedom, rng)
             local = local.with_noises(noises)
         solution, evidence = solve(
@@ -247,59 +241,6 @@ class GAPRegressor(SparseForceField):
             self.terms_, solution, frames, labels, rng, self.approximation
         )
         return calibration_of(*found)
-
-    def _check_parameters(self):
-        for name in ("noise_energy", "noise_forces", "noise_virial", "jitter"):
-            check_noise(name, getattr(self, name))
-        check_seed(self.seed)
-        for name, known in (
-            ("solver", ("qr", "normal")),
-            ("approximation", ("dtc", "fitc")),
-        ):
-            if getattr(self, name) not in known:
-                raise InputError(
-                    f"{name} must be {' or '.join(map(repr, known))}, found "
-                    f"{getattr(self, name)!r}."
-                )
-        if self.jitter is None:
-            raise InputError("jitter must be a positive number in eV², found None.")
-        if not isinstance(self.config_noises, Mapping | None):
-            raise InputError(
-                "config_noises must be None or a dict of config_types to three noises, "
-                f"found {self.config_noises!r}."
-            )
-        terms = [] if self.terms is None else self.terms
-        if not isinstance(terms, Sequence) or isinstance(terms, str):
-            raise InputError(
-                "terms must be None or a list of Term(descriptor, kernel, n_inducing), "
-                f"found {terms!r}."
-            )
-        if self.terms is not None and not terms:
-            raise InputError("terms must be None or a list of Term, found none.")
-        for term in terms:
-            if not isinstance(term, Term):
-                raise InputError(
-                    "terms must be None or a list of Term(descriptor, kernel, "
-                    f"n_inducing), found {term!r} in it."
-                )
-            term.check()
-
-    def _freedom(self, terms, origins):
-        """Return what is not given, and so may be learned."""
-        given = (self.noise_energy, self.noise_forces, self.noise_virial)
-        amplitudes = [not isinstance(term.kernel, Scaled) for term in origins]
-        length_scales = [
-            not found.kernel.is_product
-            and term.length_scales is None
-            and (term.kernel is None or unscaled(term.kernel).length_scale is None)
-            for found, term in zip(terms, origins, strict=False)
-        ]
-        fixed = [False] * (len(terms) - len(origins))
-        return Freedom(
-            amplitudes + fixed,
-            length_scales + fixed,
-            tuple(noise is None for noise in given),
-        )
 
     def _check_frames(self, frames):
         check_is_fitted(self, "terms_")
@@ -336,10 +277,8 @@ class GAPRegressor(SparseForceField):
         )
         energy = np.array([e.sum() for e in energies])
         if self.baseline_ is not None:
-            cheap, cheap_forces = self.baseline_.evaluate(frames, with_gradient)
-            energy = energy + cheap
-            if with_gradient:
-                forces = [f + g for f, g in zip(forces, cheap_forces, strict=True)]
+            known = forces if with_gradient else None
+            energy, forces = self.baseline_.add_to(energy, known, frames)
         return Prediction(
             energy,
             forces if "forces" in properties else None,
@@ -350,7 +289,7 @@ class GAPRegressor(SparseForceField):
     @property
     def cutoff_(self) -> float:
         """Distance up to which atoms interact, in Å."""
-        return max(term.descriptor.cutoff for term in self.terms_)
+        return largest_cutoff(self.terms_)
 
     def _predict(self, batch, neighbours, with_gradient=True):
         """Return lists of energies of atoms, forces and stresses of structures.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import replace
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -279,8 +278,7 @@ class GDMLRegressor(ForceField):
         complaint = unit_complaint(labels.forces, forces)
         if complaint:
             warnings.warn(complaint, stacklevel=3)
-        left = [own - cheap for own, cheap in zip(labels.forces, forces, strict=True)]
-        return replace(labels, energy=labels.energy - energy, forces=left)
+        return labels.above(energy, forces)
 
     def _group(self, frames, molecule):
         if self.permutations is None:
@@ -319,20 +317,13 @@ class GDMLRegressor(ForceField):
     def _features(self, frames):
         return self.descriptor_(Batch.from_frames(frames))
 
-    def _lower_levels(self):
-        return [] if self.baseline_ is None else self.baseline_.models
-
     def _evaluate(self, frames, with_forces):
         features = self._features(frames)
         f, slope = self.expansion_.jet(features.x)
         energy = f + self.constant_
         forces = list(-features.pull(slope)) if with_forces else None
         if self.baseline_ is not None:
-            cheap, cheap_forces = self.baseline_.evaluate(frames, with_forces)
-            energy += cheap
-            if with_forces:
-                pairs = zip(forces, cheap_forces, strict=True)
-                forces = [own + other for own, other in pairs]
+            return self.baseline_.add_to(energy, forces, frames)
         return energy, forces
 
     def evaluate_one(self, atoms):

@@ -14,7 +14,7 @@ from kforce.progress import progress_bar
 from kforce.solvers.sparse import NormalEquations, SparseQR, SparseSolution
 from kforce.sparse.prior_variances import prior_variances
 from kforce.sparse.rows import sparse_rows
-from kforce.sparse.term import SparseTerm
+from kforce.sparse.term import SparseTerm, largest_cutoff
 from kforce.structures import Batch
 from kforce.threads import run_parallel
 
@@ -154,7 +154,7 @@ def whitened_rows(
     """
     y, noise, _, known = observed(labels, s)
     batch = Batch.from_frames([frame])
-    neighbours = find_neighbours(batch, max(t.descriptor.cutoff for t in terms), s)
+    neighbours = find_neighbours(batch, largest_cutoff(terms), s)
     has_virial = bool(np.isfinite(labels.virial[s]).any())
     has_forces = bool(np.isfinite(labels.forces[s]).any())
     found = sparse_rows(terms, batch, neighbours, has_forces or has_virial, has_virial)
@@ -196,7 +196,7 @@ def fitc_factors(
     """
     _, noise, kind, known = observed(labels, s)
     batch = Batch.from_frames([frame])
-    neighbours = find_neighbours(batch, max(t.descriptor.cutoff for t in terms))
+    neighbours = find_neighbours(batch, largest_cutoff(terms))
     variances = prior_variances(terms, batch, neighbours, 1 in kind, 2 in kind)
     explained = solve_triangular(prior, rows.T, trans="T", check_finite=False)
     rest = variances[known] / noise**2 - np.square(explained).sum(axis=0)

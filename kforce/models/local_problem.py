@@ -14,6 +14,7 @@ from kforce.neighbours import find_neighbours
 from kforce.sparse.evidence import free_energy
 from kforce.sparse.functionals import derivative_covariance, energy_variance
 from kforce.sparse.rows import sparse_rows
+from kforce.sparse.term import largest_cutoff
 from kforce.structures import Batch
 
 #: Rows, and inducing environments of terms of few and of many features, at most.
@@ -90,7 +91,7 @@ class FreeEnergyProblem:
         What is learned of the noises multiplies those that the labels have.
         """
         frames = [self._frames[s] for s in self._chosen]
-        cutoff = max(term.descriptor.cutoff for term in self._terms)
+        cutoff = largest_cutoff(self._terms)
         self._batch = Batch.from_frames(frames)
         self._neighbours = find_neighbours(self._batch, cutoff)
         n_frames, n_forces = len(frames), 3 * len(self._batch.numbers)
@@ -160,7 +161,7 @@ class FreeEnergyProblem:
         """Return the environments of a frame, counted within it."""
         if s not in self._probed:
             batch = Batch.from_frames([self._frames[s]])
-            cutoff = max(term.descriptor.cutoff for term in self._terms)
+            cutoff = largest_cutoff(self._terms)
             self._probed[s] = batch.numbers, find_neighbours(batch, cutoff)
         return term.descriptor(*self._probed[s])
 

@@ -26,7 +26,7 @@ from kforce.solvers.sparse import SparseSolution
 from kforce.sparse.functionals import energy_covariance, energy_variance
 from kforce.sparse.prior_variances import prior_variances
 from kforce.sparse.rows import sparse_rows
-from kforce.sparse.term import SparseTerm
+from kforce.sparse.term import SparseTerm, largest_cutoff
 from kforce.structures import Batch
 
 #: Frames that leave-one-out errors are computed for, at most.
@@ -93,7 +93,7 @@ def covariance_of_energies(
 ) -> np.ndarray:
     """Return the posterior covariance of energies of structures, (n, n), in eV²."""
     batch = Batch.from_frames(list(frames))
-    cutoff = max(term.descriptor.cutoff for term in terms)
+    cutoff = largest_cutoff(terms)
     neighbours = find_neighbours(batch, cutoff)
     owner = np.repeat(np.arange(len(frames)), np.diff(batch.offsets))
     rows = sparse_rows(terms, batch, neighbours, with_forces=False).energies
@@ -233,5 +233,5 @@ def calibration_of(errors: np.ndarray, epistemic: np.ndarray) -> float:
 
 def _local(terms, atoms):
     batch = Batch.from_frames([atoms])
-    cutoff = max(term.descriptor.cutoff for term in terms)
+    cutoff = largest_cutoff(terms)
     return batch, find_neighbours(batch, cutoff)

@@ -83,9 +83,6 @@ class SparseForceField(ForceField):
             level._uncertainty()
         return self.solution_
 
-    def _lower_levels(self):
-        return [] if self.baseline_ is None else self.baseline_.models
-
     def _epistemic(self, frames, with_forces):
         """Return the epistemic part of standard deviations, levels below added."""
         solution = self._uncertainty()

@@ -7,6 +7,7 @@ kernel, and `constant` adds its square to the kernel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +19,11 @@ from kforce.local_kernels import Polynomial
 
 #: Features up to which squared distances are sums of squares of differences.
 _FEW = 3
+
+
+def largest_cutoff(terms: Sequence[SparseTerm]) -> float:
+    """Return the distance up to which atoms interact through any of the terms, in Å."""
+    return max(term.descriptor.cutoff for term in terms)
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,11 @@ from sklearn.exceptions import NotFittedError
 
 import kforce
 from kforce import RBF, SOAP, Matern52, ThreeBody, TwoBody
+from kforce.descriptors.local_checks import n_features
 from kforce.errors import InputError
 from kforce.io import read_quip_xml, write_quip_xml
 from kforce.io.quip_keys import Keys
-from kforce.io.quip_strings import n_features, read_descriptor, write_descriptor
+from kforce.io.quip_strings import read_descriptor, write_descriptor
 from kforce.local_kernels import PiecewisePolynomial
 
 NEW = 1527075646
