@@ -13,7 +13,7 @@ class LocalCalculator(ModelCalculator):
     """ASE calculator of a local model, for structures of any size and composition.
 
     The result `stress` is there for structures that are periodic in three directions,
-    and, like `energies` of atoms, for models without baseline.
+    unless a baseline knows none, and `energies` of atoms for models without baseline.
 
     Along a trajectory, pairs of atoms are looked for only when an atom has moved by
     half of `skin`; for that, give one calculator to one structure.
@@ -58,12 +58,16 @@ class LocalCalculator(ModelCalculator):
         found = self.model._predict(batch, neighbours)
         (energies,), (forces,), (stress,) = found
         energy = float(energies.sum())
-        if self.model.baseline_ is None:
-            self.results = {"energies": energies}
-            if stress is not None:
-                self.results["stress"] = stress
-        else:
-            cheap, cheap_forces = self.model.baseline_.evaluate_one(self.atoms)
+        self.results = {"energies": energies}
+        baseline = self.model.baseline_
+        if baseline is not None:
+            cheap, cheap_forces = baseline.evaluate_one(self.atoms)
             energy, forces, self.results = energy + cheap, forces + cheap_forces, {}
+            if not baseline.has_stress:
+                stress = None
+            elif stress is not None:
+                stress = stress + baseline.stress([self.atoms])[0]
         self.results |= {"energy": energy, "free_energy": energy, "forces": forces}
+        if stress is not None:
+            self.results["stress"] = stress
         self._add_deviations()

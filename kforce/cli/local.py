@@ -20,11 +20,11 @@ def evaluate(
 ) -> tuple[Prediction, list[np.ndarray | None]]:
     """Return what a model predicts, and the stresses that it knows.
 
-    Those are the stresses of frames with three periodic directions, if the model is a
-    local one without baseline; None for others.
+    Those are the stresses of frames with three periodic directions, if the model knows
+    any; None for others.
     """
     stresses = [None] * len(frames)
-    if not isinstance(model, GAPRegressor) or model.baseline_ is not None:
+    if not model.has_stress:
         if return_std:
             return model.evaluate(frames, return_std=True), stresses
         return model.evaluate(frames), stresses

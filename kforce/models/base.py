@@ -64,6 +64,9 @@ class ForceField(BaseEstimator):
     #: What `evaluate` knows.
     _properties = ("energy", "forces")
 
+    #: Whether stresses of periodic structures can be asked for.
+    has_stress = False
+
     def predict(
         self, frames: Sequence[Atoms], return_std: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:

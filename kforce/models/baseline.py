@@ -106,6 +106,21 @@ class Baseline:
         parts = [term.evaluate_one(atoms) for term in self._terms]
         return sum(e for e, _ in parts), np.sum([f for _, f in parts], axis=0)
 
+    @property
+    def has_stress(self) -> bool:
+        """Whether all terms know the stress."""
+        return all(term.has_stress for term in self._terms)
+
+    def stress(self, frames: Sequence[Atoms]) -> np.ndarray:
+        """Compute stresses in eV/Å³ in ASE's order and sign, (n_structures, 6).
+
+        Raises
+        ------
+        InputError
+            As in `evaluate`, or if a term knows no stress.
+        """
+        return np.sum([term.stress(frames) for term in self._terms], axis=0)
+
     def describe(self) -> list[dict]:
         """Describe each term for JSON; `restore` is the way back.
 

@@ -70,6 +70,15 @@ class ModelTerm:
         energy, forces, _ = self.model.evaluate_one(atoms)
         return energy, forces
 
+    @property
+    def has_stress(self):
+        """Whether `stress` can be asked for."""
+        return self.model.has_stress
+
+    def stress(self, frames):
+        """Return stresses, (n_structures, 6)."""
+        return self.model.evaluate(frames, ("stress",)).stress
+
 
 class CalculatorTerm:
     """A calculator of ASE, copied for each thread."""
@@ -102,6 +111,17 @@ class CalculatorTerm:
     def evaluate_one(self, atoms):
         """Return energy and forces of one structure."""
         return self._compute(atoms, "this structure")
+
+    @property
+    def has_stress(self):
+        """Whether `stress` can be asked for."""
+        return "stress" in self._pristine.implemented_properties
+
+    def stress(self, frames):
+        """Return stresses, (n_structures, 6)."""
+        return np.array(
+            [self._stress(atoms, f"frame {s}") for s, atoms in enumerate(frames)]
+        )
 
     def evaluate_training(self, frames):
         """Return energies and a list of forces, by way of the disk, and checked."""
@@ -156,20 +176,9 @@ class CalculatorTerm:
         )
 
     def _compute(self, atoms, where, with_forces=True):
-        try:
-            energy, forces = self._results(atoms, with_forces)
-        except PropertyNotImplementedError as error:
-            raise InputError(
-                f"Expected energy and forces from the baseline {self.name}, found that "
-                f"it lacks one of them ({error}): choose another one."
-            ) from error
-        # Programs of others fail in all ways.
-        except Exception as error:
-            self._forget()
-            raise InputError(
-                f"The baseline {self.name} failed at {where} ({_reason(error)}): remove"
-                " that structure, or change the settings of the baseline."
-            ) from error
+        names = ("forces", "energy") if with_forces else ("energy",)
+        *forces, energy = self._results(atoms, where, names)
+        forces = forces[0] if forces else None
         found = _fault(energy, forces, len(atoms))
         if found:
             self._forget()
@@ -180,13 +189,39 @@ class CalculatorTerm:
             )
         return float(energy.item()), forces
 
-    def _results(self, atoms, with_forces):
-        calculator, forces = self._own(), None
-        with self._few_threads(atoms):
-            if with_forces:  # first, as most codes give the energy along with them
-                forces = np.array(calculator.get_property("forces", atoms), dtype=float)
-            energy = np.array(calculator.get_property("energy", atoms), dtype=float)
-        return energy, forces
+    def _stress(self, atoms, where):
+        (stress,) = self._results(atoms, where, ("stress",))
+        if stress.shape == (6,) and np.isfinite(stress).all():
+            return stress
+        self._forget()
+        raise InputError(
+            f"Expected from the baseline {self.name} at {where} six finite components "
+            f"of the stress, found {stress}: remove that structure, or choose another "
+            "baseline."
+        )
+
+    def _results(self, atoms, where, names):
+        """Return results as arrays; most codes give the energy along with forces."""
+        calculator = self._own()
+        try:
+            with self._few_threads(atoms):
+                return [
+                    np.array(calculator.get_property(name, atoms), dtype=float)
+                    for name in names
+                ]
+        except PropertyNotImplementedError as error:
+            raise InputError(
+                f"Expected {_listed(names)} from the baseline {self.name}, found that "
+                f"it lacks {'it' if len(names) == 1 else 'one of them'} ({error}): "
+                "choose another one."
+            ) from error
+        # Programs of others fail in all ways.
+        except Exception as error:
+            self._forget()
+            raise InputError(
+                f"The baseline {self.name} failed at {where} ({_reason(error)}): remove"
+                " that structure, or change the settings of the baseline."
+            ) from error
 
     def _forget(self):
         """Keep the next structure from starting at what a failure left behind."""
@@ -226,6 +261,10 @@ def _fault(energy, forces, n_atoms):
         return f"forces of shape {forces.shape}"
     finite = np.isfinite(energy).all() and (forces is None or np.isfinite(forces).all())
     return None if finite else "NaN or infinity"
+
+
+def _listed(names):
+    return " and ".join(sorted(names))
 
 
 def _reason(error):

@@ -19,7 +19,7 @@ from kforce.models.baseline import as_baseline
 from kforce.models.default_terms import default_terms
 from kforce.models.gap_parameters import check_parameters, freedom_of
 from kforce.models.local_fit import solve
-from kforce.models.local_labels import LocalLabels, Noises, stress_of
+from kforce.models.local_labels import LocalLabels, Noises, stress_of, virial_of
 from kforce.models.local_learning import learn
 from kforce.models.local_prior import build_terms, composition_term
 from kforce.models.local_uncertainty import calibration_of, leave_one_out
@@ -192,9 +192,8 @@ class GAPRegressor(SparseForceField):
             self.noise_virial or _NOISES.virial,
         )
         local = LocalLabels.collect(frames, labels, noises, self.config_noises)
-        if baseline is not None and np.isfinite(local.virial).any():
-            _log.warning("the baseline has no stress: those of the frames are left out")
-            local.virial[:] = np.nan
+        if baseline is not None:
+            _take_off_stress(baseline, frames, local.virial)
         if local.counts.sum() == 0:
             raise InputError(
                 "Expected energies, forces or stresses on the training frames, found "
@@ -279,12 +278,19 @@ class GAPRegressor(SparseForceField):
         if self.baseline_ is not None:
             known = forces if with_gradient else None
             energy, forces = self.baseline_.add_to(energy, known, frames)
+            if "stress" in properties:
+                stress = stress + self.baseline_.stress(frames)
         return Prediction(
             energy,
             forces if "forces" in properties else None,
             np.array(stress) if "stress" in properties else None,
             energies if "energies" in properties else None,
         )
+
+    @property
+    def has_stress(self) -> bool:
+        """Whether stresses can be asked for: not on a baseline that knows none."""
+        return self.baseline_ is None or self.baseline_.has_stress
 
     @property
     def cutoff_(self) -> float:
@@ -389,8 +395,11 @@ class GAPRegressor(SparseForceField):
         return LocalCalculator(self, std, skin)
 
     def _check_stress(self, frames):
-        if self.baseline_ is not None:
-            raise InputError("A model with a baseline predicts no stress.")
+        if not self.has_stress:
+            raise InputError(
+                f"The model has a baseline that knows no stress, {self.baseline_!r}: "
+                "leave 'stress' out."
+            )
         for s, frame in enumerate(frames):
             if not frame.pbc.all():
                 raise InputError(
@@ -408,6 +417,18 @@ def _batches(frames):
             first, size = s, 0
         size += len(frame)
     yield first, Batch.from_frames(frames[first:])
+
+
+def _take_off_stress(baseline, frames, virials):
+    """Take the virials of a baseline off those of frames, in place."""
+    known = np.flatnonzero(np.isfinite(virials).any(axis=1))
+    if len(known) and not baseline.has_stress:
+        _log.warning("the baseline has no stress: those of the frames are left out")
+        virials[:] = np.nan
+    elif len(known):
+        stress = baseline.stress([frames[s] for s in known])
+        for s, cheap in zip(known, stress, strict=True):
+            virials[s] -= virial_of(cheap, frames[s].get_volume())
 
 
 def _sums(frames, references):

@@ -167,9 +167,14 @@ def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
                 "cell and pbc, or remove the stress."
             )
         check_cell(frame.cell.array, frame.pbc, s)
-        xx, yy, zz, yz, xz, xy = stress
-        virials[s] = -frame.get_volume() * np.array([xx, xy, xz, yy, yz, zz])
+        virials[s] = virial_of(stress, frame.get_volume())
     return virials
+
+
+def virial_of(stress: np.ndarray, volume: float) -> np.ndarray:
+    """Return the virial (6,), as in `VIRIAL_COMPONENTS`, of a stress in eV/Å³."""
+    xx, yy, zz, yz, xz, xy = stress
+    return -volume * np.array([xx, xy, xz, yy, yz, zz])
 
 
 def stress_of(virial: np.ndarray, volume: float) -> np.ndarray:

@@ -3,6 +3,11 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+)
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -65,6 +70,18 @@ def regressor(terms=None, **kwargs):
 def cheap(cutoff=6.0):
     """Pairs, which know no elements."""
     return LennardJones(sigma=2.1, epsilon=0.2, rc=cutoff, ro=2.9, smooth=True)
+
+
+class Stressless(Calculator):
+    """The same, without stress."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        other = cheap()
+        other.calculate(self.atoms)
+        self.results = {name: other.results[name] for name in ("energy", "forces")}
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +320,7 @@ def test_shifts_of_energies_do_not_matter():
 
 
 def test_a_baseline_adds_up():
-    frames = mixed_frames(8, stress=False)
+    frames = mixed_frames(8)
     model = regressor(TERMS[:1], baseline=cheap()).fit(frames)
     # The same as a fit to the differences.
     differences = []
@@ -311,11 +328,13 @@ def test_a_baseline_adds_up():
         work = frame.copy()
         work.calc = cheap()
         atoms = frame.copy()
-        atoms.calc = SinglePointCalculator(
-            atoms,
-            energy=frame.get_potential_energy() - work.get_potential_energy(),
-            forces=frame.get_forces() - work.get_forces(),
-        )
+        results = {
+            "energy": frame.get_potential_energy() - work.get_potential_energy(),
+            "forces": frame.get_forces() - work.get_forces(),
+        }
+        if "stress" in frame.calc.results:
+            results["stress"] = frame.get_stress() - work.get_stress()
+        atoms.calc = SinglePointCalculator(atoms, **results)
         differences.append(atoms)
     plain = regressor(TERMS[:1]).fit(differences)
     new = [crystal(80), cluster(81)]
@@ -331,18 +350,44 @@ def test_a_baseline_adds_up():
         np.testing.assert_allclose(one, energy, rtol=0, atol=1e-8)
         np.testing.assert_allclose(its_forces, forces, rtol=0, atol=1e-7)
         assert inside
+    stress = model.evaluate(new[:1], ["stress"]).stress[0]
+    work = new[0].copy()
+    work.calc = cheap()
+    expected = plain.evaluate(new[:1], ["stress"]).stress[0] + work.get_stress()
+    np.testing.assert_allclose(stress, expected, rtol=0, atol=1e-8)
+    work.calc = model.calculator()
+    np.testing.assert_allclose(work.get_stress(), stress, rtol=0, atol=1e-10)
 
 
-def test_a_baseline_leaves_stresses_out(caplog):
+def test_a_model_below_gives_its_stress():
+    frames = mixed_frames(8)
+    below = regressor(TERMS[:1]).fit(frames)
+    model = regressor(TERMS[2:], baseline=[below, cheap()]).fit(frames)
+    atoms = clear_of_kinks(crystal, [*model.terms_, *below.terms_])
+    (stress,) = model.evaluate([atoms], ["stress"]).stress
+    epsilon = np.array([[2e-4, 0, 0], [0, 0, 0], [0, 0, 0]])
+    high, low = (
+        model.predict([strained(atoms, sign * epsilon)])[0] for sign in (1, -1)
+    )
+    expected = (high - low) / (2 * 2e-4 * atoms.get_volume())
+    np.testing.assert_allclose(stress[0], expected, rtol=1e-5)
+
+
+def test_a_baseline_without_stress_leaves_stresses_out(caplog):
     """It has none to subtract, so those of the frames would be learned twice."""
     frames = mixed_frames(6)
-    model = regressor(TERMS[:1], baseline=cheap()).fit(frames)
+    model = regressor(TERMS[:1], baseline=Stressless()).fit(frames)
     assert "stress" in caplog.text
     without = mixed_frames(6, stress=False)
-    expected = regressor(TERMS[:1], baseline=cheap()).fit(without).predict(frames)
+    expected = regressor(TERMS[:1], baseline=Stressless()).fit(without).predict(frames)
     np.testing.assert_allclose(model.predict(frames), expected, rtol=0, atol=1e-9)
-    with pytest.raises(InputError, match="with a baseline predicts no stress"):
+    assert not model.has_stress
+    with pytest.raises(InputError, match="baseline that knows no stress"):
         model.evaluate([crystal(0)], ["stress"])
+    atoms = crystal(0)
+    atoms.calc = model.calculator()
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_stress()
 
 
 def test_a_baseline_has_no_energies_of_atoms():
