@@ -189,7 +189,7 @@ def print_model(model):
     print(
         f"    noises {1e3 * model.noise_energy_:.3g} meV/atom, "
         f"{model.noise_forces_:.3g} eV/Å, virial {1e3 * virial:.3g} meV/atom; "
-        f"calibration {model.calibration_:.3g}"
+        f"calibration {model.calibration_[0]:.3g}, {model.calibration_[1]:.3g}"
     )
 
 

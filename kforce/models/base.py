@@ -337,11 +337,15 @@ class ForceField(BaseEstimator):
 
     def _with_noise(self, frames, energy, forces):
         """Return total standard deviations from epistemic ones."""
-        noise = 0.0 if self.noise_energy_ is None else self.noise_energy_
-        energy = np.hypot(energy, noise * np.sqrt([len(frame) for frame in frames]))
+        of_energy, of_forces = self._label_noises()
+        energy = np.hypot(energy, of_energy * np.sqrt([len(frame) for frame in frames]))
         if forces is not None:
-            forces = [np.hypot(f, self.noise_forces_) for f in forces]
+            forces = [np.hypot(f, of_forces) for f in forces]
         return energy, forces
+
+    def _label_noises(self):
+        """Return the noises of energies, per atom, and of force components."""
+        return self.noise_energy_ or 0.0, self.noise_forces_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -17,12 +17,10 @@ from kforce.local_calculator import LocalCalculator
 from kforce.models.base import Prediction
 from kforce.models.baseline import as_baseline
 from kforce.models.default_terms import default_terms
-from kforce.models.gap_parameters import check_parameters, freedom_of
-from kforce.models.local_fit import solve
+from kforce.models.gap_parameters import check_parameters
 from kforce.models.local_labels import LocalLabels, Noises, stress_of, virial_of
-from kforce.models.local_learning import learn
 from kforce.models.local_prior import build_terms, composition_term
-from kforce.models.local_uncertainty import calibration_of, leave_one_out
+from kforce.models.local_training import condition
 from kforce.models.molecule import Training
 from kforce.models.reference_energies import find_reference_energies, species_of
 from kforce.models.sparse_force_field import SparseForceField
@@ -73,8 +71,10 @@ class GAPRegressor(SparseForceField):
     jitter : float, default=1e-8
         Added to the diagonal of K_mm in eV²; more where that takes it.
     optimize : bool, default=True
-        Learn noises, amplitudes and length scales that are not given. Otherwise noises
-        are 2 meV per atom, 0.05 eV/Å and 50 meV per atom, and amplitudes 1 eV.
+        Learn noises, amplitudes and length scales that are not given: by variational
+        free energy, and the noises, if all are open and ``approximation="dtc"``, then
+        by the errors of left-out frames. Otherwise noises are 2 meV per atom, 0.05 eV/Å
+        and 50 meV per atom, and amplitudes 1 eV.
     solver : {'qr', 'normal'}, default='qr'
         QR of all rows in a stream, or normal equations: faster, but with half of the
         digits, which is said.
@@ -96,9 +96,9 @@ class GAPRegressor(SparseForceField):
         The noises in use.
     solution_ : SparseSolution or None
         Posterior of the weights; None in a model that was read from another program.
-    calibration_ : float
-        Factor of epistemic standard deviations, from leave-one-out errors of training
-        frames; at least 1, and 1 with ``optimize=False``.
+    calibration_ : tuple of (float, float)
+        Factors of standard deviations of energies and of forces, from leave-one-out
+        errors of training frames; 1 with ``optimize=False``.
     log_marginal_likelihood_ : float
         Of the training data, with the covariance that inducing environments span.
     training_ : Training or None
@@ -205,41 +205,20 @@ class GAPRegressor(SparseForceField):
         terms, origins = build_terms(described, frames, species, rng)
         if are_fitted:
             terms.append(composition_term(species))
-        if self.optimize:
-            freedom = freedom_of(self, terms, origins)
-            terms, noises = learn(terms, frames, local, noises, freedom, rng)
-            local = local.with_noises(noises)
-        solution, evidence = solve(
-            terms, frames, local, self.jitter, self.solver, self.approximation
-        )
-        if solution.jitter > self.jitter:
-            _log.warning(
-                "the jitter had to be raised from %.1e to %.1e eV²",
-                self.jitter,
-                solution.jitter,
-            )
-        self.terms_ = _with_weights(terms, solution.coef)
+        found = condition(self, terms, origins, frames, local, noises, rng)
         return self.restore(
+            terms_=found.terms,
             species_=species,
             reference_energies_=references,
-            noise_energy_=noises.energy,
-            noise_forces_=noises.forces,
-            noise_virial_=noises.virial,
-            solution_=solution,
-            calibration_=self._calibration(solution, frames, local, rng),
-            log_marginal_likelihood_=evidence,
+            noise_energy_=found.noises.energy,
+            noise_forces_=found.noises.forces,
+            noise_virial_=found.noises.virial,
+            solution_=found.solution,
+            calibration_=found.calibration,
+            log_marginal_likelihood_=found.log_evidence,
             training_=training,
             baseline_=baseline,
         )
-
-    def _calibration(self, solution, frames, labels, rng):
-        """Return the factor of epistemic deviations; 1 for a prior that was given."""
-        if not self.optimize:
-            return 1.0
-        found = leave_one_out(
-            self.terms_, solution, frames, labels, rng, self.approximation
-        )
-        return calibration_of(*found)
 
     def _check_frames(self, frames):
         check_is_fitted(self, "terms_")
@@ -436,11 +415,3 @@ def _sums(frames, references):
     return np.array(
         [sum(references[int(z)] for z in frame.numbers) for frame in frames]
     )
-
-
-def _with_weights(terms, coef):
-    bounds = np.cumsum([0] + [term.n_inducing for term in terms])
-    return [
-        replace(term, weights=coef[a:b])
-        for term, a, b in zip(terms, bounds[:-1], bounds[1:], strict=True)
-    ]

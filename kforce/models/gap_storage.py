@@ -77,7 +77,7 @@ def to_arrays(
         header["solution"] = {
             "jitter": to_json(solution.jitter),
             "misfit": to_json(solution.misfit),
-            "calibration": to_json(model.calibration_),
+            "calibration": [to_json(factor) for factor in model.calibration_],
         }
         arrays["prior"] = _packed(solution.prior)
         arrays["factor"] = _packed(solution.factor)
@@ -106,7 +106,8 @@ def from_arrays(header: Mapping, arrays: Mapping[str, np.ndarray]) -> GAPRegress
     # A lost optional field must not turn into another model.
     if header["solution"] is not None:
         solution = _solution(header["solution"], arrays, terms)
-        calibration = _positive(header["solution"]["calibration"])
+        energy, forces = header["solution"]["calibration"]
+        calibration = _positive(energy), _positive(forces)
     return GAPRegressor(**parameters).restore(
         terms_=terms,
         species_=species,

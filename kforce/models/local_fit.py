@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
@@ -35,15 +36,54 @@ def prior_covariance(terms: Sequence[SparseTerm]) -> np.ndarray:
     return K
 
 
-def solve(
+@dataclass(frozen=True)
+class GatheredRows:
+    """The rows of a training set, reduced to what the solution needs of them.
+
+    Attributes
+    ----------
+    system : SparseQR or NormalEquations
+        All rows, divided by their noise.
+    n_rows : int
+        How many there were.
+    log_noise : float
+        Sum of the logarithms of their noises.
+    """
+
+    system: SparseQR | NormalEquations
+    n_rows: int
+    log_noise: float
+
+    def solve(self, noise: float = 1.0) -> tuple[SparseSolution, float]:
+        """Condition the inducing environments on the rows.
+
+        Parameters
+        ----------
+        noise : float
+            All noises are multiplied by this.
+
+        Returns
+        -------
+        solution : SparseSolution
+            The posterior.
+        log_evidence : float
+            Log marginal likelihood with the covariance that the inducing environments
+            span.
+        """
+        solution = self.system.solve(noise)
+        log_variance = 2.0 * (self.log_noise + self.n_rows * np.log(noise))
+        return solution, solution.log_evidence(log_variance, self.n_rows)
+
+
+def gather_rows(
     terms: Sequence[SparseTerm],
     frames: Sequence[Atoms],
     labels: LocalLabels,
     jitter: float,
     solver: str = "qr",
     approximation: str = "dtc",
-) -> tuple[SparseSolution, float]:
-    """Condition the inducing environments on labels.
+) -> GatheredRows:
+    """Read all frames, and reduce their rows as they come.
 
     Parameters
     ----------
@@ -60,13 +100,6 @@ def solve(
     approximation : {'dtc', 'fitc'}
         The latter adds what the inducing environments leave open of the prior variance
         of each label to its noise (fully independent training conditional).
-
-    Returns
-    -------
-    solution : SparseSolution
-        The posterior.
-    log_evidence : float
-        Log marginal likelihood with the covariance that the inducing environments span.
     """
     system = _SOLVERS[solver](prior_covariance(terms), jitter)
 
@@ -78,16 +111,15 @@ def solve(
             y, log_noise = y / factor, log_noise + np.log(factor)
         return rows, y, log_noise
 
-    log_variance, n_rows = 0.0, 0
+    n_rows, total = 0, 0.0
     with progress_bar(len(frames), "fit") as advance:
         for group in _groups(labels):
             rows, y, log_noise = zip(*run_parallel(whitened, group), strict=True)
             system.add(np.concatenate(rows), np.concatenate(y))
-            log_variance += 2.0 * sum(float(part.sum()) for part in log_noise)
             n_rows += sum(map(len, y))
+            total += sum(float(part.sum()) for part in log_noise)
             advance(len(group))
-    solution = system.solve()
-    return solution, solution.log_evidence(log_variance, n_rows)
+    return GatheredRows(system, n_rows, total)
 
 
 def observed(

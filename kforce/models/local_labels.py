@@ -12,6 +12,9 @@ from kforce.errors import InputError
 from kforce.neighbours import check_cell
 from kforce.structures import Labels, as_frames, read_label
 
+#: Frames of a sample, at least, if there are so many.
+_FEW = 5
+
 
 @dataclass(frozen=True)
 class Noises:
@@ -28,6 +31,10 @@ class Noises:
     energy: float
     forces: float
     virial: float
+
+    def times(self, factor: float) -> Noises:
+        """Return all of them multiplied by a factor."""
+        return Noises(factor * self.energy, factor * self.forces, factor * self.virial)
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,27 @@ class LocalLabels:
             noise_forces=forces,
             noise_virial=np.where(is_virial, noises.virial * root, self.noise_virial),
         )
+
+    def sample(
+        self, rng: np.random.Generator, n_labels: int, n_frames: int | None = None
+    ) -> np.ndarray:
+        """Return some frames that have labels, about `n_labels` of them.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Chooses them.
+        n_labels : int
+            Labels together, at most, unless few frames have more.
+        n_frames : int, optional
+            Frames, at most.
+        """
+        sizes = np.isfinite(self.energy) + np.isfinite(self.virial).sum(axis=1)
+        sizes = sizes + [np.isfinite(f).sum() for f in self.forces]
+        order = rng.permutation(len(sizes))
+        order = order[sizes[order] > 0][:n_frames]
+        n = int(np.searchsorted(np.cumsum(sizes[order]), n_labels))
+        return order[: max(_FEW, n)]
 
     @property
     def counts(self) -> np.ndarray:

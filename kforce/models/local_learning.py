@@ -74,20 +74,8 @@ def learn(
             options={"maxiter": _STEPS},
         )
     learned, noises = problem.result(found.x, terms)
-    _log.info("learned noises: %s", _named(noises, labels.counts))
     pairs = zip(learned, freedom.amplitudes, strict=True)
     amplitudes = [f"{term.kernel.amplitude:.3g}" for term, free in pairs if free]
     if amplitudes:
         _log.info("learned amplitudes: %s eV", ", ".join(amplitudes))
     return learned, noises
-
-
-def _named(noises, counts):
-    """Name the noises of the labels that there are."""
-    named = (
-        f"energies {noises.energy:.3g} eV per atom",
-        f"forces {noises.forces:.3g} eV/Å",
-        f"virials {noises.virial:.3g} eV per atom",
-    )
-    pairs = zip(named, counts, strict=True)
-    return ", ".join(text for text, count in pairs if count)

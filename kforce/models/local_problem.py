@@ -79,7 +79,7 @@ class FreeEnergyProblem:
         self._free_amplitudes = np.flatnonzero(freedom.amplitudes)
         self._free_lengths = np.flatnonzero(freedom.length_scales)
         self._terms = [_thinned(term, rng) for term in terms]
-        self._chosen = _some(labels, rng)
+        self._chosen = labels.sample(rng, _ROWS)
         self._frames, self._labels = frames, labels
         self._collect_rows()
         self._choose_probes(rng)
@@ -330,12 +330,3 @@ def _thinned(term, rng):
         return term
     chosen = rng.choice(term.n_inducing, most, replace=False)
     return replace(term, centers=term.centers[chosen], fade=term.fade[chosen])
-
-
-def _some(labels, rng):
-    """Return frames with about `_ROWS` labels together."""
-    sizes = np.array([len(observed(labels, s)[0]) for s in range(len(labels.energy))])
-    order = rng.permutation(len(sizes))
-    order = order[sizes[order] > 0]
-    n = max(1, int(np.searchsorted(np.cumsum(sizes[order]), _ROWS)))
-    return order[:n]

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.stats import norm
 
 from kforce.models.local_fit import fitc_factors, observed, whitened_rows
 from kforce.models.local_labels import LocalLabels
@@ -29,8 +30,11 @@ from kforce.sparse.rows import sparse_rows
 from kforce.sparse.term import SparseTerm, largest_cutoff
 from kforce.structures import Batch
 
-#: Frames that leave-one-out errors are computed for, at most.
-_FRAMES = 16
+#: Frames that leave-one-out errors are computed for, at most, and rows of them.
+_FRAMES, _ROWS = 50, 3000
+
+#: Errors of a kind from which the tail is known, and the share within it if not.
+_MANY, _MIDDLE, _TAIL = 200, 0.68, 0.95
 
 
 def variances(
@@ -154,10 +158,8 @@ def leave_one_out(
     labels: LocalLabels,
     rng: np.random.Generator,
     approximation: str = "dtc",
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predict the forces of some frames from all other frames, in closed form.
-
-    Frames without forces count with their energies.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predict energies and forces of some frames from all others, in closed form.
 
     Parameters
     ----------
@@ -179,9 +181,11 @@ def leave_one_out(
     errors, epistemic : ndarray of shape (n,)
         Errors and posterior standard deviations, without noise of labels, both divided
         by the noise of the label.
+    kinds : ndarray of int, shape (n,)
+        0 for energies, 1 for forces.
     """
-    errors, epistemic = [], []
-    for s in rng.permutation(len(frames))[:_FRAMES]:
+    errors, epistemic, kinds = [], [], []
+    for s in labels.sample(rng, _ROWS, _FRAMES):
         y, noise, kind, known = observed(labels, s)
         with_forces = bool((kind == 1).any())
         rows, y, _ = whitened_rows(terms, frames[s], labels, s)
@@ -207,28 +211,48 @@ def leave_one_out(
             now[1 : 1 + forces.size] = forces.ravel()
         # What the inducing environments leave open stays as it is.
         spread += now[known] / noise**2
-        used = kind == (1 if with_forces else 0)
+        used = kind < 2
         errors.append(error[used])
         epistemic.append(np.sqrt(np.maximum(spread[used], 0.0)))
+        kinds.append(kind[used])
     if not errors:
-        return np.zeros(0), np.zeros(0)
-    return np.concatenate(errors), np.concatenate(epistemic)
+        return np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)
+    return tuple(map(np.concatenate, (errors, epistemic, kinds)))
 
 
-def calibration_of(errors: np.ndarray, epistemic: np.ndarray) -> float:
-    """Return the factor of epistemic deviations that errors ask for, at least 1.
+def calibration_of(
+    errors: np.ndarray, epistemic: np.ndarray, kinds: np.ndarray
+) -> tuple[float, float]:
+    """Return the factors of standard deviations that errors ask for.
 
-    With it, 95 % of the errors are within 1.96 standard deviations.
+    With them 95 % of the errors are within 1.96 standard deviations, or, where errors
+    are few, 68 % within one. Deviations of energies are not increased by more than
+    those of forces: environments of a frame that is left out may be inducing ones,
+    while those of new frames add what the inducing ones do not explain, which is most
+    of the deviation of their energies.
 
     Parameters
     ----------
-    errors, epistemic : ndarray of shape (n,)
+    errors, epistemic, kinds : ndarray of shape (n,)
         See `leave_one_out`.
+
+    Returns
+    -------
+    energy, forces : float
+        1 if there are no errors.
     """
-    if len(errors) == 0:
-        return 1.0
-    wanted = ((errors / 1.96) ** 2 - 1.0) / np.maximum(epistemic, 1e-6) ** 2
-    return float(np.sqrt(max(1.0, np.quantile(wanted, 0.95))))
+    ratio = np.abs(errors) / np.hypot(1.0, epistemic)
+    energy, forces = (_factor(ratio[kinds == k]) for k in (0, 1))
+    forces = forces or energy or 1.0
+    return min(energy, forces) or forces, forces
+
+
+def _factor(ratio):
+    """Return the factor by which deviations are too small; 0 if it is not known."""
+    if len(ratio) == 0:
+        return 0.0
+    share = _TAIL if len(ratio) >= _MANY else _MIDDLE
+    return float(np.quantile(ratio, share) / norm.ppf(0.5 + 0.5 * share))
 
 
 def _local(terms, atoms):

@@ -56,7 +56,7 @@ class SparseForceField(ForceField):
         frames = self._check_frames(frames)
         solution = self._uncertainty()
         return [
-            self.calibration_
+            self.calibration_[0]
             * np.sqrt(variances_of_atoms(self.terms_, solution, frame))
             for frame in frames
         ]
@@ -64,7 +64,8 @@ class SparseForceField(ForceField):
     def energy_covariance(self, frames):  # noqa: D102
         frames = self._check_frames(frames)
         solution = self._uncertainty()
-        C = self.calibration_**2 * covariance_of_energies(self.terms_, solution, frames)
+        C = covariance_of_energies(self.terms_, solution, frames)
+        C *= self.calibration_[0] ** 2
         return sum((m.energy_covariance(frames) for m in self._lower_levels()), C)
 
     def forces_covariance(self, frames):  # noqa: D102
@@ -83,16 +84,21 @@ class SparseForceField(ForceField):
             level._uncertainty()
         return self.solution_
 
+    def _label_noises(self):
+        """Return those that predictions have, per atom and per component."""
+        energy, forces = self.calibration_
+        return energy * self.noise_energy_, forces * self.noise_forces_
+
     def _epistemic(self, frames, with_forces):
         """Return the epistemic part of standard deviations, levels below added."""
         solution = self._uncertainty()
         found = run_parallel(
             lambda frame: variances(self.terms_, solution, frame, with_forces), frames
         )
-        energy = self.calibration_ * np.sqrt([e for e, _ in found])
+        energy = self.calibration_[0] * np.sqrt([e for e, _ in found])
         forces = None
         if with_forces:
-            forces = [self.calibration_ * np.sqrt(f) for _, f in found]
+            forces = [self.calibration_[1] * np.sqrt(f) for _, f in found]
         deviations = energy, forces
         for level in self._lower_levels():
             deviations = added(deviations, level._epistemic(frames, with_forces))

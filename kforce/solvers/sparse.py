@@ -3,7 +3,8 @@
 The coefficients minimise |Λ^−½ (K_nm α − y)|² + αᵀ K_mm α, which is the posterior mean
 of a Gaussian process on inducing variables. QR of [Λ^−½ K_nm; U] with Uᵀ U = K_mm needs
 the square root of the condition number of the normal equations, and the triangular
-factor of all rows so far is all that has to be kept.
+factor of all rows so far is all that has to be kept. K_mm comes in last, so that noises
+can all be multiplied by a number after the data have been read.
 """
 
 from __future__ import annotations
@@ -123,33 +124,37 @@ class SparseQR(_System):
 
     def __init__(self, K_mm: np.ndarray, jitter: float = 1e-10):
         super().__init__(K_mm, jitter)
-        m = len(K_mm)
         # The last column is the right-hand side; its end becomes the residual.
-        self._factor = np.zeros((m + 1, m + 1), order="F")
-        self._factor[:m, :m] = self.prior
+        self._data = np.zeros((len(K_mm) + 1, len(K_mm) + 1), order="F")
 
     def add(self, rows: np.ndarray, y: np.ndarray) -> None:
         """Take in rows (n, m), divided by their noise, and their targets (n,)."""
-        block = np.empty((len(rows), len(self._factor)), order="F")
+        block = np.empty((len(rows), len(self._data)), order="F")
         block[:, :-1] = rows
         block[:, -1] = y
-        panel = min(_PANEL, len(self._factor))
-        self._factor, *_, info = lapack.dtpqrt(
-            0, panel, self._factor, block, overwrite_a=True, overwrite_b=True
-        )
-        if info != 0:  # an argument that LAPACK refuses is a mistake of ours
-            raise RuntimeError(f"dtpqrt failed with info = {info}")
+        self._data = _eliminated(self._data, block, 0)
 
-    def solve(self) -> SparseSolution:
-        """Return the posterior of all rows so far."""
-        factor = np.triu(self._factor[:-1, :-1])
+    def solve(self, noise: float = 1.0) -> SparseSolution:
+        """Return the posterior of all rows so far, of `noise` times their noise."""
+        m = len(self.prior)
+        whole = np.zeros_like(self._data)
+        whole[:m, :m] = self.prior
+        data = np.triu(self._data) / noise
+        whole = _eliminated(whole, np.asfortranarray(data), m + 1)
+        factor = np.triu(whole[:m, :m])
         return SparseSolution(
-            coef=solve_triangular(factor, self._factor[:-1, -1]),
+            coef=solve_triangular(factor, whole[:m, -1]),
             prior=self.prior,
             factor=factor,
             jitter=self.jitter,
-            misfit=float(self._factor[-1, -1] ** 2),
+            misfit=float(whole[-1, -1] ** 2),
         )
+
+    def whitened(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return U⁻ᵀ K_mn Λ⁻¹ K_nm U⁻¹, (m, m), and U⁻ᵀ K_mn Λ⁻¹ y, (m,)."""
+        data = np.triu(self._data)[:, :-1]
+        white = solve_triangular(self.prior, data.T, trans="T", check_finite=False)
+        return white @ white.T, white @ self._data[:, -1]
 
 
 class NormalEquations(_System):
@@ -174,7 +179,7 @@ class NormalEquations(_System):
 
     def __init__(self, K_mm: np.ndarray, jitter: float = 1e-10):
         super().__init__(K_mm, jitter)
-        self._gram = np.eye(len(K_mm), order="F")
+        self._gram = np.zeros((len(K_mm), len(K_mm)), order="F")
         self._right = np.zeros(len(K_mm))
         self._square = 0.0
 
@@ -185,24 +190,48 @@ class NormalEquations(_System):
         self._right += white @ y
         self._square += float(y @ y)
 
-    def solve(self) -> SparseSolution:
-        """Return the posterior of all rows so far, and log how many digits it lost."""
-        factor = cholesky(self._gram, check_finite=False)
+    def solve(self, noise: float = 1.0) -> SparseSolution:
+        """Return the posterior of all rows so far, of `noise` times their noise.
+
+        The log has a line on how many digits it lost.
+        """
+        inner = self._gram / noise**2
+        np.einsum("mm->m", inner)[:] += 1.0
+        factor = cholesky(inner, overwrite_a=True, check_finite=False)
         diagonal = np.diag(factor)
         _log.warning(
             "normal equations: about %.0f of 16 digits of the weights are lost; "
             "solver='qr' loses half as many",
             2.0 * np.log10(diagonal.max() / diagonal.min()),
         )
-        half = solve_triangular(factor, self._right, trans="T")
+        half = solve_triangular(factor, self._right / noise**2, trans="T")
         whitened = solve_triangular(factor, half)
         return SparseSolution(
             coef=solve_triangular(self.prior, whitened),
             prior=self.prior,
             factor=factor @ self.prior,
             jitter=self.jitter,
-            misfit=self._square - float(half @ half),
+            misfit=self._square / noise**2 - float(half @ half),
         )
+
+    def whitened(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return U⁻ᵀ K_mn Λ⁻¹ K_nm U⁻¹, (m, m), and U⁻ᵀ K_mn Λ⁻¹ y, (m,)."""
+        # BLAS fills one triangle.
+        return np.triu(self._gram) + np.triu(self._gram, 1).T, self._right
+
+
+def _eliminated(triangle, block, n_trapezoidal):
+    """Return the triangular factor of a triangle above a block; both are overwritten.
+
+    The last rows of the block, as many as said, form an upper triangle as well.
+    """
+    panel = min(_PANEL, len(triangle))
+    factor, *_, info = lapack.dtpqrt(
+        n_trapezoidal, panel, triangle, block, overwrite_a=True, overwrite_b=True
+    )
+    if info != 0:  # an argument that LAPACK refuses is a mistake of ours
+        raise RuntimeError(f"dtpqrt failed with info = {info}")
+    return factor
 
 
 def _root(K_mm, jitter):

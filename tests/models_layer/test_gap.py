@@ -97,7 +97,7 @@ def test_what_a_fit_leaves_behind(model):
     assert model.noise_forces_ == 0.02
     assert (model.noise_energy_, model.noise_virial_) == (0.002, 0.05)
     assert model.training_.n_frames == 12
-    assert model.calibration_ == 1.0
+    assert model.calibration_ == (1.0, 1.0)
     assert np.isfinite(model.log_marginal_likelihood_)
     assert model.cutoff_ == 3.9
     total = sum(term.n_inducing for term in model.terms_)

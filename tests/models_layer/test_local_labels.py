@@ -16,7 +16,12 @@ from sparse_toys import (
 )
 
 from kforce.models import local_fit
-from kforce.models.local_fit import observed, prior_covariance, solve, whitened_rows
+from kforce.models.local_fit import (
+    gather_rows,
+    observed,
+    prior_covariance,
+    whitened_rows,
+)
 from kforce.models.local_labels import (
     LocalLabels,
     Noises,
@@ -186,7 +191,7 @@ def test_the_fit_is_the_dense_posterior(monkeypatch, limit, solver):
     frames = [*mixed_frames(4), crystal(30), labelled(lone()), cluster(31)]
     labels = collected(frames)
     monkeypatch.setattr(local_fit, "_ROWS", limit)
-    solution, evidence = solve(terms, frames, labels, 1e-6, solver)
+    solution, evidence = gather_rows(terms, frames, labels, 1e-6, solver).solve()
     coef, expected = dense_posterior(terms, frames, labels, 1e-6)
     assert relative(solution.coef, coef) < 1e-5
     np.testing.assert_allclose(evidence, expected, rtol=1e-9)

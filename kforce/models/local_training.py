@@ -1,0 +1,133 @@
+"""From labels to the posterior of a sparse model: what is learned, and the solution."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from ase import Atoms
+from sklearn.base import BaseEstimator
+
+from kforce.models.gap_parameters import freedom_of
+from kforce.models.local_fit import gather_rows
+from kforce.models.local_labels import LocalLabels, Noises
+from kforce.models.local_learning import learn
+from kforce.models.local_noise import best_noise
+from kforce.models.local_uncertainty import calibration_of, leave_one_out
+from kforce.models.term import Term
+from kforce.solvers.sparse import SparseSolution
+from kforce.sparse.term import SparseTerm
+
+_log = logging.getLogger("kforce.gap")
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """A sparse model that knows its training data.
+
+    Attributes
+    ----------
+    terms : list of SparseTerm
+        With their weights.
+    noises : Noises
+        Those in use.
+    solution : SparseSolution
+        Posterior of the weights.
+    log_evidence : float
+        See `GatheredRows.solve`.
+    calibration : tuple of (float, float)
+        Factors of standard deviations of energies and of forces.
+    """
+
+    terms: list[SparseTerm]
+    noises: Noises
+    solution: SparseSolution
+    log_evidence: float
+    calibration: tuple[float, float]
+
+
+def condition(
+    model: BaseEstimator,
+    terms: Sequence[SparseTerm],
+    origins: Sequence[Term],
+    frames: Sequence[Atoms],
+    labels: LocalLabels,
+    noises: Noises,
+    rng: np.random.Generator,
+) -> Conditioned:
+    """Learn what a `GAPRegressor` leaves open, and condition its terms on labels.
+
+    Parameters
+    ----------
+    model : GAPRegressor
+        With its parameters.
+    terms : sequence of SparseTerm
+        Without weights.
+    origins : sequence of Term
+        The description that each comes from; there are none for further terms.
+    frames : sequence of ase.Atoms
+        Training set.
+    labels : LocalLabels
+        Its labels, with their noises.
+    noises : Noises
+        Those of the labels whose noise is the model's.
+    rng : numpy.random.Generator
+        Source of random numbers.
+    """
+    terms = list(terms)
+    if model.optimize:
+        freedom = freedom_of(model, terms, origins)
+        terms, noises = learn(terms, frames, labels, noises, freedom, rng)
+        labels = labels.with_noises(noises)
+    gathered = gather_rows(
+        terms, frames, labels, model.jitter, model.solver, model.approximation
+    )
+    factor = 1.0
+    if _learns_all_noises(model, labels):
+        factor = best_noise(gathered, terms, frames, labels, rng)
+        noises = noises.times(factor)
+        labels = labels.with_noises(noises)
+    if model.optimize:
+        _log.info("noises: %s", _named(noises, labels.counts))
+    solution, log_evidence = gathered.solve(factor)
+    if solution.jitter > model.jitter:
+        _log.warning(
+            "the jitter had to be raised from %.1e to %.1e eV²",
+            model.jitter,
+            solution.jitter,
+        )
+    terms = _with_weights(terms, solution.coef)
+    calibration = 1.0, 1.0  # of a prior that was given
+    if model.optimize:
+        found = leave_one_out(terms, solution, frames, labels, rng, model.approximation)
+        calibration = calibration_of(*found)
+    return Conditioned(terms, noises, solution, log_evidence, calibration)
+
+
+def _learns_all_noises(model, labels):
+    """Whether one factor can be that of the noises of all rows."""
+    given = (model.noise_energy, model.noise_forces, model.noise_virial)
+    free = np.array([noise is None for noise in given])
+    is_free = bool(free[labels.counts > 0].all() and labels.is_default.all())
+    return model.optimize and is_free and model.approximation == "dtc"
+
+
+def _named(noises, counts):
+    """Name the noises of the labels that there are."""
+    named = (
+        f"energies {noises.energy:.3g} eV per atom",
+        f"forces {noises.forces:.3g} eV/Å",
+        f"virials {noises.virial:.3g} eV per atom",
+    )
+    pairs = zip(named, counts, strict=True)
+    return ", ".join(text for text, count in pairs if count)
+
+
+def _with_weights(terms, coef):
+    bounds = np.cumsum([0] + [term.n_inducing for term in terms])
+    return [
+        replace(term, weights=coef[a:b])
+        for term, a, b in zip(terms, bounds[:-1], bounds[1:], strict=True)
+    ]
