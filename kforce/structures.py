@@ -7,6 +7,7 @@ the energies and forces found on the frames, with NaN where there is none.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -106,6 +107,11 @@ def as_frames(frames) -> list[Atoms]:
     if isinstance(frames, Atoms):
         raise InputError(
             "Expected a list of ase.Atoms, found a single Atoms: write [atoms]."
+        )
+    if isinstance(frames, str | os.PathLike):
+        raise InputError(
+            f"Expected a list of ase.Atoms, found {str(frames)!r}: read the file, "
+            "kforce.read_frames(path)."
         )
     try:
         frames = list(frames)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
@@ -18,19 +19,33 @@ from kforce.structures import Batch
 
 _log = logging.getLogger("kforce.gap")
 
-#: Cutoff, width of the Gaussians and of the transition to zero, in units of the bond
-#: length: third neighbours of a diamond lattice are seen.
-_CUTOFF, _WIDTH, _TRANSITION = 2.2, 0.17, 0.6
 
-#: Gaussians are not sharper than this, in Å: narrow ones make atoms strangers to one
-#: another, also where bonds are short.
-_SHARPEST = 0.4
+@dataclass(frozen=True)
+class _Scale:
+    """Lengths of a SOAP term, in units of the bond length, and their limits in Å.
 
-#: n_max and l_max for one element, and for more, of which there are many more features.
-_ONE, _MORE = (10, 8), (8, 6)
+    Gaussians are not sharper than `sharpest`: narrow ones make atoms strangers to one
+    another, also where bonds are short.
+    """
 
-#: Limits of the cutoff of SOAP, in Å.
-_SHORTEST, _LONGEST = 3.5, 6.5
+    cutoff: float
+    width: float
+    transition: float
+    shortest: float
+    sharpest: float
+    n_max: int
+
+
+#: What is near is seen sharply, what is far blurred: together they are better than one
+#: of either with as many inducing environments.
+_NEAR = _Scale(1.7, 0.15, 0.5, shortest=2.8, sharpest=0.3, n_max=8)
+_FAR = _Scale(2.55, 0.21, 0.85, shortest=3.5, sharpest=0.4, n_max=10)
+
+#: Longest cutoff, in Å.
+_LONGEST = 6.5
+
+#: For more than one element, of which there are many more features: n_max, at most.
+_MORE = 8
 
 #: Frames that the bond length of an element is taken from, at most, and how far bonds
 #: may reach, in Å.
@@ -40,10 +55,11 @@ _FRAMES, _FARTHEST = 50, 6.0
 def default_terms(frames: Sequence[Atoms]) -> list[Term]:
     """Choose two-body and SOAP terms by the bond lengths of frames.
 
-    There is one SOAP term for each central element, with lengths that scale with the
-    bond length of that element; those of two-body terms, which are for all elements,
-    scale with the largest one. The log has a line for each element. Three-body terms
-    cost much and add little to SOAP, which holds their angles.
+    There are two SOAP terms for each central element, a sharp one of what is near and a
+    blurred one, with lengths that scale with the bond length of that element. The
+    two-body terms, which are for all elements, reach as far as the longest of them. The
+    log has a line for each element. Three-body terms cost much and add little to SOAP,
+    which holds their angles.
 
     Parameters
     ----------
@@ -53,8 +69,8 @@ def default_terms(frames: Sequence[Atoms]) -> list[Term]:
     Returns
     -------
     list of Term
-        The two-body and the SOAP terms, the latter by atomic number. Elements that are
-        alone in all frames have no SOAP term.
+        The two-body and the SOAP terms, the latter by atomic number, the near one
+        first. Elements that are alone in all frames have no SOAP term.
 
     Raises
     ------
@@ -66,42 +82,37 @@ def default_terms(frames: Sequence[Atoms]) -> list[Term]:
     >>> from kforce.datasets import load_methanol_ccsdt
     >>> terms = default_terms(load_methanol_ccsdt()[:5])
     >>> [type(term.descriptor).__name__ for term in terms]
-    ['TwoBody', 'SOAP', 'SOAP', 'SOAP']
+    ['TwoBody', 'SOAP', 'SOAP', 'SOAP', 'SOAP', 'SOAP', 'SOAP']
     """
     bonds = bond_lengths(frames)
     longest = max(bonds.values())
-    sizes = _ONE if len(bonds) == 1 else _MORE
-    cutoff, width = _cutoff(longest), round(_TRANSITION * longest, 2)
+    cutoff, width = _cutoff(_FAR, longest), round(_FAR.transition * longest, 2)
     _log.info("two-body terms: cutoff %.2f Å", cutoff)
-    return [
-        Term(TwoBody(cutoff=cutoff, transition_width=width)),
-        *(Term(_soap(z, bond, sizes)) for z, bond in bonds.items()),
-    ]
+    n_max, l_max = (_FAR.n_max, 8) if len(bonds) == 1 else (_MORE, 6)
+    soaps = []
+    for z, bond in bonds.items():
+        _log.info("%s: bond length %.2f Å", chemical_symbols[z], bond)
+        for scale in (_NEAR, _FAR):
+            soap = SOAP(
+                cutoff=_cutoff(scale, bond),
+                n_max=min(n_max, scale.n_max),
+                l_max=l_max,
+                atom_sigma=round(max(scale.width * bond, scale.sharpest), 2),
+                transition_width=round(scale.transition * bond, 2),
+                centre=z,
+            )
+            _log.info(
+                "    SOAP with cutoff %.2f Å, transition %.2f Å, Gaussians of %.2f Å",
+                soap.cutoff,
+                soap.transition_width,
+                soap.atom_sigma,
+            )
+            soaps.append(Term(soap))
+    return [Term(TwoBody(cutoff=cutoff, transition_width=width)), *soaps]
 
 
-def _cutoff(bond):
-    return round(min(max(_CUTOFF * bond, _SHORTEST), _LONGEST), 2)
-
-
-def _soap(z, bond, sizes):
-    soap = SOAP(
-        cutoff=_cutoff(bond),
-        n_max=sizes[0],
-        l_max=sizes[1],
-        atom_sigma=round(max(_WIDTH * bond, _SHARPEST), 2),
-        transition_width=round(_TRANSITION * bond, 2),
-        centre=z,
-    )
-    _log.info(
-        "%s: bond length %.2f Å; SOAP with cutoff %.2f Å, transition %.2f Å, Gaussians "
-        "of %.2f Å",
-        chemical_symbols[z],
-        bond,
-        soap.cutoff,
-        soap.transition_width,
-        soap.atom_sigma,
-    )
-    return soap
+def _cutoff(scale, bond):
+    return round(min(max(scale.cutoff * bond, scale.shortest), _LONGEST), 2)
 
 
 def bond_lengths(frames: Sequence[Atoms]) -> dict[int, float]:

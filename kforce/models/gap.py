@@ -198,7 +198,12 @@ class GAPRegressor(SparseForceField):
             raise InputError(
                 "Expected energies, forces or stresses on the training frames, found "
                 "none: attach them with a calculator, or name their arrays when "
-                "reading (energy_key, forces_key)."
+                "reading (energy_key and forces_key, --energy-key and --forces-key)."
+            )
+        if _is_one_molecule(frames):
+            _log.info(
+                "all frames are of one molecule: GDMLRegressor (--model gdml), made "
+                "for that, is usually more accurate"
             )
         rng = np.random.default_rng(self.seed)
         described = default_terms(frames) if self.terms is None else self.terms
@@ -396,6 +401,14 @@ def _batches(frames):
             first, size = s, 0
         size += len(frame)
     yield first, Batch.from_frames(frames[first:])
+
+
+def _is_one_molecule(frames):
+    first = np.sort(frames[0].numbers)
+    return len(first) > 1 and all(
+        not frame.pbc.any() and np.array_equal(np.sort(frame.numbers), first)
+        for frame in frames
+    )
 
 
 def _take_off_stress(baseline, frames, virials):

@@ -22,6 +22,9 @@ from kforce.sparse.term import SparseTerm
 
 _log = logging.getLogger("kforce.gap")
 
+#: A model is, if its errors are so large a share of the spread of the labels (rms).
+_WORTHLESS = 0.7
+
 
 @dataclass(frozen=True)
 class Conditioned:
@@ -103,6 +106,7 @@ def condition(
     if model.optimize:
         found = leave_one_out(terms, solution, frames, labels, rng, model.approximation)
         calibration = calibration_of(*found)
+        _say_how_good(labels, *found)
     return Conditioned(terms, noises, solution, log_evidence, calibration)
 
 
@@ -112,6 +116,33 @@ def _learns_all_noises(model, labels):
     free = np.array([noise is None for noise in given])
     is_free = bool(free[labels.counts > 0].all() and labels.is_default.all())
     return model.optimize and is_free and model.approximation == "dtc"
+
+
+def _say_how_good(labels, errors, _, kinds):
+    """Log errors of left-out frames, and warn if they say that labels are wrong."""
+    pairs = zip(labels.forces, labels.noise_forces, strict=True)
+    values = (
+        labels.energy / labels.noise_energy,
+        np.concatenate([(f / noise[:, None]).ravel() for f, noise in pairs]),
+    )
+    shares = {}
+    for k, (name, y) in enumerate(zip(("energies", "forces"), values, strict=True)):
+        spread = np.nanstd(y) if (kinds == k).any() else 0.0
+        if spread > 0.0:
+            shares[name] = np.sqrt(np.mean(errors[kinds == k] ** 2)) / spread
+    if not shares:
+        return
+    text = "errors of left-out frames, as a share of the spread: " + ", ".join(
+        f"{name} {share:.2g}" for name, share in shares.items()
+    )
+    if max(shares.values()) < _WORTHLESS:
+        _log.info(text)
+    else:
+        _log.warning(
+            "%s. Are the units right, and the signs of forces? Are there enough "
+            "frames?",
+            text,
+        )
 
 
 def _named(noises, counts):

@@ -14,36 +14,42 @@ from kforce.models.default_terms import bond_lengths, default_terms
 
 
 def soaps(frames):
-    """The two-body descriptor, and those of SOAP by central element."""
+    """The two-body descriptor, and the near and far SOAP by central element."""
     pair, *others = [term.descriptor for term in default_terms(frames)]
     assert isinstance(pair, TwoBody)
     assert all(isinstance(soap, SOAP) for soap in others)
-    return pair, {soap.centre: soap for soap in others}
+    near, far = others[::2], others[1::2]
+    assert [soap.centre for soap in near] == [soap.centre for soap in far]
+    return pair, {a.centre: (a, b) for a, b in zip(near, far, strict=True)}
 
 
 def test_methanol(methanol):
     pair, by_element = soaps(methanol)
     assert list(by_element) == [1, 6, 8]
-    # C-O is 1.42 Å, C-H 1.10 Å: the cutoff is the shortest one for all elements.
-    assert [soap.cutoff for soap in by_element.values()] == [3.5, 3.5, 3.5]
-    assert [soap.atom_sigma for soap in by_element.values()] == [0.4, 0.4, 0.4]
-    assert by_element[1].transition_width == pytest.approx(0.65, abs=0.02)
-    assert by_element[8].transition_width == pytest.approx(0.855, abs=0.02)
-    assert pair.cutoff == 3.5
-    assert (by_element[1].n_max, by_element[1].l_max) == (8, 6)
-    assert pair.transition_width == by_element[6].transition_width
+    # C-O is 1.42 Å, C-H 1.10 Å: the shortest cutoffs, and the sharpest Gaussians.
+    for near, far in by_element.values():
+        assert (near.cutoff, near.atom_sigma) == (2.8, 0.3)
+        assert far.atom_sigma == 0.4
+        assert (near.n_max, near.l_max, far.n_max, far.l_max) == (8, 6, 8, 6)
+    assert [far.cutoff for _, far in by_element.values()] == [3.5, 3.63, 3.63]
+    assert by_element[1][1].transition_width == pytest.approx(0.92, abs=0.02)
+    assert by_element[8][0].transition_width == pytest.approx(0.71, abs=0.02)
+    assert pair.cutoff == 3.63
+    assert pair.transition_width == by_element[6][1].transition_width
 
 
 def test_bulk_silicon():
     atoms, bond = bulk("Si"), np.sqrt(3) / 4 * 5.43
     pair, by_element = soaps([atoms])
     assert list(by_element) == [14]
-    assert by_element[14].cutoff == pair.cutoff == round(2.2 * bond, 2)
-    assert by_element[14].atom_sigma == 0.4
-    assert by_element[14].transition_width == round(0.6 * bond, 2)
-    assert (by_element[14].n_max, by_element[14].l_max) == (10, 8)
+    near, far = by_element[14]
+    assert far.cutoff == pair.cutoff == round(2.55 * bond, 2)
+    assert near.cutoff == round(1.7 * bond, 2)
+    assert (near.atom_sigma, far.atom_sigma) == (0.35, 0.49)
+    assert far.transition_width == round(0.85 * bond, 2)
+    assert (near.n_max, near.l_max, far.n_max, far.l_max) == (8, 8, 10, 8)
     # Elements of the densities are those of the training set.
-    (descriptor,) = by_element[14].for_species((14, 6))
+    (descriptor,) = far.for_species((14, 6))
     assert (descriptor.species, descriptor.centre) == ((14, 6), 14)
 
 
@@ -51,9 +57,10 @@ def test_rock_salt():
     atoms = bulk("NaCl", "rocksalt", a=5.0)
     pair, by_element = soaps([atoms])
     assert list(by_element) == [11, 17]
-    for soap in by_element.values():
-        assert (soap.cutoff, soap.atom_sigma) == (5.5, 0.43)
-    assert pair.cutoff == 5.5
+    for near, far in by_element.values():
+        assert (near.cutoff, far.cutoff) == (4.25, 6.38)
+        assert far.atom_sigma == 0.53
+    assert pair.cutoff == 6.38
     longer = bulk("NaCl", "rocksalt", a=6.0)
     assert soaps([longer])[0].cutoff == 6.5
 
@@ -62,9 +69,10 @@ def test_each_element_has_lengths_of_its_own():
     # Silicon is 2.35 Å from silicon, hydrogen 1.48 Å from silicon.
     frames = [bulk("Si"), molecule("Si2H6")]
     pair, by_element = soaps(frames)
-    assert by_element[1].cutoff == 3.5
-    assert by_element[14].cutoff == pair.cutoff > 5.1
-    assert by_element[1].transition_width < by_element[14].transition_width
+    for k in (0, 1):
+        assert by_element[1][k].cutoff < by_element[14][k].cutoff
+        assert by_element[1][k].transition_width < by_element[14][k].transition_width
+    assert by_element[14][1].cutoff == pair.cutoff > 5.9
 
 
 @pytest.mark.parametrize(
@@ -98,11 +106,15 @@ def test_single_atoms_do_not_count(caplog):
     with caplog.at_level(logging.INFO, "kforce.gap"):
         assert list(soaps(frames)[1]) == [1, 6]
     lines = [record.message for record in caplog.records]
-    assert [line.split(":")[0] for line in lines] == ["two-body terms", "H", "C"]
-    assert lines[1] == (
-        "H: bond length 1.09 Å; SOAP with cutoff 3.50 Å, transition 0.65 Å, Gaussians "
-        "of 0.40 Å"
-    )
+    assert lines == [
+        "two-body terms: cutoff 3.50 Å",
+        "H: bond length 1.09 Å",
+        "    SOAP with cutoff 2.80 Å, transition 0.54 Å, Gaussians of 0.30 Å",
+        "    SOAP with cutoff 3.50 Å, transition 0.93 Å, Gaussians of 0.40 Å",
+        "C: bond length 1.09 Å",
+        "    SOAP with cutoff 2.80 Å, transition 0.54 Å, Gaussians of 0.30 Å",
+        "    SOAP with cutoff 3.50 Å, transition 0.93 Å, Gaussians of 0.40 Å",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -445,7 +445,7 @@ def test_default_terms():
     model = GAPRegressor(optimize=False).fit(frames)
     kinds = [type(term.descriptor).__name__ for term in model.terms_]
     assert kinds.count("TwoBody") == 3
-    assert kinds.count("SOAP") == 2
+    assert kinds.count("SOAP") == 4
     assert kinds[-1] == "Composition"
     assert model.score(frames) > 0.95
 
