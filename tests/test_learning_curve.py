@@ -10,7 +10,7 @@ import kforce
 from kforce import metrics
 from kforce.errors import InputError
 from kforce.learning_curve import LearningCurve
-from kforce.models.base import Prediction
+from kforce.models.prediction import Prediction
 from kforce.structures import Labels
 
 #: The training sets of all clones, by identity.

@@ -10,8 +10,9 @@ from ase import Atoms
 
 from kforce import metrics
 from kforce.cli.output import errors
-from kforce.models.base import ForceField, Prediction
+from kforce.models.base import ForceField
 from kforce.models.gap import GAPRegressor
+from kforce.models.prediction import Prediction
 from kforce.structures import Labels, read_label
 
 

@@ -14,7 +14,6 @@ from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
 from kforce.local_calculator import LocalCalculator
-from kforce.models.base import Prediction
 from kforce.models.baseline import as_baseline
 from kforce.models.default_terms import default_terms
 from kforce.models.gap_parameters import check_parameters
@@ -22,6 +21,7 @@ from kforce.models.local_labels import LocalLabels, Noises, stress_of, virial_of
 from kforce.models.local_prior import build_terms, composition_term
 from kforce.models.local_training import condition
 from kforce.models.molecule import Training
+from kforce.models.prediction import Prediction
 from kforce.models.reference_energies import find_reference_energies, species_of
 from kforce.models.sparse_force_field import SparseForceField
 from kforce.neighbours import find_neighbours

@@ -12,7 +12,7 @@ from ase.io import read, write
 import kforce
 from kforce.cli.main import main
 from kforce.cli.output import error_table, errors
-from kforce.models.base import Prediction
+from kforce.models.prediction import Prediction
 from kforce.npz import as_text, read_arrays, write_arrays
 from kforce.structures import Labels
 
