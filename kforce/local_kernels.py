@@ -81,12 +81,7 @@ class PiecewisePolynomial(Kernel):
         self.n_features = n_features
         self.length_scale = length_scale
 
-    def profile(self, u, orders=(0, 1)):  # noqa: D102
-        if max(orders) > 1:
-            raise InputError(
-                "PiecewisePolynomial has no continuous second derivatives in u: use it "
-                "with inducing points only."
-            )
+    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
         length = self.length_scale
         if not isinstance(length, Real) or not 1e-100 < float(length) < 1e100:
             raise InputError(
@@ -96,6 +91,13 @@ class PiecewisePolynomial(Kernel):
         t = np.sqrt(np.asarray(u, dtype=float) / square)
         left = np.maximum(1.0 - t, 0.0)
         # dφ/dt = −(j+1)(j+2) t (1 − t)^j, and dt/du = 1 / 2tℓ².
-        phi = left ** (j + 1) * ((j + 1) * t + 1.0)
-        dphi = -0.5 * (j + 1) * (j + 2) * left**j / square
-        return tuple((phi, dphi)[order] for order in orders)
+        found = [left ** (j + 1) * ((j + 1) * t + 1.0)]
+        found.append(-0.5 * (j + 1) * (j + 2) * left**j / square)
+        if max(orders) > 1:
+            # Those diverge where points meet, but stand beside squares of differences.
+            inverse = np.divide(1.0, t, out=np.zeros_like(t), where=t > 0.0)
+            factor = 0.25 * j * (j + 1) * (j + 2) * inverse / square**2
+            found.append(factor * left ** (j - 1))
+            slope = (j - 1) * left ** (j - 2) + left ** (j - 1) * inverse
+            found.append(-0.5 * factor * inverse / square * slope * (left > 0.0))
+        return tuple(found[order] for order in orders)

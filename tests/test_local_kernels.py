@@ -124,6 +124,17 @@ def test_compact_support_is_positive_definite(n_features):
     assert np.linalg.eigvalsh(K).min() > -1e-12
 
 
-def test_second_derivatives_of_compact_support_are_refused():
-    with pytest.raises(InputError, match="no continuous second derivatives"):
-        PiecewisePolynomial().profile(U, orders=(0, 1, 2))
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("n_features", [1, 3, 4])
+def test_higher_derivatives_of_compact_support(n_features, order):
+    """They are derivatives, and zero where points meet and beyond the support."""
+    kernel = PiecewisePolynomial(n_features, 1.3)
+
+    def lower(u):
+        return kernel.profile(u, orders=(order - 1,))[0]
+
+    u = np.array([0.15, 0.5, 0.9, 1.2]) ** 2
+    (found,) = kernel.profile(u, orders=(order,))
+    assert_second_order(lower, found, u, np.ones(4), 2e-3, 1e-4)
+    (edges,) = kernel.profile(np.array([0.0, 1.3**2, 4.0]), orders=(order,))
+    np.testing.assert_allclose(edges, 0.0, atol=1e-12)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import cholesky, solve, solve_triangular
+from scipy.linalg import LinAlgError, cholesky, solve, solve_triangular
 from scipy.special import erf, gamma, gammainc
+
+from kforce.errors import InputError
 
 #: Names of the bases.
 BASES = ("equispaced", "gto", "poly")
@@ -67,10 +69,27 @@ def radial_basis(
     exponent : float
         The range ends where the outermost Gaussian has decayed to 10 to minus this.
 
+    Raises
+    ------
+    InputError
+        If so many functions are not independent in double precision.
+
     References
     ----------
     Bartók, Kondor and Csányi, Phys. Rev. B 87, 184115 (2013).
     """
+    try:
+        with np.errstate(invalid="raise"):
+            return _basis(kind, n_max, l_max, cutoff, sigma, exponent)
+    except (LinAlgError, FloatingPointError):
+        raise InputError(
+            f"{n_max} radial functions ({kind}) up to {cutoff:g} Å, of Gaussians of "
+            f"{sigma:g} Å and l_max={l_max}, are the same to double precision: take a "
+            "smaller n_max, or a smaller atom_sigma."
+        ) from None
+
+
+def _basis(kind, n_max, l_max, cutoff, sigma, exponent):
     end = cutoff + sigma * np.sqrt(2.0 * exponent * np.log(10.0))
     alpha = 0.5 / sigma**2
     if kind == "equispaced":

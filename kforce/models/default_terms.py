@@ -39,13 +39,14 @@ class _Scale:
 #: What is near is seen sharply, what is far blurred: together they are better than one
 #: of either with as many inducing environments.
 _NEAR = _Scale(1.7, 0.15, 0.5, shortest=2.8, sharpest=0.3, n_max=8)
-_FAR = _Scale(2.55, 0.21, 0.85, shortest=3.5, sharpest=0.4, n_max=10)
+_FAR = _Scale(2.55, 0.21, 0.85, shortest=4.5, sharpest=0.4, n_max=10)
 
 #: Longest cutoff, in Å.
 _LONGEST = 6.5
 
-#: For more than one element, of which there are many more features: n_max, at most.
-_MORE = 8
+#: For more than one element, of which there are many more features: n_max, at most, and
+#: in units of the bond length where far neighbours count half.
+_MORE, _HALF = 8, 1.4
 
 #: Frames that the bond length of an element is taken from, at most, and how far bonds
 #: may reach, in Å.
@@ -88,11 +89,14 @@ def default_terms(frames: Sequence[Atoms]) -> list[Term]:
     longest = max(bonds.values())
     cutoff, width = _cutoff(_FAR, longest), round(_FAR.transition * longest, 2)
     _log.info("two-body terms: cutoff %.2f Å", cutoff)
-    n_max, l_max = (_FAR.n_max, 8) if len(bonds) == 1 else (_MORE, 6)
+    is_alone = len(bonds) == 1
+    n_max, l_max = (_FAR.n_max, 8) if is_alone else (_MORE, 6)
     soaps = []
     for z, bond in bonds.items():
         _log.info("%s: bond length %.2f Å", chemical_symbols[z], bond)
         for scale in (_NEAR, _FAR):
+            # Molecules gain by it, crystals of one element do not.
+            is_damped = scale is _FAR and not is_alone
             soap = SOAP(
                 cutoff=_cutoff(scale, bond),
                 n_max=min(n_max, scale.n_max),
@@ -100,6 +104,7 @@ def default_terms(frames: Sequence[Atoms]) -> list[Term]:
                 atom_sigma=round(max(scale.width * bond, scale.sharpest), 2),
                 transition_width=round(scale.transition * bond, 2),
                 centre=z,
+                damping=(2, round(_HALF * bond, 2), 1.0) if is_damped else None,
             )
             _log.info(
                 "    SOAP with cutoff %.2f Å, transition %.2f Å, Gaussians of %.2f Å",

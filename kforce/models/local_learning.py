@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 from ase import Atoms
@@ -27,6 +28,9 @@ _log = logging.getLogger("kforce.gap")
 _WIDTH, _RANGE = 3.0, 9.0
 
 _STEPS = 40
+
+#: Inducing environments up to which BLAS has one thread.
+_SMALL = 500
 
 
 def learn(
@@ -64,7 +68,9 @@ def learn(
         away = (theta - start) / _WIDTH
         return -value + 0.5 * away @ away, -gradient + away / _WIDTH
 
-    with single_threaded_blas:
+    # The threads of BLAS gain little on small matrices, and wait for one another very
+    # long where other programs run.
+    with single_threaded_blas if problem.n_inducing < _SMALL else nullcontext():
         found = minimize(
             objective,
             start,

@@ -11,21 +11,22 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from scipy.linalg import cho_factor, cho_solve, eigh, solve_triangular
+from scipy.linalg import eigh, solve_triangular
 
 from kforce.models.local_fit import GatheredRows, observed, whitened_rows
 from kforce.models.local_labels import LocalLabels
+from kforce.models.local_uncertainty import FRAMES, ROWS, left_out
 from kforce.sparse.term import SparseTerm
 
-#: Rows of the frames that are left out in turn, and number of these frames, at most.
-_ROWS, _FRAMES = 3000, 50
+#: Errors where there is too little noise to tell.
+_HOPELESS = 1e50
 
 #: Errors of fewer frames say too little.
 _FEW = 5
 
-#: The largest noise is taken whose errors are above the least ones by less than this
-#: share of the standard error of the difference.
-_SLACK = 0.3
+#: The largest noise is taken whose squared errors are above the least ones by less than
+#: this share of the standard error of the difference, or than this share of them.
+_SLACK, _HARDLY = 0.3, 0.04
 
 #: Factors that are tried, in descending order.
 _FACTORS = 2.0 ** np.arange(2.0, -6.5, -0.5)
@@ -57,7 +58,7 @@ def best_noise(
     rng : numpy.random.Generator
         Chooses the frames.
     """
-    chosen = labels.sample(rng, _ROWS, _FRAMES)
+    chosen = labels.sample(rng, ROWS, FRAMES)
     if len(chosen) < _FEW:
         return 1.0
     gram, right = gathered.system.whitened()
@@ -72,7 +73,9 @@ def best_noise(
         rows, y, _ = whitened_rows(terms, frames[s], labels, s)
         rows = solve_triangular(gathered.system.prior, rows.T, trans="T").T @ axes
         for k, factor in enumerate(_FACTORS):
-            error = _error(rows, y, strength + factor**2, right)
+            shares = rows / (strength + factor**2)
+            found = left_out(shares @ rows.T, y - shares @ right)
+            error = np.full(len(y), _HOPELESS) if found is None else found[0]
             squares[i, k] = np.sum(error[kind == deciding] ** 2)
     return float(_FACTORS[_largest_good(squares)])
 
@@ -85,16 +88,5 @@ def _largest_good(squares):
     total = squares.sum(axis=0)
     excess = squares - squares[:, [np.argmin(total)]]
     spread = np.sqrt(np.square(excess - excess.mean(axis=0)).sum(axis=0))
-    return np.argmax(excess.sum(axis=0) <= _SLACK * spread)
-
-
-def _error(rows, y, strength, right):
-    """Return the errors of the rows of a frame that is left out."""
-    left = y - rows @ (right / strength)
-    # All but this frame: 1 − H is the inverse of the predictive covariance.
-    inverse = np.eye(len(y)) - (rows / strength) @ rows.T
-    try:
-        return cho_solve(cho_factor(inverse), left)
-    except np.linalg.LinAlgError:
-        # So little noise that the frame alone decides on some of its labels.
-        return np.full(len(y), 1e50)
+    allowed = np.maximum(_SLACK * spread, _HARDLY * total.min())
+    return np.argmax(excess.sum(axis=0) <= allowed)

@@ -85,6 +85,11 @@ class FreeEnergyProblem:
         self._choose_probes(rng)
         self._fixed = [self._matrices(t, term) for t, term in enumerate(self._terms)]
 
+    @property
+    def n_inducing(self) -> int:
+        """Inducing environments of all terms together."""
+        return sum(term.n_inducing for term in self._terms)
+
     def _collect_rows(self):
         """Targets, kinds and places of the labels of the chosen frames.
 
@@ -168,8 +173,13 @@ class FreeEnergyProblem:
     def _matrices(self, t, term):
         """Return K_mm, rows and prior variances of the probes, of the t-th term."""
         has_virials = bool((self._places >= self._end_of_forces).any())
-        found = sparse_rows([term], self._batch, self._neighbours, True, has_virials)
-        rows = [found.energies, found.forces.reshape(-1, term.n_inducing)]
+        has_slopes = bool((self._places >= len(self._chosen)).any())
+        found = sparse_rows(
+            [term], self._batch, self._neighbours, has_slopes, has_virials
+        )
+        rows = [found.energies]
+        if has_slopes:
+            rows.append(found.forces.reshape(-1, term.n_inducing))
         if has_virials:
             rows.append(found.virials.reshape(-1, term.n_inducing))
         rows = np.concatenate(rows)[self._places] / self._row_noise[:, None]

@@ -30,8 +30,8 @@ from kforce.sparse.rows import sparse_rows
 from kforce.sparse.term import SparseTerm, largest_cutoff
 from kforce.structures import Batch
 
-#: Frames that leave-one-out errors are computed for, at most, and rows of them.
-_FRAMES, _ROWS = 50, 3000
+#: Frames that are left out in turn, at most, and rows of them.
+FRAMES, ROWS = 50, 3000
 
 #: Errors of a kind from which the tail is known, and the share within it if not.
 _MANY, _MIDDLE, _TAIL = 200, 0.68, 0.95
@@ -96,18 +96,19 @@ def covariance_of_energies(
     terms: Sequence[SparseTerm], solution: SparseSolution, frames: Sequence[Atoms]
 ) -> np.ndarray:
     """Return the posterior covariance of energies of structures, (n, n), in eV²."""
-    batch = Batch.from_frames(list(frames))
-    cutoff = largest_cutoff(terms)
-    neighbours = find_neighbours(batch, cutoff)
-    owner = np.repeat(np.arange(len(frames)), np.diff(batch.offsets))
-    rows = sparse_rows(terms, batch, neighbours, with_forces=False).energies
-    C = solution.unexplained_covariance(rows)
-    for term in terms:
-        part = term.descriptor(batch.numbers, neighbours)
-        membership = np.zeros((len(frames), len(part.x)))
-        fade = part.multiplicity * part.fade
-        membership[owner[part.centres], np.arange(len(part.x))] = fade
-        C += membership @ energy_covariance(term, part.x) @ membership.T
+    rows = []
+    parts = [([], [], []) for _ in terms]
+    for s, frame in enumerate(frames):
+        batch, neighbours = _local(terms, frame)
+        rows.append(sparse_rows(terms, batch, neighbours, False).energies)
+        for term, (x, fade, owner) in zip(terms, parts, strict=True):
+            part = term.descriptor(batch.numbers, neighbours)
+            x.append(part.x)
+            fade.append(part.multiplicity * part.fade)
+            owner.append(np.full(len(part.x), s))
+    C = solution.unexplained_covariance(np.concatenate(rows))
+    for term, part in zip(terms, parts, strict=True):
+        C += energy_covariance(term, *map(np.concatenate, part), len(frames))
     return C
 
 
@@ -185,39 +186,60 @@ def leave_one_out(
         0 for energies, 1 for forces.
     """
     errors, epistemic, kinds = [], [], []
-    for s in labels.sample(rng, _ROWS, _FRAMES):
-        y, noise, kind, known = observed(labels, s)
-        with_forces = bool((kind == 1).any())
+    for s in labels.sample(rng, ROWS, FRAMES):
+        _, noise, kind, known = observed(labels, s)
         rows, y, _ = whitened_rows(terms, frames[s], labels, s)
         factors = np.ones(len(y))
         if approximation == "fitc":
             factors = fitc_factors(terms, frames[s], labels, s, rows, solution.prior)
         inner = solve_triangular(solution.factor, rows.T, trans="T").T
         inner /= factors[:, None]
-        H = inner @ inner.T
-        # All but this frame: 1 − H is the inverse of the predictive covariance.
-        try:
-            factor = cho_factor(np.eye(len(y)) - H)
-        except np.linalg.LinAlgError:
-            continue
         left = (y - rows @ solution.coef) / factors
-        error = factors * cho_solve(factor, left)
-        spread = np.diag(cho_solve(factor, np.eye(len(y)))) - 1.0 - np.diag(H)
-        spread *= factors**2
-        energy, forces = variances(terms, solution, frames[s], with_forces)
-        now = np.full(len(known), np.nan)
-        now[0] = energy
-        if with_forces:
-            now[1 : 1 + forces.size] = forces.ravel()
+        found = left_out(inner @ inner.T, left)
+        if found is None:
+            continue
+        error, spread = (part[kind < 2] for part in found)
         # What the inducing environments leave open stays as it is.
-        spread += now[known] / noise**2
-        used = kind < 2
-        errors.append(error[used])
-        epistemic.append(np.sqrt(np.maximum(spread[used], 0.0)))
+        used, noise, factors = kind < 2, noise[kind < 2], factors[kind < 2]
+        batch, neighbours = _local(terms, frames[s])
+        prior = prior_variances(terms, batch, neighbours, 1 in kind)
+        now = prior[known[: len(prior)]]
+        now += solution.unexplained(rows[used] * noise[:, None])
+        spread = factors**2 * spread + now / noise**2
+        errors.append(factors * error)
+        epistemic.append(np.sqrt(np.maximum(spread, 0.0)))
         kinds.append(kind[used])
     if not errors:
         return np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)
     return tuple(map(np.concatenate, (errors, epistemic, kinds)))
+
+
+def left_out(H: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the errors of labels that are left out together, and their variances.
+
+    1 − H is the inverse of the predictive covariance of all of them by all others, of
+    which the variances lack the part that inducing environments leave open.
+
+    Parameters
+    ----------
+    H : ndarray of shape (n, n)
+        What the fitted values of these labels are in terms of them, in units of the
+        noise: their block of the hat matrix.
+    left : ndarray of shape (n,)
+        Residuals of the fit.
+
+    Returns
+    -------
+    errors, variances : ndarray of shape (n,)
+        In units of the noise; or None where there is so little noise that these labels
+        alone decide on some of them.
+    """
+    try:
+        factor = cho_factor(np.eye(len(left)) - H)
+    except np.linalg.LinAlgError:
+        return None
+    inverse = cho_solve(factor, np.eye(len(left)))
+    return inverse @ left, np.diag(inverse) - 1.0 - np.diag(H)
 
 
 def calibration_of(

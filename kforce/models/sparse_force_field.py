@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kforce.arguments import check_noise
 from kforce.errors import InputError
 from kforce.models.base import ForceField, added
 from kforce.models.local_uncertainty import (
@@ -12,6 +13,7 @@ from kforce.models.local_uncertainty import (
     variances,
     variances_of_atoms,
 )
+from kforce.sparse.tabulated_term import TabulatedTerm
 from kforce.threads import run_parallel
 
 
@@ -36,8 +38,18 @@ class SparseForceField(ForceField):
         -------
         list of ndarray of shape (n_atoms,)
             In eV²; the `local_gap_variance` of the program GAP.
+
+        Raises
+        ------
+        InputError
+            If the regularisation is not positive, or the model is tabulated.
         """
+        check_noise("regularisation", regularisation)
         frames = self._check_frames(frames)
+        if any(isinstance(term, TabulatedTerm) for term in self.terms_):
+            raise InputError(
+                "A tabulated model knows no novelty: ask the model that it is made of."
+            )
         return [novelty(self.terms_, frame, regularisation) for frame in frames]
 
     def energies_std(self, frames):

@@ -6,13 +6,21 @@ f(x_e), where t_e is how the features of the environment move and F'_e how it fa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from scipy.sparse import csr_array
 
 from kforce.sparse.term import SparseTerm
 
+#: Environments whose covariances with all others are held at a time.
+_BLOCK = 256
 
-def energy_variance(term: SparseTerm, x: np.ndarray, fade: np.ndarray) -> float:
-    """Return the prior variance of Σ_e F_e f(x_e), in eV².
+
+def energy_covariance(
+    term: SparseTerm, x: np.ndarray, fade: np.ndarray, owner: np.ndarray, n_sums: int
+) -> np.ndarray:
+    """Return the prior covariance of sums Σ_e F_e f(x_e) over environments.
 
     Parameters
     ----------
@@ -22,14 +30,30 @@ def energy_variance(term: SparseTerm, x: np.ndarray, fade: np.ndarray) -> float:
         Features.
     fade : ndarray of shape (n_env,)
         F.
+    owner : ndarray of int, shape (n_env,)
+        Which sum each environment belongs to.
+    n_sums : int
+        Number of sums.
+
+    Returns
+    -------
+    ndarray of shape (n_sums, n_sums)
+        In eV².
     """
-    return float(fade @ energy_covariance(term, x) @ fade)
+    own, n_env = replace(term, centers=x, fade=np.ones(len(x))), len(x)
+    member = csr_array((fade, (np.arange(n_env), owner)), shape=(n_env, n_sums))
+    total = np.zeros((n_sums, n_sums))
+    for first in range(0, n_env, _BLOCK):
+        block = slice(first, first + _BLOCK)
+        k, _ = own.compare(x[block], orders=(0,))
+        total += member[block].T @ (k @ member)
+    return total
 
 
-def energy_covariance(term: SparseTerm, x: np.ndarray) -> np.ndarray:
-    """Return the prior covariance of f at points x, (n_env, n_env), in eV²."""
-    z = x / term.length_scales
-    return term.kernel(_invariant(term.kernel, z)) + term.constant**2
+def energy_variance(term: SparseTerm, x: np.ndarray, fade: np.ndarray) -> float:
+    """Return the prior variance of one sum Σ_e F_e f(x_e), in eV²."""
+    owner = np.zeros(len(x), dtype=int)
+    return float(energy_covariance(term, x, fade, owner, 1)[0, 0])
 
 
 def derivative_covariance(
@@ -60,7 +84,8 @@ def derivative_covariance(
         In eV² over the squares of the motions' unit.
     """
     z, t = x / term.length_scales, tangents / term.length_scales
-    phi, dphi, ddphi = term.kernel.profile(_invariant(term.kernel, z), (0, 1, 2))
+    u = replace(term, centers=x).invariant(z)
+    phi, dphi, ddphi = term.kernel.profile(u, (0, 1, 2))
     phi = phi + term.constant**2
     weighted = t * fade[:, None]
     # u changes by r along x_e = P[e, e'], and by its mirror image along x_e'.
@@ -78,11 +103,3 @@ def derivative_covariance(
     products = np.einsum("ef,qfd->qed", dphi, weighted, optimize=True)
     covariance += cross * np.einsum("ped,qed->pq", weighted, products, optimize=True)
     return covariance
-
-
-def _invariant(kernel, z):
-    u = z @ z.T
-    if kernel.is_product:
-        return u
-    squares = np.diag(u)
-    return np.maximum(squares[:, None] + squares - 2.0 * u, 0.0)

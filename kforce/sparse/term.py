@@ -99,7 +99,7 @@ class SparseTerm:
         slope : ndarray of shape (n_env, n_inducing) or None
             F_m φ'(u).
         """
-        u = self._invariant(x / self.length_scales)
+        u = self.invariant(x / self.length_scales)
         found = self.kernel.profile(u, orders=orders)
         k = found[0]
         if self.constant:
@@ -107,7 +107,12 @@ class SparseTerm:
         k *= self.fade
         return k, found[1] * self.fade if len(found) > 1 else None
 
-    def _invariant(self, x):
+    def invariant(self, x: np.ndarray) -> np.ndarray:
+        """Return what the kernel is a function of, (n_env, n_inducing).
+
+        These are squared distances of scaled features from the inducing environments,
+        or products.
+        """
         centers = self.scaled_centers
         if self._has_few_features:
             # Coefficients of two-body terms reach 1e6: no digit may cancel.

@@ -31,10 +31,11 @@ def test_methanol(methanol):
         assert (near.cutoff, near.atom_sigma) == (2.8, 0.3)
         assert far.atom_sigma == 0.4
         assert (near.n_max, near.l_max, far.n_max, far.l_max) == (8, 6, 8, 6)
-    assert [far.cutoff for _, far in by_element.values()] == [3.5, 3.63, 3.63]
+        assert near.damping is None
+        assert far.cutoff == pair.cutoff == 4.5
+    assert by_element[8][1].damping == (2, 1.99, 1.0)
     assert by_element[1][1].transition_width == pytest.approx(0.92, abs=0.02)
     assert by_element[8][0].transition_width == pytest.approx(0.71, abs=0.02)
-    assert pair.cutoff == 3.63
     assert pair.transition_width == by_element[6][1].transition_width
 
 
@@ -48,6 +49,7 @@ def test_bulk_silicon():
     assert (near.atom_sigma, far.atom_sigma) == (0.35, 0.49)
     assert far.transition_width == round(0.85 * bond, 2)
     assert (near.n_max, near.l_max, far.n_max, far.l_max) == (8, 8, 10, 8)
+    assert near.damping is far.damping is None
     # Elements of the densities are those of the training set.
     (descriptor,) = far.for_species((14, 6))
     assert (descriptor.species, descriptor.centre) == ((14, 6), 14)
@@ -107,13 +109,13 @@ def test_single_atoms_do_not_count(caplog):
         assert list(soaps(frames)[1]) == [1, 6]
     lines = [record.message for record in caplog.records]
     assert lines == [
-        "two-body terms: cutoff 3.50 Å",
+        "two-body terms: cutoff 4.50 Å",
         "H: bond length 1.09 Å",
         "    SOAP with cutoff 2.80 Å, transition 0.54 Å, Gaussians of 0.30 Å",
-        "    SOAP with cutoff 3.50 Å, transition 0.93 Å, Gaussians of 0.40 Å",
+        "    SOAP with cutoff 4.50 Å, transition 0.93 Å, Gaussians of 0.40 Å",
         "C: bond length 1.09 Å",
         "    SOAP with cutoff 2.80 Å, transition 0.54 Å, Gaussians of 0.30 Å",
-        "    SOAP with cutoff 3.50 Å, transition 0.93 Å, Gaussians of 0.40 Å",
+        "    SOAP with cutoff 4.50 Å, transition 0.93 Å, Gaussians of 0.40 Å",
     ]
 
 

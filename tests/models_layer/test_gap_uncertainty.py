@@ -282,7 +282,7 @@ def test_leaving_frames_out(kind, approximation):
 
 def test_some_frames_are_left_out(monkeypatch):
     terms, solution, frames, labels = fitted(terms_of(("pairs",)))
-    monkeypatch.setattr(local_uncertainty, "_FRAMES", 2)
+    monkeypatch.setattr(local_uncertainty, "FRAMES", 2)
     rng = np.random.default_rng(3)
     errors, _, kinds = leave_one_out(terms, solution, frames, labels, rng)
     chosen = np.random.default_rng(3).permutation(5)[:2]

@@ -64,14 +64,17 @@ def test_errors_are_those_of_fits_without_each_frame(
 def test_the_largest_that_is_not_worse_is_taken():
     # Five factors: far too large, worse for all frames, worse for some and better for
     # others, best, too small.
-    squares = np.tile([9.0, 1.2, 1.001, 1.0, 2.0], (40, 1))
-    squares[:, 2] += np.tile([-0.1, 0.1], 20)
+    squares = np.tile([9.0, 1.2, 1.08, 1.0, 2.0], (40, 1))
+    squares[:, 2] += np.tile([-2.0, 2.0], 20)
     assert local_noise._largest_good(squares) == 2
-    squares[:, 2] *= 1.3
+    squares[:, 2] = 1.08
     assert local_noise._largest_good(squares) == 3
+    # Hardly worse is good enough.
+    squares[:, 2] = 1.02
+    assert local_noise._largest_good(squares) == 2
     # One that could not be tried.
     squares[0, 4] = 1e100
-    assert local_noise._largest_good(squares) == 3
+    assert local_noise._largest_good(squares) == 2
 
 
 def test_few_frames_decide_nothing():
