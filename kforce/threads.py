@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from threading import Lock
+from threading import Lock, local
 
 from threadpoolctl import ThreadpoolController
 
@@ -77,7 +77,8 @@ single_threaded_blas = _SharedLimit()
 def run_parallel(function: Callable, items: Iterable) -> list:
     """Return ``[function(item) for item in items]``, computed by `n_threads` threads.
 
-    `function` must spend its time in code that releases the interpreter lock.
+    `function` must spend its time in code that releases the interpreter lock. What it
+    calls itself in this way runs in its own thread.
 
     Examples
     --------
@@ -85,9 +86,16 @@ def run_parallel(function: Callable, items: Iterable) -> list:
     [1, 2]
     """
     items = list(items)
-    workers = min(n_threads(), len(items))
+    workers = 1 if hasattr(_worker, "is_one") else min(n_threads(), len(items))
     with single_threaded_blas:
         if workers <= 1:
             return [function(item) for item in items]
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(workers, initializer=_mark_worker) as pool:
             return list(pool.map(function, items))
+
+
+_worker = local()
+
+
+def _mark_worker():
+    _worker.is_one = True

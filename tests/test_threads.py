@@ -40,6 +40,17 @@ def test_work_is_spread_over_threads(monkeypatch):
     assert len(set(seen)) == 3
 
 
+def test_a_thread_spreads_its_work_no_further(monkeypatch):
+    """n threads each with n of their own would wait for one another."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+
+    def nested(_):
+        own = threading.get_ident()
+        return set(run_parallel(lambda _: threading.get_ident(), range(6))) == {own}
+
+    assert all(run_parallel(nested, range(6)))
+
+
 @pytest.mark.parametrize("wanted", ["1", "2"])
 def test_blas_has_one_thread_inside_and_gets_its_own_back(monkeypatch, wanted):
     monkeypatch.setenv("OMP_NUM_THREADS", wanted)

@@ -44,11 +44,6 @@ class Composition(LocalDescriptor):
         """Return this descriptor: it names its elements."""
         return [self]
 
-    @property
-    def centre_species(self) -> None:
-        """All atoms are centres."""
-        return None
-
     def __call__(self, numbers: np.ndarray, neighbours: Neighbours) -> Environments:
         """Return the environments of the centres of a neighbour list."""
         own = numbers[neighbours.centres]

@@ -9,7 +9,7 @@ of those with respect to all members, so strain and forces need no more than tho
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -42,6 +42,14 @@ class Jacobian:
     vec: np.ndarray
     dx: np.ndarray
     dfade: np.ndarray
+
+    def pieces(self, most: int) -> Iterator[Jacobian]:
+        """Cut into pieces of at most so many members."""
+        for first in range(0, len(self.atoms), most):
+            piece = slice(first, first + most)
+            yield Jacobian(
+                *(getattr(self, field.name)[piece] for field in fields(self))
+            )
 
 
 @dataclass(frozen=True)
@@ -137,11 +145,6 @@ class LocalDescriptor(BaseEstimator):
         species : tuple of int
             Atomic numbers of the training set, in order of first appearance.
         """
-        raise NotImplementedError
-
-    @property
-    def centre_species(self) -> int | None:
-        """Atomic number of the centres; None for all."""
         raise NotImplementedError
 
     def __call__(self, numbers: np.ndarray, neighbours: Neighbours) -> Environments:

@@ -1,9 +1,9 @@
 """Radial bases of SOAP: from radial functions at points to orthonormal coefficients.
 
 A Gaussian at the distance r from the centre has, at the radial points ρ_a, the
-projections h_la(r) on harmonics. Coefficients in a basis that is orthonormal on the
-half line are linear in these values: R_nl(r) = Σ_a h_la(r) T_an, where T may depend
-on l.
+projections h_la(r) on harmonics. Coefficients in a basis that is orthonormal (on the
+half line, or up to its end for "gto" and "poly") are linear in these values: R_nl(r) =
+Σ_a h_la(r) T_an, where T may depend on l.
 """
 
 from __future__ import annotations

@@ -44,11 +44,14 @@ class SOAP(LocalDescriptor):
     transition_width : float, default=0.5
         Over so many Å neighbours fade out.
     species : tuple of int, default=None
-        Atomic numbers of the densities. None is one density of all elements.
+        Atomic numbers of the densities. None is one density of all elements, but in a
+        `Term` one of each element of the training set.
     centre : int or tuple of int, default=None
-        Atomic numbers of the centres; None for all atoms.
+        Atomic numbers of the centres; None for all atoms, and in a `Term` one
+        descriptor for each element.
     central_weight : float, default=1.0
-        Weight of the centre itself in the density.
+        Weight of the centre itself in the density. Where it is in none, the last
+        neighbour that leaves the cutoff takes a normalised vector to zero in a step.
     sigma0 : float, default=0.0
         Last feature.
     normalise : bool, default=True
@@ -144,14 +147,6 @@ class SOAP(LocalDescriptor):
         species = tuple(int(z) for z in species)
         parameters = self.get_params(deep=False) | {"species": species}
         return [SOAP(**parameters | {"centre": z}) for z in species if z in wanted]
-
-    @property
-    def centre_species(self) -> int | None:
-        """Atomic number of the centres; None for all, or for several elements."""
-        if self.centre is None:
-            return None
-        centres = as_tuple(self.centre)
-        return centres[0] if len(centres) == 1 else None
 
     def __call__(self, numbers: np.ndarray, neighbours: Neighbours) -> SoapEnvironments:
         """Return the environments of the centres of a neighbour list.

@@ -80,11 +80,6 @@ class ThreeBody(LocalDescriptor):
             for centre, pair in product(species, ends)
         ]
 
-    @property
-    def centre_species(self) -> int | None:
-        """Atomic number of the centres; None for all."""
-        return self.centre
-
     def __call__(
         self, numbers: np.ndarray, neighbours: Neighbours
     ) -> FewBodyEnvironments:

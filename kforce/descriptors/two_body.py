@@ -84,11 +84,6 @@ class TwoBody(LocalDescriptor):
             for pair in combinations_with_replacement(species, 2)
         ]
 
-    @property
-    def centre_species(self) -> None:
-        """None: atoms of both elements own environments."""
-        return None
-
     def __call__(
         self, numbers: np.ndarray, neighbours: Neighbours
     ) -> FewBodyEnvironments:

@@ -54,7 +54,8 @@ class LocalLabels:
     noise_forces : list of ndarray of shape (n_atoms,)
         In eV/Å.
     is_default : ndarray of bool, shape (n_structures, 3)
-        Whether the noises of energy, forces and virial are those of the model.
+        Whether the noises of energy, forces and virial are those of the model. Where
+        some atoms of a frame have noises of their own, those of the others stay, too.
     """
 
     energy: np.ndarray

@@ -44,7 +44,7 @@ class SparseForceField(ForceField):
         InputError
             If the regularisation is not positive, or the model is tabulated.
         """
-        check_noise("regularisation", regularisation)
+        check_noise("regularisation", regularisation or 0.0)
         frames = self._check_frames(frames)
         if any(isinstance(term, TabulatedTerm) for term in self.terms_):
             raise InputError(

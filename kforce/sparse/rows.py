@@ -15,6 +15,9 @@ from kforce.structures import Batch
 #: The six components of a virial, as they stand in rows: xx, xy, xz, yy, yz, zz.
 VIRIAL_COMPONENTS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
+#: Environments that are compared, and derivatives that are held, at a time.
+_ENVIRONMENTS, _NUMBERS = 1024, 2_000_000
+
 
 @dataclass(frozen=True)
 class SparseRows:
@@ -53,8 +56,10 @@ def sparse_rows(
     neighbours : Neighbours
         Of all their atoms, within the largest cutoff of the terms.
     with_forces, with_virials : bool
-        Whether forces are wanted, and virials as well.
+        Whether forces are wanted, and virials as well: not without forces.
     """
+    if with_virials and not with_forces:
+        raise ValueError("virials come with forces")
     n_inducing = sum(term.n_inducing for term in terms)
     owner = np.repeat(np.arange(batch.n_structures), np.diff(batch.offsets))
     energies = np.zeros((batch.n_structures, n_inducing))
@@ -78,33 +83,39 @@ def sparse_rows(
 
 def _add_term(term, environments, owner, n_structures, with_forces, forces, virials):
     """Fill the rows of one term, and return those of energies."""
-    times = float(environments.multiplicity)
-    k, slope = term.compare(environments.x, orders=(0, 1) if with_forces else (0,))
+    times, n_features = float(environments.multiplicity), environments.x.shape[1]
     structures = owner[environments.centres]
     energies = np.zeros((n_structures, term.n_inducing))
-    np.add.at(energies, structures, k * (times * environments.fade)[:, None])
+    for first in range(0, len(structures), _ENVIRONMENTS):
+        own = slice(first, first + _ENVIRONMENTS)
+        k, _ = term.compare(environments.x[own], orders=(0,))
+        k *= (times * environments.fade[own])[:, None]
+        np.add.at(energies, structures[own], k)
     if not with_forces:
         return energies
-    of_x, of_center = term.gradients(slope)
-    scaled = environments.x / term.length_scales**2
-    n_features = environments.x.shape[1]
     to_center = np.ascontiguousarray((term.scaled_centers / term.length_scales).T)
-    for block in environments.jacobians():
-        along_center = block.dx.reshape(-1, n_features) @ to_center
+    most = max(1, _NUMBERS // (3 * term.n_inducing))
+    for piece in (p for block in environments.jacobians() for p in block.pieces(most)):
+        first = piece.environments.min()
+        own = slice(first, piece.environments.max() + 1)
+        k, slope = term.compare(environments.x[own])
+        of_x, of_center = term.gradients(slope)
+        along_center = piece.dx.reshape(-1, n_features) @ to_center
         if times != 1.0:
             along_center *= times
         along_x = np.zeros((0, 3))
         if of_x is not None:
-            along_x = np.einsum("pcd,pd->pc", block.dx, scaled[block.environments])
+            scaled = environments.x[piece.environments] / term.length_scales**2
+            along_x = np.einsum("pcd,pd->pc", piece.dx, scaled)
         add_members(
-            block.environments,
-            block.centres,
-            block.atoms,
-            block.vec,
-            along_center.reshape(len(block.atoms), 3, term.n_inducing),
+            piece.environments - first,
+            piece.centres,
+            piece.atoms,
+            piece.vec,
+            along_center.reshape(len(piece.atoms), 3, term.n_inducing),
             times * along_x,
-            times * block.dfade,
-            environments.fade,
+            times * piece.dfade,
+            environments.fade[own],
             k,
             np.zeros((0, 0)) if of_x is None else of_x,
             of_center,

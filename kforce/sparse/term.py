@@ -17,6 +17,9 @@ from kforce.descriptors.local import Environments, LocalDescriptor
 from kforce.kernels import Kernel, unscaled
 from kforce.local_kernels import Polynomial
 
+#: Environments whose covariances with inducing ones are held at a time.
+_BLOCK = 2048
+
 #: Features up to which squared distances are sums of squares of differences.
 _FEW = 3
 
@@ -159,13 +162,26 @@ class SparseTerm:
         by_fade : ndarray of shape (n_env,)
             Its derivative with respect to F.
         """
+        parts = []
+        for first in range(0, max(1, len(environments.x)), _BLOCK):
+            own = slice(first, first + _BLOCK)
+            faded = environments.multiplicity * environments.fade[own]
+            value, by_x = self._values(environments.x[own] / self.length_scales)
+            by_x *= faded[:, None] / self.length_scales
+            parts.append((faded * value, by_x, environments.multiplicity * value))
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+    def _values(self, x):
+        """Return Σ_m α_m F_m k at scaled features, and its derivatives."""
         if self._collapsed is not None:
-            return self._collapsed_jet(environments)
-        k, slope = self.compare(environments.x)
-        by_fade = environments.multiplicity * (k @ self.weights)
-        faded = environments.multiplicity * environments.fade
-        x, centers = environments.x / self.length_scales, self.scaled_centers
-        slope *= self.weights
+            return self._collapsed_values(x)
+        found = self.kernel.profile(self.invariant(x), orders=(0, 1))
+        weights, centers = self.weights * self.fade, self.scaled_centers
+        value = found[0] @ weights
+        if self.constant:
+            value += self.constant**2 * weights.sum()
+        slope = found[1]
+        slope *= weights
         if self._has_few_features:
             by_x = np.empty_like(x)
             for d in range(x.shape[1]):
@@ -176,8 +192,7 @@ class SparseTerm:
             by_x = of_center @ centers
             if of_x is not None:
                 by_x += of_x.sum(axis=1)[:, None] * x
-        by_x *= faded[:, None] / self.length_scales
-        return environments.fade * by_fade, by_x, by_fade
+        return value, by_x
 
     @cached_property
     def _collapsed(self):
@@ -196,16 +211,8 @@ class SparseTerm:
             return (self.scaled_centers.T * weights) @ self.scaled_centers
         return None
 
-    def _collapsed_jet(self, environments):
-        x = environments.x / self.length_scales
+    def _collapsed_values(self, x):
         if self._collapsed.ndim == 1:
-            by_x = np.broadcast_to(self._collapsed, x.shape)
-            value = x @ self._collapsed
-        else:
-            by_x = x @ self._collapsed
-            value = np.einsum("ed,ed->e", x, by_x)
-            by_x = 2.0 * by_x
-        value = environments.multiplicity * value
-        faded = environments.multiplicity * environments.fade
-        by_x = by_x * (faded[:, None] / self.length_scales)
-        return environments.fade * value, by_x, value
+            return x @ self._collapsed, np.tile(self._collapsed, (len(x), 1))
+        by_x = x @ self._collapsed
+        return np.einsum("ed,ed->e", x, by_x), 2.0 * by_x

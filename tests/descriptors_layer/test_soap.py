@@ -156,8 +156,7 @@ def test_for_species_gives_one_descriptor_per_element():
     template = SOAP(cutoff=3.0, n_max=3, l_max=2, atom_sigma=0.5)
     expanded = template.for_species((6, 14))
     assert [(d.species, d.centre) for d in expanded] == [((6, 14), 6), ((6, 14), 14)]
-    assert [d.centre_species for d in expanded] == [6, 14]
-    assert template.centre_species is None
+    assert [d.centre for d in expanded] == [6, 14]
     assert expanded[0].for_species((6, 14)) == [expanded[0]]
     carbon = template.set_params(centre=6)
     assert [d.centre for d in carbon.for_species((6, 14))] == [6]
@@ -195,3 +194,17 @@ def test_atoms_at_one_place():
     soap = SOAP(cutoff=3.0, n_max=3, l_max=2, atom_sigma=0.5)
     with pytest.raises(InputError, match="at the same place"):
         environments(soap, Atoms("Si2", np.zeros((2, 3))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_max", "l_max", "cutoff", "sigma"),
+    [
+        ("equispaced", 40, 3, 5.0, 0.5),
+        ("poly", 14, 3, 5.0, 0.5),
+        ("gto", 20, 3, 5.0, 0.5),
+        ("gto", 16, 8, 4.0, 0.3),
+    ],
+)
+def test_too_many_radial_functions_are_refused(kind, n_max, l_max, cutoff, sigma):
+    with pytest.raises(InputError, match="the same to double precision: take a small"):
+        radial_basis(kind, n_max, l_max, cutoff, sigma, 10.0)

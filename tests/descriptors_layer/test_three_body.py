@@ -187,7 +187,6 @@ def test_descriptors_of_a_training_set():
         parameters = d.get_params() | {"species": None, "centre": None}
         assert parameters == template.get_params()
         assert d.for_species((14, 6)) == [d]
-        assert d.centre_species == d.centre
     # Together they hold every triplet once.
     atoms = checks.crystal()
     n = sum(len(checks.environments(d, atoms).x) for d in found)

@@ -159,7 +159,6 @@ def test_descriptors_of_a_training_set():
     for d in found:
         assert d.get_params() | {"species": None} == template.get_params()
         assert d.for_species((14, 6, 1)) == [d]
-        assert d.centre_species is None
     # Together they hold every pair once.
     atoms = checks.crystal()
     n = sum(len(checks.environments(d, atoms).x) for d in found)

@@ -22,6 +22,7 @@ from sparse_toys import (
     with_weights,
 )
 
+from kforce.errors import InputError
 from kforce.kernels import RBF, Scaled
 from kforce.local_kernels import Polynomial
 from kforce.models import local_uncertainty
@@ -428,3 +429,10 @@ def test_levels_below_add_their_deviations():
     )
     C = high.energy_covariance(new)
     np.testing.assert_allclose(np.sqrt(C[0]), found.energy_epistemic, rtol=1e-6)
+
+
+def test_novelty_that_is_refused(model):
+    with pytest.raises(InputError, match="regularisation must be a positive"):
+        model.novelty([crystal(80)], regularisation=0.0)
+    with pytest.raises(InputError, match="A tabulated model knows no novelty"):
+        model.tabulated(1e-3, start=1.5).novelty([crystal(80)])
