@@ -33,8 +33,9 @@ from kforce.structures import Batch
 #: Frames that are left out in turn, at most, and rows of them.
 FRAMES, ROWS = 50, 3000
 
-#: Errors of a kind from which the tail is known, and the share within it if not.
-_MANY, _MIDDLE, _TAIL = 200, 0.68, 0.95
+#: Share of the errors within what deviations say, and errors from which it is known;
+#: of fewer the middle has to fit as well.
+_SHARE, _MANY, _MIDDLE = 0.95, 200, 0.68
 
 
 def variances(
@@ -247,7 +248,7 @@ def calibration_of(
 ) -> tuple[float, float]:
     """Return the factors of standard deviations that errors ask for.
 
-    With them 95 % of the errors are within 1.96 standard deviations, or, where errors
+    With them 95 % of the errors are within 1.96 standard deviations, and, where errors
     are few, 68 % within one. Deviations of energies are not increased by more than
     those of forces: environments of a frame that is left out may be inducing ones,
     while those of new frames add what the inducing ones do not explain, which is most
@@ -273,8 +274,9 @@ def _factor(ratio):
     """Return the factor by which deviations are too small; 0 if it is not known."""
     if len(ratio) == 0:
         return 0.0
-    share = _TAIL if len(ratio) >= _MANY else _MIDDLE
-    return float(np.quantile(ratio, share) / norm.ppf(0.5 + 0.5 * share))
+    shares = [_SHARE] if len(ratio) >= _MANY else [_SHARE, _MIDDLE]
+    wanted = np.quantile(ratio, shares) / norm.ppf(0.5 + 0.5 * np.array(shares))
+    return float(wanted.max())
 
 
 def _local(terms, atoms):

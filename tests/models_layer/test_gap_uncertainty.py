@@ -22,6 +22,7 @@ from sparse_toys import (
     with_weights,
 )
 
+from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
 from kforce.kernels import RBF, Scaled
 from kforce.local_kernels import Polynomial
@@ -434,5 +435,7 @@ def test_levels_below_add_their_deviations():
 def test_novelty_that_is_refused(model):
     with pytest.raises(InputError, match="regularisation must be a positive"):
         model.novelty([crystal(80)], regularisation=0.0)
+    pairs = Term(TwoBody(cutoff=3.9), Scaled(RBF(length_scale=0.8), 1.0), 8)
+    model = GAPRegressor([pairs], optimize=False).fit(mixed_frames(4))
     with pytest.raises(InputError, match="A tabulated model knows no novelty"):
-        model.tabulated(1e-3, start=1.5).novelty([crystal(80)])
+        model.tabulated(1e-6, start=1.5).novelty([crystal(80)])
