@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,6 +50,19 @@ class Freedom:
     amplitudes: list[bool]
     length_scales: list[bool]
     noises: tuple[bool, bool, bool]
+
+
+class _Probe(NamedTuple):
+    """A combination of labels of a frame whose prior variance stands for many.
+
+    The energy (order 0), or forces along a motion (order 1), in units of the noise: the
+    kind of noise that is learned for it, or `_OWN`.
+    """
+
+    frame: int
+    noise: int
+    motion: float | np.ndarray
+    order: int
 
 
 class LengthDerivative(Kernel):
@@ -136,7 +150,7 @@ class FreeEnergyProblem:
                 columns.append(np.zeros(len(self._y)))
                 columns[-1][first] = 1.0
                 motion = 1.0 / self._labels.noise_energy[s]
-                self._probes.append((s, self._kinds[first], motion, 0))
+                self._probes.append(_Probe(s, self._kinds[first], motion, 0))
                 n_energies += 1
             if np.isfinite(self._labels.forces[s]).all():
                 first += int(np.isfinite(self._labels.energy[s]))
@@ -144,22 +158,21 @@ class FreeEnergyProblem:
                 columns.append(np.zeros(len(self._y)))
                 columns[-1][first : first + len(signs)] = signs
                 motion = signs.reshape(-1, 3) / self._labels.noise_forces[s][:, None]
-                self._probes.append((s, self._kinds[first], motion, 1))
+                self._probes.append(_Probe(s, self._kinds[first], motion, 1))
                 n_forces += len(signs)
         share = np.array(columns).T if columns else np.zeros((len(self._y), 0))
-        # Each kind stands for all rows of it.
-        n_all = np.array([sum(self._n_rows(0)), sum(self._n_rows(1))])
-        weight = np.sqrt(n_all / np.maximum([n_energies, n_forces], 1))
-        self._weights = np.array([weight[kind] for *_, kind in self._probes])
+        # Those that are probed stand for all energies and forces.
+        known = [
+            sum(np.isfinite(values[s]).sum() for s in self._chosen)
+            for values in (self._labels.energy, self._labels.forces)
+        ]
+        weight = np.sqrt(known / np.maximum([n_energies, n_forces], 1))
+        self._weights = np.array([weight[probe.order] for probe in self._probes])
         self._share = share * self._weights if columns else share
         self._counted = [self._is_counted(term) for term in self._terms]
 
-    def _n_rows(self, kind):
-        labels = (self._labels.energy, self._labels.forces)[kind]
-        return [np.isfinite(labels[s]).sum() for s in self._chosen]
-
     def _is_counted(self, term):
-        found = (self._environments(term, s) for s in {p[0] for p in self._probes})
+        found = (self._environments(term, s) for s in {p.frame for p in self._probes})
         return max((len(part.x) for part in found), default=0) <= _MOST_ENVIRONMENTS
 
     def _environments(self, term, s):
@@ -185,18 +198,18 @@ class FreeEnergyProblem:
         rows = np.concatenate(rows)[self._places] / self._row_noise[:, None]
         variances = np.array(
             [
-                self._probe_variance(term, *probe) if self._counted[t] else 0.0
+                self._probe_variance(term, probe) if self._counted[t] else 0.0
                 for probe in self._probes
             ]
         )
         return term.covariance(), rows, variances
 
-    def _probe_variance(self, term, s, _, motion, kind):
-        environments = self._environments(term, s)
+    def _probe_variance(self, term, probe):
+        environments, motion = self._environments(term, probe.frame), probe.motion
         fade = environments.fade * environments.multiplicity
         if len(fade) == 0:
             return 0.0
-        if kind == 0:
+        if probe.order == 0:
             return motion**2 * energy_variance(term, environments.x, fade)
         tangents, dfade = environments.push(motion)
         return derivative_covariance(
@@ -265,7 +278,9 @@ class FreeEnergyProblem:
             found = free_energy(K, rows, y, share, counted)
         except np.linalg.LinAlgError:
             return -1e12, np.zeros_like(theta)
-        probe_noise = np.exp(np.append(noises, 0.0))[[p[1] for p in self._probes]]
+        probe_noise = np.exp(np.append(noises, 0.0))[
+            [probe.noise for probe in self._probes]
+        ]
         shares = (self._weights / probe_noise) ** 2
         prior = np.array([c * v for c, (*_, v) in zip(scale, parts, strict=True)])
         value = found.value - np.log(sigma).sum() - 0.5 * (prior @ shares).sum()
@@ -284,7 +299,7 @@ class FreeEnergyProblem:
                     + np.sum(by_rows * drows / sigma[:, None])
                     - 0.5 * dv @ shares
                 )
-        kinds = np.array([p[1] for p in self._probes], dtype=int)
+        kinds = np.array([probe.noise for probe in self._probes], dtype=int)
         by_noise = np.array(
             [
                 -np.sum(by_row[self._kinds == k])
