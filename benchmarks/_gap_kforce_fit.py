@@ -8,7 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 import kforce
 from kforce.metrics import mae
-from kforce.models.local_fit import solve
+from kforce.models.local_fit import gather_rows
 from kforce.models.local_labels import LocalLabels, Noises
 from kforce.models.local_prior import build_terms
 from kforce.neighbours import find_neighbours
@@ -76,7 +76,7 @@ def same_points(xml, out):
     noises = Noises(energy=0.001, forces=0.05, virial=0.1)
     local = LocalLabels.collect(frames, labels, noises)
     (term,) = (replace(term, weights=None) for term in model.terms_)
-    solution, _ = solve([term], frames, local, jitter=1e-8)
+    solution, _ = gather_rows([term], frames, local, jitter=1e-8).solve()
     model.restore(terms_=[replace(term, weights=solution.coef)])
     found = model.evaluate(test)
     np.savez(out, energy=found.energy, forces=np.concatenate(found.forces))
@@ -108,7 +108,7 @@ def rows(n_rows, n_inducing):
     sparse_rows(terms, batch, find_neighbours(batch, soap.cutoff))
     forget_peak()
     before = status("VmRSS")
-    cpu, wall = timed(lambda: solve(terms, frames, local, jitter=1e-8), 1)
+    cpu, wall = timed(lambda: gather_rows(terms, frames, local, jitter=1e-8).solve(), 1)
     above = status("VmHWM") - before
     return {
         "rows": per_frame * len(frames),
