@@ -64,7 +64,7 @@ def best_noise(
     gram, right = gathered.system.whitened()
     # With it, all factors are one matrix product each.
     strength, axes = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
-    right = axes.T @ right
+    strength, right = np.maximum(strength, 0.0), axes.T @ right
     kinds = [observed(labels, s)[2] for s in chosen]
     # Forces, if there are any, else energies, else virials.
     (deciding, *_) = [k for k in (1, 0, 2) if any((own == k).any() for own in kinds)]
