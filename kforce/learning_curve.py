@@ -82,7 +82,8 @@ def learning_curve(
     model : ForceField
         Clones of it are trained; it stays as it is.
     frames : list of ase.Atoms
-        Labelled frames.
+        Labelled frames. Isolated atoms among others are in every training set, and do
+        not count.
     sizes : sequence of int, optional
         Training frames, ascending; each training set holds all smaller ones. Powers of
         two from 8 up to what is there, at most 1024, if not given.
@@ -114,6 +115,13 @@ def learning_curve(
     True
     """
     frames = as_frames(frames)
+    alone = [frame for frame in frames if len(frame) == 1 and not frame.pbc.any()]
+    if 0 < len(alone) < len(frames):
+        # Their energies are those of atoms: no other frame tells them.
+        _log.info("isolated atoms are in all training sets: %d", len(alone))
+        frames = [frame for frame in frames if len(frame) > 1 or frame.pbc.any()]
+    else:
+        alone = []
     n_test = 0 if test is not None else min(max(1, len(frames) // 5), _MANY_TEST)
     room = len(frames) - n_test
     sizes = _default_sizes(room) if sizes is None else _checked(sizes, room)
@@ -125,7 +133,7 @@ def learning_curve(
         raise InputError("A learning curve needs test frames with forces: add them.")
     rows = []
     for size in sizes:
-        fitted = clone(model).fit([frames[i] for i in train[:size]])
+        fitted = clone(model).fit(alone + [frames[i] for i in train[:size]])
         rows.append(_errors(fitted.evaluate(test), labels))
         _log.info("%d frames: mean absolute force error %.4g eV/Å", size, rows[-1][2])
     return LearningCurve(np.array(sizes), *np.transpose(rows), n_test=len(test))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -133,6 +135,7 @@ def load(path: str | os.PathLike, baseline=None) -> ForceField:
     >>> bool(again.predict(frames[:1]) == model.predict(frames[:1]))
     True
     """
+    refuse_structures(path)
     arrays = read_arrays(path)
     if str(arrays.get("format")) != _FORMAT:
         raise InputError(f"{path} is not a model of kforce.{_hint(arrays)}")
@@ -163,6 +166,22 @@ def _damaged(path, error):
     return InputError(
         f"{path} is damaged ({_reason(error)}): save it again, or get a fresh copy."
     )
+
+
+def refuse_structures(path: str | os.PathLike) -> None:
+    """Raise an error if a file is given as a model and looks like another kind.
+
+    Raises
+    ------
+    InputError
+        If its name does not end in .npz, and it is none.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix.lower() != ".npz" and not is_zipfile(path):
+        raise InputError(
+            f"{path} is no model of kforce (.npz): the model comes first, then the "
+            "structures. Models of GAP are read with kforce.io.read_quip_xml."
+        )
 
 
 def _with_baseline(model, described):

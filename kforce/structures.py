@@ -176,8 +176,13 @@ class Labels:
         energy = np.full(len(frames), np.nan)
         forces = []
         for s, frame in enumerate(frames):
-            energy[s] = read_label(frame, s, "energy", frame.get_potential_energy)
-            f = np.array(read_label(frame, s, "forces", frame.get_forces), dtype=float)
+            e = read_label(frame, s, "energy", frame.get_potential_energy)
+            if e.size != 1:
+                raise InputError(
+                    f"The energy of frame {s} must be one number, found {e.size}."
+                )
+            energy[s] = e.item()
+            f = read_label(frame, s, "forces", frame.get_forces)
             if f.ndim == 0:
                 f = np.full((len(frame), 3), float(f))
             if f.shape != (len(frame), 3):
@@ -246,7 +251,7 @@ def _noise(values, name, shape, s):
 
 
 def read_label(frame, s, name, method):
-    """Return a label as it was computed, without constraints; NaN if there is none.
+    """Return a label as an array, as computed, without constraints; NaN if none.
 
     Parameters
     ----------
@@ -262,18 +267,27 @@ def read_label(frame, s, name, method):
     Raises
     ------
     InputError
-        If the frame was changed after the label was computed.
+        If the frame was changed after the label was computed, or it is no number.
     """
     if frame.calc is None:
-        return np.nan
+        return np.array(np.nan)
     try:
         value = method(apply_constraint=False)
     except (PropertyNotImplementedError, NotImplementedError):
         if getattr(frame.calc, "results", {}).get(name) is None:
-            return np.nan
+            return np.array(np.nan)
         raise InputError(
             f"Frame {s} was changed after its {name} was computed (moved, wrapped, or "
             "given another cell), so the label no longer belongs to it: label it again "
             "or attach the label to the changed frame."
         ) from None
-    return np.nan if value is None else value
+    except (AssertionError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The {name} of frame {s} is not what ASE expects ({error}): correct it."
+        ) from None
+    try:
+        return np.array(np.nan if value is None else value, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"The {name} of frame {s} must be numbers, found {str(value)[:40]!r}."
+        ) from None

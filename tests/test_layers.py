@@ -39,7 +39,7 @@ LAYERS = [
     | {"skin", "sparse"},
     {"models", "calculator", "local_calculator", "persistence", "parts"}
     | {"learning_curve"},
-    {"io", "report", "cli"},
+    {"io", "report", "cli", "__main__"},
     {""},
 ]
 

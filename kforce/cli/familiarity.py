@@ -6,15 +6,19 @@ import numpy as np
 
 from kforce.data import dataset_hash
 from kforce.models.gap import GAPRegressor
+from kforce.models.local_range import describe_strange_pairs
 from kforce.structures import Batch
 
 
 def warn_unfamiliar(model, frames, output) -> None:
     """Warn about structures outside of the range of the training data.
 
-    A local model knows no such range.
+    What a local model knows of it is pairs of atoms.
     """
     if isinstance(model, GAPRegressor):
+        strange = describe_strange_pairs(model.terms_, frames)
+        if strange:
+            output.warning(f"predictions are not reliable: {strange}.")
         return
     x = model.descriptor_(Batch.from_frames(frames)).x
     outside = [s for s, row in enumerate(x) if not model.expansion_.is_inside(row)]

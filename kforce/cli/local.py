@@ -79,7 +79,7 @@ def local_errors(
         found["energy_per_atom_rmse"] = metrics.rmse(*pair)
     pairs = []
     for s, (frame, stress) in enumerate(zip(frames, stresses, strict=True)):
-        label = np.asarray(read_label(frame, s, "stress", frame.get_stress))
+        label = read_label(frame, s, "stress", frame.get_stress)
         if stress is not None and label.ndim:
             pairs.append((stress, label))
     if pairs:

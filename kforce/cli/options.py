@@ -10,7 +10,7 @@ from kforce.data import check_frames, read_frames, reorder_atoms
 from kforce.errors import InputError
 from kforce.io import read_quip_xml, read_sgdml
 from kforce.npz import read_arrays
-from kforce.persistence import load
+from kforce.persistence import load, refuse_structures
 
 
 def positive_int(text: str) -> int:
@@ -105,6 +105,7 @@ def load_model(path):
     """Load a model of kforce, or one of sGDML or, as XML, of GAP."""
     if is_xml(path):
         return read_quip_xml(path)
+    refuse_structures(path)
     if is_sgdml_model(path):
         return read_sgdml(path)
     return load(path)

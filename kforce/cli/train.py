@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
+from ase.data import chemical_symbols
+
 from kforce import datasets
 from kforce.arguments import check_seed
 from kforce.cli.local import evaluate, local_errors
@@ -21,6 +24,7 @@ from kforce.cli.options import (
 from kforce.cli.output import error_table
 from kforce.data import split_indices
 from kforce.data.report import plural
+from kforce.errors import InputError
 from kforce.kernels import unscaled
 from kforce.permutations import cycles, generators
 from kforce.structures import Labels
@@ -103,6 +107,8 @@ def run(args, output):
     model = build_model(args)
     train, test = _sets(args, output)
     check(train, test, output, args.kind)
+    if args.kind == "gap":
+        _check_elements(train, test)
     output.note(f"training on {plural(len(train), 'frame')}, testing on {len(test)}")
     if 0 < len(test) < _FEW_TEST:
         output.warning(
@@ -112,11 +118,14 @@ def run(args, output):
     start = time.perf_counter()
     model.fit(train)
     seconds = time.perf_counter() - start
+    model.save(path, with_factor=args.keep_factor or None)
     found = None
     if test:
-        predicted = evaluate(model, test)
-        found = local_errors(model, test, Labels.from_frames(test), *predicted)
-    model.save(path, with_factor=args.keep_factor or None)
+        try:
+            predicted = evaluate(model, test)
+            found = local_errors(model, test, Labels.from_frames(test), *predicted)
+        except InputError as error:
+            output.warning(f"{path} is saved, but could not be tested: {error}")
     facts = _local_facts if args.kind == "gap" else _global_facts
     result = {
         "model": str(path),
@@ -132,6 +141,19 @@ def run(args, output):
         result["test"] = found
         text = f"{error_table(found)}\n{text}"
     output.result(result, text)
+
+
+def _check_elements(train, test):
+    """Raise an error if test frames hold elements that no training frame holds."""
+    known = np.unique(np.concatenate([frame.numbers for frame in train]))
+    for s, frame in enumerate(test):
+        new = np.setdiff1d(frame.numbers, known)
+        if len(new):
+            raise InputError(
+                f"Frame {s} of the test set holds {chemical_symbols[new[0]]}, which no "
+                "training frame holds: train on more frames (--n-train), or choose "
+                "others (--seed, --split)."
+            )
 
 
 def _global_facts(model, output):
@@ -202,6 +224,12 @@ def _sets(args, output):
         n_test = 60 if sample else min(max(1, len(frames) // 5), room, _MANY_TEST)
         n_test = max(0, min(n_test, room))
     n_train = args.n_train or min(len(frames) - n_test, most)
+    if n_train < 1:
+        raise InputError(
+            f"{plural(len(frames), 'frame')} in {args.data or 'the sample'}, too few "
+            f"to train and to test on {n_test}: add frames, give others to test on "
+            "(--test), or do not test (--n-train 1)."
+        )
     chosen, rest = split_indices(frames, n_train, n_test, how, args.seed)
     return alone + [frames[i] for i in chosen], [frames[i] for i in rest]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from kforce.data.npz_frames import NPZ_UNITS, read_npz_frames, set_labels
 from kforce.errors import InputError
@@ -52,6 +53,7 @@ def read_frames(
     -------
     list of ase.Atoms
         In eV, Å and eV/Å. A frame without energy or forces simply has no such label.
+        A ``virial`` (−∂E/∂ε) in `info` of a periodic frame is read as its stress.
 
     Raises
     ------
@@ -77,6 +79,7 @@ def read_frames(
     else:
         frames = _read_with_ase(path)
         _use_keys(frames, path, energy_key, forces_key)
+        _use_virials(frames, path)
         source = given or _ASE_UNITS
     energy, length = energy_unit(source[0]), length_unit(source[1])
     if (energy, length) != (1.0, 1.0):
@@ -132,6 +135,20 @@ def _use_keys(frames, path, energy_key, forces_key) -> None:
             set_labels(frame, _results(frame) | {name: value})
 
 
+def _use_virials(frames, path) -> None:
+    """Turn the virials −∂E/∂ε of files of GAP into stresses, of periodic frames."""
+    count = 0
+    for frame in frames:
+        virial = frame.info.get("virial")  # ASE takes nine numbers only
+        if virial is None or "stress" in _results(frame) or not frame.pbc.all():
+            continue
+        stress = full_3x3_to_voigt_6_stress(-virial / frame.get_volume())
+        set_labels(frame, _results(frame) | {"stress": stress})
+        count += 1
+    if count:
+        log.info("%s: the virials of %d frames are read as stresses", path, count)
+
+
 def _results(frame: Atoms) -> dict:
     return {} if frame.calc is None else frame.calc.results
 
@@ -178,8 +195,16 @@ def _suggest_keys(frames, path) -> None:
         if keys:
             log.warning(
                 "%s holds no %s where ASE looks for it, but there is %s: "
-                "name the right one with %s_key", path, name,
-                ", ".join(map(repr, sorted(keys))), name,
+                "name the right one with %s_key (--%s-key)", path, name,
+                ", ".join(map(repr, sorted(keys))), name, name,
+            )  # fmt: skip
+    if not any("stress" in _results(frame) for frame in frames):
+        keys = {k for f in frames for k in f.info if _matches(r"stress|virial", k)}
+        if keys - {"virial"}:
+            log.warning(
+                "%s holds no stresses where ASE looks for them, but there is %s: name "
+                "it 'stress' (eV/Å³, sign of ASE) or 'virial' (eV, −∂E/∂ε) to use it",
+                path, ", ".join(map(repr, sorted(keys))),
             )  # fmt: skip
 
 

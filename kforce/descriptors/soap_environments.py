@@ -20,7 +20,7 @@ from kforce.threads import n_threads, run_parallel
 _PER_THREAD = 32
 
 #: Bytes of a block of dense derivatives.
-_BLOCK_BYTES = 8_000_000
+_BLOCK_BYTES = 4_000_000
 
 
 class SoapTables(NamedTuple):

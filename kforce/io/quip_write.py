@@ -77,6 +77,7 @@ def write_quip_xml(model: GAPRegressor, path: str | os.PathLike) -> None:
             f"{type(model).__name__}: save it with model.save."
         )
     check_is_fitted(model, "terms_")
+    model._refuse_splines("form that QUIP reads")
     if model.baseline_ is not None:
         raise InputError(
             "A file of QUIP holds no baseline, and this model corrects one: save it "

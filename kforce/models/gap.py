@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -318,9 +319,18 @@ class GAPRegressor(SparseForceField):
         Raises
         ------
         InputError
-            If no grid of reasonable size is as accurate.
+            If no grid of reasonable size is as accurate, or the arguments are not
+            positive numbers, `start` below the cutoff.
         """
         check_is_fitted(self, "terms_")
+        self._refuse_splines("terms to tabulate")
+        for name, value in (("error", error), ("start", start)):
+            if not isinstance(value, Real) or not 0.0 < value < np.inf:
+                raise InputError(f"{name} must be a positive number, found {value!r}.")
+        if start >= self.cutoff_:
+            raise InputError(
+                f"start must be below the cutoff, {self.cutoff_:g} Å, found {start!r}."
+            )
         terms = [
             tabulate(term, error, start)
             if isinstance(term.descriptor, TwoBody | ThreeBody)

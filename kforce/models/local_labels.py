@@ -181,7 +181,7 @@ def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
     frames = as_frames(frames)
     virials = np.full((len(frames), 6), np.nan)
     for s, frame in enumerate(frames):
-        stress = np.array(read_label(frame, s, "stress", frame.get_stress), dtype=float)
+        stress = read_label(frame, s, "stress", frame.get_stress)
         if np.isinf(stress).any():
             raise InputError(
                 f"Labels must be finite; frame {s} holds infinity. Remove that frame, "

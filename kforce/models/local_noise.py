@@ -15,7 +15,7 @@ from scipy.linalg import eigh, solve_triangular
 
 from kforce.models.local_fit import GatheredRows, observed, whitened_rows
 from kforce.models.local_labels import LocalLabels
-from kforce.models.local_uncertainty import FRAMES, ROWS, left_out
+from kforce.models.local_uncertainty import frames_to_leave_out, left_out
 from kforce.sparse.term import SparseTerm
 
 #: Errors where there is too little noise to tell.
@@ -58,7 +58,7 @@ def best_noise(
     rng : numpy.random.Generator
         Chooses the frames.
     """
-    chosen = labels.sample(rng, ROWS, FRAMES)
+    chosen = frames_to_leave_out(frames, labels, rng)
     if len(chosen) < _FEW:
         return 1.0
     gram, right = gathered.system.whitened()

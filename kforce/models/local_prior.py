@@ -68,7 +68,10 @@ def build_terms(
     """
     built, origins = [], []
     for term in terms:
-        for descriptor in term.descriptor.for_species(species):
+        descriptors = term.descriptor.for_species(species)
+        if not descriptors:
+            _log.warning("no atoms of its elements, left out: %r", term.descriptor)
+        for descriptor in descriptors:
             found = _build(term, descriptor, frames, rng)
             if found is None:
                 # What was asked for by name is missed, one of all pairs is not.

@@ -31,7 +31,7 @@ from kforce.sparse.term import SparseTerm, largest_cutoff
 from kforce.structures import Batch
 
 #: Frames that are left out in turn, at most, and rows of them.
-FRAMES, ROWS = 50, 3000
+_FRAMES, _ROWS = 50, 3000
 
 #: Share of the errors within what deviations say, and errors from which it is known;
 #: of fewer the middle has to fit as well.
@@ -153,6 +153,17 @@ def novelty(
     return total
 
 
+def frames_to_leave_out(
+    frames: Sequence[Atoms], labels: LocalLabels, rng: np.random.Generator
+) -> list[int]:
+    """Choose frames with labels, without isolated atoms: no other frame tells those."""
+    return [
+        s
+        for s in labels.sample(rng, _ROWS, _FRAMES)
+        if len(frames[s]) > 1 or frames[s].pbc.any()
+    ]
+
+
 def leave_one_out(
     terms: Sequence[SparseTerm],
     solution: SparseSolution,
@@ -187,7 +198,7 @@ def leave_one_out(
         0 for energies, 1 for forces.
     """
     errors, epistemic, kinds = [], [], []
-    for s in labels.sample(rng, ROWS, FRAMES):
+    for s in frames_to_leave_out(frames, labels, rng):
         _, noise, kind, known = observed(labels, s)
         rows, y, _ = whitened_rows(terms, frames[s], labels, s)
         factors = np.ones(len(y))

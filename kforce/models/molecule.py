@@ -66,15 +66,12 @@ class Molecule:
             atoms.cell.array, self.cell, atol=1e-6
         )
         if not (np.array_equal(atoms.pbc, self.pbc) and same_cell):
+            found = _boundary(atoms.pbc, atoms.cell.array)
             raise InputError(
-                f"Expected {self._boundary()}, found pbc={atoms.pbc.tolist()} in "
-                f"{name}: a global model knows one set of boundary conditions only."
+                f"Expected {_boundary(self.pbc, self.cell)}, found {found} in "
+                f"{name}: a global model knows one cell only; GAPRegressor (--model "
+                "gap) learns any."
             )
-
-    def _boundary(self):
-        if not self.pbc.any():
-            return "no periodic boundaries"
-        return f"pbc={self.pbc.tolist()} and the cell {self.cell.round(4).tolist()}"
 
     def batch_of_one(self, positions: np.ndarray) -> Batch:
         """Return one structure of this molecule, positions (n_atoms, 3) in Å."""
@@ -126,3 +123,9 @@ class Training:
         names = ("kforce", "numpy", "scipy", "numba", "ase")
         versions = {name: metadata.version(name) for name in names}
         return cls(len(frames), dataset_hash(frames, labels), versions)
+
+
+def _boundary(pbc, cell):
+    if not pbc.any():
+        return "no periodic boundaries"
+    return f"pbc={pbc.tolist()} and the cell {cell.round(4).tolist()}"

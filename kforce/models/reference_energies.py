@@ -58,6 +58,16 @@ def find_reference_energies(
             alone[int(frame.numbers[0])].append(e)
     if all(alone.values()):
         return {z: float(np.mean(found)) for z, found in alone.items()}, False
+    if any(alone.values()):
+        symbols = {bool(a): [] for a in (1, 0)}
+        for z, found in alone.items():
+            symbols[bool(found)].append(chemical_symbols[z])
+        _log.warning(
+            "there are isolated atoms of %s, but none of %s: energies of atoms are "
+            "fitted",
+            ", ".join(symbols[True]),
+            ", ".join(symbols[False]),
+        )
     known = np.isfinite(energy)
     if not known.any():
         return dict.fromkeys(species, 0.0), True

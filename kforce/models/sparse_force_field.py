@@ -46,10 +46,7 @@ class SparseForceField(ForceField):
         """
         check_noise("regularisation", regularisation or 0.0)
         frames = self._check_frames(frames)
-        if any(isinstance(term, TabulatedTerm) for term in self.terms_):
-            raise InputError(
-                "A tabulated model knows no novelty: ask the model that it is made of."
-            )
+        self._refuse_splines("novelty")
         return [novelty(self.terms_, frame, regularisation) for frame in frames]
 
     def energies_std(self, frames):
@@ -86,7 +83,14 @@ class SparseForceField(ForceField):
             "(evaluate(frames, return_std=True)), not their covariance."
         )
 
+    def _refuse_splines(self, what):
+        if any(isinstance(term, TabulatedTerm) for term in self.terms_):
+            raise InputError(
+                f"A tabulated model has no {what}: use the model that it is made of."
+            )
+
     def _uncertainty(self):
+        self._refuse_splines("standard deviations")
         if getattr(self, "solution_", None) is None:
             raise InputError(
                 "This model holds no posterior (it was read from XML, or saved without "

@@ -16,7 +16,7 @@ from kforce.structures import Batch
 VIRIAL_COMPONENTS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 #: Environments that are compared, and derivatives that are held, at a time.
-_ENVIRONMENTS, _NUMBERS = 1024, 2_000_000
+_ENVIRONMENTS, _NUMBERS = 1024, 1_000_000
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from local_frames import cells, clusters, isolated
 
 import kforce
 from kforce.cli.main import main
+from kforce.errors import InputError
 from kforce.io import read_quip_xml
 
 TERMS = """
@@ -252,3 +255,74 @@ def test_mistakes_in_a_file_of_terms_end_in_one_sentence(tmp_path, capsys):
     assert main(call) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"kforce: error: {path}, entry 1 (two_body): unknown key")
+
+
+def test_elements_of_test_frames_are_looked_at_first(tmp_path, capsys):
+    call = ["train", "gold.xyz", "--test", "mixed.xyz", *QUICK, "--n-train", "1"]
+    assert main([*call, "-o", str(tmp_path / "m.npz")]) == 1
+    assert "Frame 0 of the test set holds Cu, which no training" in (
+        capsys.readouterr().err
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_saved_before_it_is_tested(tmp_path, capsys, monkeypatch):
+    def fail(*args):
+        raise InputError("the sun is in the way.")
+
+    monkeypatch.setattr("kforce.cli.train.evaluate", fail)
+    path = tmp_path / "m.npz"
+    assert main(["train", "mixed.xyz", *QUICK, "-o", str(path)]) == 0
+    heard = capsys.readouterr()
+    assert "is saved, but could not be tested: the sun is in the way." in heard.err
+    assert kforce.load(path).score(read("clusters.xyz", ":")) > 0.0
+
+
+def test_one_frame_is_too_few(tmp_path, capsys):
+    write("one.xyz", clusters(1))
+    call = ["train", "one.xyz", *QUICK, "-o", str(tmp_path / "m.npz")]
+    assert main(call) == 1
+    assert "1 frame in one.xyz, too few to train and to test on 1: add frames" in (
+        capsys.readouterr().err
+    )
+    assert main([*call, "--n-train", "1"]) == 0
+
+
+def test_arguments_in_the_wrong_order(capsys):
+    assert main(["predict", "mixed.xyz", "model.npz", "-o", "new.xyz"]) == 1
+    assert "the model comes first, then the structures" in capsys.readouterr().err
+
+
+def test_isolated_atoms_are_in_all_sets_of_a_learning_curve(capsys):
+    call = ["learning-curve", "mixed.xyz", *QUICK, "--sizes", "6,12", "--json"]
+    assert main(call) == 0
+    assert json.loads(capsys.readouterr().out)["energy_mae"][1] < 0.2
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "kforce", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert kforce.__version__ in done.stdout
+
+
+def test_pairs_that_no_training_frame_has(tmp_path, capsys):
+    """Elements that never met, and atoms that are closer than they ever were."""
+    path = tmp_path / "m.npz"
+    assert (
+        main(["train", "clusters.xyz", *QUICK, "--n-train", "3", "-o", str(path)]) == 0
+    )
+    capsys.readouterr()
+    atoms = read("clusters.xyz")
+    atoms.positions[1] = atoms.positions[0] + [0.9, 0.0, 0.0]
+    write(tmp_path / "close.xyz", atoms)
+    out = ["-o", str(tmp_path / "new.xyz")]
+    assert main(["predict", str(path), str(tmp_path / "close.xyz"), *out]) == 0
+    assert re.search(
+        r"not reliable: frame 0 holds \w\w–\w\w pairs at 0.90 Å, and the training set "
+        r"from [12]\.\d\d Å on",
+        capsys.readouterr().err,
+    )
+    assert main(["predict", str(path), "clusters.xyz", *out, "--overwrite"]) == 0
+    assert "not reliable" not in capsys.readouterr().err

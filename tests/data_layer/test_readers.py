@@ -361,3 +361,27 @@ def test_shared_data(shared):
     quip = shared / "reference" / "gap_quip_tests"
     for path in quip.glob("*.xyz"):
         assert read_frames(path)
+
+
+def test_virials_are_read_as_stresses(tmp_path, caplog):
+    """As in training sets of GAP: nine numbers in eV, −∂E/∂ε."""
+    virial = np.array([[1.0, 0.1, 0.2], [0.1, 2.0, 0.3], [0.2, 0.3, 3.0]])
+    frames = [molecule("H2O", cell=[3, 4, 5], pbc=True) for _ in range(3)]
+    frames[0].info["virial"] = virial
+    frames[1].pbc = False  # where there is none
+    frames[1].info["virial"] = virial
+    ase.io.write(tmp_path / "v.xyz", frames)
+    caplog.set_level("INFO")
+    first, second, third = read_frames(tmp_path / "v.xyz")
+    expected = -np.array([1.0, 2.0, 3.0, 0.3, 0.2, 0.1]) / 60.0
+    np.testing.assert_allclose(first.get_stress(), expected)
+    assert second.calc is third.calc is None
+    assert "the virials of 1 frames are read as stresses" in caplog.text
+
+
+def test_stresses_under_other_names_are_pointed_at(tmp_path, caplog):
+    ase.io.write(tmp_path / "v.xyz", labelled(energy=1.0, REF_stress=np.ones(6)))
+    read_frames(tmp_path / "v.xyz")
+    assert "no stresses where ASE looks for them, but there is 'REF_stress'" in (
+        caplog.text
+    )

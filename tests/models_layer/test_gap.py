@@ -472,7 +472,7 @@ def test_tabulated_models():
     pairs = len(find_neighbours(Batch.from_frames([atoms]), 3.9).dist)
     np.testing.assert_allclose(found.energy, expected.energy, atol=1e-6 * pairs)
     np.testing.assert_allclose(found.forces[0], expected.forces[0], atol=1e-3)
-    with pytest.raises(InputError, match="holds no posterior"):
+    with pytest.raises(InputError, match="tabulated model has no standard dev"):
         table.predict([crystal(0)], return_std=True)
 
 

@@ -10,11 +10,12 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from sklearn.exceptions import NotFittedError
-from sparse_toys import PAIRS, cluster, crystal, lone, mixed_frames, slab
+from sparse_toys import PAIRS, cluster, crystal, labelled, lone, mixed_frames, slab
 
 from kforce.descriptors.soap import SOAP
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
+from kforce.io import write_quip_xml
 from kforce.kernels import RBF, Scaled
 from kforce.local_kernels import Polynomial
 from kforce.models.gap import GAPRegressor
@@ -342,3 +343,60 @@ def test_reference_energies_of_elements_that_are_not_there(frames, extra):
     model = regressor(reference_energies=known | {extra: 5.0}).fit(frames)
     expected = regressor(reference_energies=known).fit(frames).predict(frames)
     np.testing.assert_allclose(model.predict(frames), expected, rtol=1e-12)
+
+
+def test_a_term_of_an_absent_element_is_missed(caplog):
+    """By name: the other terms are used."""
+    soap = SOAP(cutoff=3.5, n_max=3, l_max=2, atom_sigma=0.5, centre=28)
+    pairs = Term(TwoBody(cutoff=3.9), n_inducing=5)
+    GAPRegressor([pairs, Term(soap)], optimize=False).fit(mixed_frames(3))
+    assert "no atoms of its elements, left out: SOAP(" in caplog.text
+
+
+def test_isolated_atoms_of_some_elements_only(caplog):
+    atom = labelled(Atoms("Cu"), forces=False, stress=False)
+    regressor().fit([*mixed_frames(8), atom])
+    assert "there are isolated atoms of Cu, but none of Au" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("energy", "message"),
+    [
+        ("abc", "energy of frame 0 must be numbers, found 'abc'"),
+        ([1, 2], "must be one"),
+    ],
+)
+def test_energies_that_are_no_numbers(energy, message):
+    frames = mixed_frames(2)
+    frames[0].calc.results["energy"] = energy
+    with pytest.raises(InputError, match=message):
+        GAPRegressor().fit(frames)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"error": 0.0}, "error must be a positive number, found 0.0"),
+        ({"error": "a"}, "error must be a positive number"),
+        ({"start": np.nan}, "start must be a positive number"),
+        ({"start": 4.0}, "start must be below the cutoff, 3.9 Å, found 4.0"),
+    ],
+)
+def test_splines_that_are_refused(arguments, message):
+    pairs = Term(TwoBody(cutoff=3.9), Scaled(RBF(length_scale=0.8), 1.0), 5)
+    model = GAPRegressor([pairs], optimize=False).fit(mixed_frames(3))
+    with pytest.raises(InputError, match=message):
+        model.tabulated(**arguments)
+
+
+def test_what_a_tabulated_model_lacks(tmp_path):
+    pairs = Term(TwoBody(cutoff=3.9), Scaled(RBF(length_scale=0.8), 1.0), 5)
+    model = GAPRegressor([pairs], optimize=False).fit(mixed_frames(3))
+    fast = model.tabulated(1e-4, start=1.5)
+    for call, what in (
+        (lambda: fast.calculator(std=True), "standard deviations"),
+        (lambda: fast.tabulated(), "terms to tabulate"),
+        (lambda: write_quip_xml(fast, tmp_path / "a.xml"), "form that QUIP reads"),
+    ):
+        with pytest.raises(InputError, match=f"A tabulated model has no {what}: use"):
+            call()

@@ -284,7 +284,7 @@ def test_leaving_frames_out(kind, approximation):
 
 def test_some_frames_are_left_out(monkeypatch):
     terms, solution, frames, labels = fitted(terms_of(("pairs",)))
-    monkeypatch.setattr(local_uncertainty, "FRAMES", 2)
+    monkeypatch.setattr(local_uncertainty, "_FRAMES", 2)
     rng = np.random.default_rng(3)
     errors, _, kinds = leave_one_out(terms, solution, frames, labels, rng)
     chosen = np.random.default_rng(3).permutation(5)[:2]
@@ -437,5 +437,5 @@ def test_novelty_that_is_refused(model):
         model.novelty([crystal(80)], regularisation=0.0)
     pairs = Term(TwoBody(cutoff=3.9), Scaled(RBF(length_scale=0.8), 1.0), 8)
     model = GAPRegressor([pairs], optimize=False).fit(mixed_frames(4))
-    with pytest.raises(InputError, match="A tabulated model knows no novelty"):
+    with pytest.raises(InputError, match="A tabulated model has no novelty"):
         model.tabulated(1e-6, start=1.5).novelty([crystal(80)])
