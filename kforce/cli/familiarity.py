@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from kforce.data import dataset_hash
 from kforce.models.gap import GAPRegressor
 from kforce.models.local_range import describe_strange_pairs
-from kforce.structures import Batch
+from kforce.models.molecule import frame_hashes
+from kforce.structures import Batch, Labels
 
 
 def warn_unfamiliar(model, frames, output) -> None:
@@ -32,21 +32,20 @@ def warn_unfamiliar(model, frames, output) -> None:
 
 
 def warn_trained_on(model, frames, output) -> None:
-    """Warn about structures that the model was trained on.
-
-    A local model tells its whole training set only.
-    """
+    """Warn about structures that the model was trained on."""
     if isinstance(model, GAPRegressor):
-        if model.training_ and model.training_.hash == dataset_hash(frames):
-            output.warning(
-                "These frames are the training data of this model: their errors are "
-                "too small to be honest."
-            )
+        known = set(model.training_.frames) if model.training_ else set()
+        hashes = frame_hashes(frames, Labels.from_frames(frames))
+        _warn_trained(sum(own in known for own in hashes), frames, output)
         return
     x = np.sort(model.descriptor_(Batch.from_frames(frames)).x, axis=1)
     centers = np.sort(model.expansion_.centers, axis=1)
     known = {row.tobytes() for row in centers.round(7) + 0.0}
     count = sum(row.tobytes() in known for row in x.round(7) + 0.0)
+    _warn_trained(count, frames, output)
+
+
+def _warn_trained(count, frames, output):
     if count:
         output.warning(
             f"{count} of {len(frames)} frames are training data of this model: their "

@@ -111,18 +111,29 @@ class Training:
         SHA-256 of their atoms, positions and labels.
     versions : dict of str to str
         Of kforce and the libraries it computes with.
+    frames : tuple of str
+        The first digits of the same of each structure; () where it is not known.
     """
 
     n_frames: int
     hash: str
     versions: dict[str, str]
+    frames: tuple[str, ...] = ()
 
     @classmethod
     def on(cls, frames: list[Atoms], labels: Labels) -> Training:
         """Describe a training set and the program that uses it."""
         names = ("kforce", "numpy", "scipy", "numba", "ase")
         versions = {name: metadata.version(name) for name in names}
-        return cls(len(frames), dataset_hash(frames, labels), versions)
+        whole, each = dataset_hash(frames, labels), frame_hashes(frames, labels)
+        return cls(len(frames), whole, versions, each)
+
+
+def frame_hashes(frames: list[Atoms], labels: Labels) -> tuple[str, ...]:
+    """Return sixteen digits each that tell labelled structures apart."""
+    return tuple(
+        dataset_hash([frame], labels.take([s]))[:16] for s, frame in enumerate(frames)
+    )
 
 
 def _boundary(pbc, cell):

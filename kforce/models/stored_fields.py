@@ -65,4 +65,6 @@ def read_training(facts: Mapping | None) -> Training | None:
     """Return the description of a training set, or None for None."""
     if facts is None:
         return None
-    return Training(int(facts["n_frames"]), str(facts["hash"]), dict(facts["versions"]))
+    each = tuple(map(str, facts.get("frames", ())))
+    whole, versions = str(facts["hash"]), dict(facts["versions"])
+    return Training(int(facts["n_frames"]), whole, versions, each)

@@ -15,6 +15,9 @@ from kforce.threads import n_threads, run_parallel
 #: matrix products of it outweigh the rest.
 _CHUNK = 64
 
+#: With fewer centres another thread gains little.
+_PER_THREAD = 16
+
 
 @dataclass(frozen=True)
 class LocalPrediction:
@@ -58,7 +61,7 @@ def predict_local(
         Whether derivatives are wanted.
     """
     n_centres = len(neighbours.centres)
-    parts = min(n_threads(), -(-n_centres // _CHUNK))
+    parts = max(1, min(n_threads(), n_centres // _PER_THREAD))
     bounds = np.linspace(0, n_centres, parts + 1).astype(int)
 
     def share(part):
