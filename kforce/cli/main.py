@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.error(str(error))
         return _FAILED
     except KeyboardInterrupt:
-        output.error("Interrupted; nothing was written.")
+        output.error("Interrupted.")
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader, such as `head`, has left: nobody is there to be told.

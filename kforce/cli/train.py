@@ -126,6 +126,9 @@ def run(args, output):
             found = local_errors(model, test, Labels.from_frames(test), *predicted)
         except InputError as error:
             output.warning(f"{path} is saved, but could not be tested: {error}")
+        except KeyboardInterrupt:
+            output.warning(f"{path} is saved, but was not tested.")
+            raise
     facts = _local_facts if args.kind == "gap" else _global_facts
     result = {
         "model": str(path),

@@ -355,10 +355,15 @@ def test_few_test_frames_are_pointed_out(folder, tmp_path, capsys):
     assert "5 frames to test on" in capsys.readouterr().err
 
 
-def test_nothing_is_saved_when_testing_fails(folder, tmp_path, monkeypatch, capsys):
+def test_a_model_is_kept_when_its_test_is_interrupted(
+    folder, tmp_path, monkeypatch, capsys
+):
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(kforce.GDMLRegressor, "evaluate", interrupt)
     assert main(train_call(folder / "methanol.xyz", tmp_path / "m.npz")) == 130
-    assert list(tmp_path.iterdir()) == []
+    heard = capsys.readouterr().err
+    assert "m.npz is saved, but was not tested" in heard
+    assert "Interrupted." in heard
+    assert kforce.load(tmp_path / "m.npz").training_.n_frames > 0
