@@ -15,7 +15,7 @@ from kforce import metrics
 from kforce.arguments import check_count
 from kforce.data.splits import split_indices
 from kforce.errors import InputError
-from kforce.structures import Labels, as_frames
+from kforce.structures import Labels, as_frames, is_isolated
 
 _log = logging.getLogger("kforce.learning_curve")
 
@@ -115,11 +115,11 @@ def learning_curve(
     True
     """
     frames = as_frames(frames)
-    alone = [frame for frame in frames if len(frame) == 1 and not frame.pbc.any()]
+    alone = [frame for frame in frames if is_isolated(frame)]
     if 0 < len(alone) < len(frames):
         # Their energies are those of atoms: no other frame tells them.
         _log.info("isolated atoms are in all training sets: %d", len(alone))
-        frames = [frame for frame in frames if len(frame) > 1 or frame.pbc.any()]
+        frames = [frame for frame in frames if not is_isolated(frame)]
     else:
         alone = []
     n_test = 0 if test is not None else min(max(1, len(frames) // 5), _MANY_TEST)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.data import chemical_symbols
 
 from kforce.errors import InputError
 
@@ -130,6 +131,25 @@ def as_frames(frames) -> list[Atoms]:
         if len(frame) == 0:
             raise InputError(f"Frame {s} holds no atoms: remove it.")
     return frames
+
+
+def first_unknown(
+    frames: Sequence[Atoms], species: Sequence[int]
+) -> tuple[int, str] | None:
+    """Return the number of the first frame with an element not in `species`, and it.
+
+    None where there is none.
+    """
+    for s, frame in enumerate(frames):
+        new = np.setdiff1d(frame.numbers, species)
+        if len(new):
+            return s, chemical_symbols[new[0]]
+    return None
+
+
+def is_isolated(frame: Atoms) -> bool:
+    """Whether a frame is one atom without periodic images."""
+    return len(frame) == 1 and not frame.pbc.any()
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
-from ase.data import chemical_symbols
-
 from kforce import datasets
 from kforce.arguments import check_seed
 from kforce.cli.local import evaluate, local_errors
@@ -26,8 +23,9 @@ from kforce.data import split_indices
 from kforce.data.report import plural
 from kforce.errors import InputError
 from kforce.kernels import unscaled
+from kforce.models.reference_energies import species_of
 from kforce.permutations import cycles, generators
-from kforce.structures import Labels
+from kforce.structures import Labels, first_unknown
 
 #: Training and test frames at most, where their numbers are not given; local models
 #: train on all.
@@ -148,15 +146,13 @@ def run(args, output):
 
 def _check_elements(train, test):
     """Raise an error if test frames hold elements that no training frame holds."""
-    known = np.unique(np.concatenate([frame.numbers for frame in train]))
-    for s, frame in enumerate(test):
-        new = np.setdiff1d(frame.numbers, known)
-        if len(new):
-            raise InputError(
-                f"Frame {s} of the test set holds {chemical_symbols[new[0]]}, which no "
-                "training frame holds: train on more frames (--n-train), or choose "
-                "others (--seed, --split)."
-            )
+    found = first_unknown(test, species_of(train))
+    if found:
+        raise InputError(
+            f"Frame {found[0]} of the test set holds {found[1]}, which no training "
+            "frame holds: train on more frames (--n-train), or choose others (--seed, "
+            "--split)."
+        )
 
 
 def _global_facts(model, output):

@@ -29,7 +29,7 @@ from kforce.neighbours import find_neighbours
 from kforce.sparse.prediction import predict_local
 from kforce.sparse.tabulated_term import tabulate
 from kforce.sparse.term import largest_cutoff
-from kforce.structures import Batch, Labels, as_frames
+from kforce.structures import Batch, Labels, as_frames, first_unknown
 
 _log = logging.getLogger("kforce.gap")
 
@@ -229,15 +229,12 @@ class GAPRegressor(SparseForceField):
     def _check_frames(self, frames):
         check_is_fitted(self, "terms_")
         frames = as_frames(frames)
-        known = np.array(self.species_)
-        for s, frame in enumerate(frames):
-            new = np.setdiff1d(frame.numbers, known)
-            if len(new):
-                raise InputError(
-                    f"Frame {s} holds {chemical_symbols[new[0]]}, which the model has "
-                    "never seen: it knows "
-                    f"{', '.join(chemical_symbols[z] for z in known)}."
-                )
+        found = first_unknown(frames, self.species_)
+        if found:
+            raise InputError(
+                f"Frame {found[0]} holds {found[1]}, which the model has never seen: "
+                f"it knows {', '.join(chemical_symbols[z] for z in self.species_)}."
+            )
         return frames
 
     def _predicted(self, frames, properties):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from kforce.errors import InputError
 from kforce.neighbours import check_cell
@@ -208,8 +209,7 @@ def virial_of(stress: np.ndarray, volume: float) -> np.ndarray:
 
 def stress_of(virial: np.ndarray, volume: float) -> np.ndarray:
     """Return the stress (6,) in ASE's order and sign of a virial (3, 3), in eV/Å³."""
-    symmetric = 0.5 * (virial + virial.T)
-    return -symmetric[(0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)] / volume
+    return full_3x3_to_voigt_6_stress(-virial / volume)
 
 
 def _has_no_type(frame, by_type):

@@ -278,9 +278,8 @@ class FreeEnergyProblem:
             found = free_energy(K, rows, y, share, counted)
         except np.linalg.LinAlgError:
             return -1e12, np.zeros_like(theta)
-        probe_noise = np.exp(np.append(noises, 0.0))[
-            [probe.noise for probe in self._probes]
-        ]
+        kinds = np.array([probe.noise for probe in self._probes], dtype=int)
+        probe_noise = np.exp(np.append(noises, 0.0))[kinds]
         shares = (self._weights / probe_noise) ** 2
         prior = np.array([c * v for c, (*_, v) in zip(scale, parts, strict=True)])
         value = found.value - np.log(sigma).sum() - 0.5 * (prior @ shares).sum()
@@ -299,7 +298,6 @@ class FreeEnergyProblem:
                     + np.sum(by_rows * drows / sigma[:, None])
                     - 0.5 * dv @ shares
                 )
-        kinds = np.array([probe.noise for probe in self._probes], dtype=int)
         by_noise = np.array(
             [
                 -np.sum(by_row[self._kinds == k])

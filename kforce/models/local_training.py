@@ -79,16 +79,15 @@ def condition(
     rng : numpy.random.Generator
         Source of random numbers.
     """
-    terms = list(terms)
+    terms, freedom = list(terms), freedom_of(model, terms, origins)
     if model.optimize:
-        freedom = freedom_of(model, terms, origins)
         terms, noises = learn(terms, frames, labels, noises, freedom, rng)
         labels = labels.with_noises(noises)
     gathered = gather_rows(
         terms, frames, labels, model.jitter, model.solver, model.approximation
     )
     factor = 1.0
-    if _learns_all_noises(model, labels):
+    if _learns_all_noises(model, freedom, labels):
         factor = best_noise(gathered, terms, frames, labels, rng)
         noises = noises.times(factor)
         labels = labels.with_noises(noises)
@@ -110,10 +109,9 @@ def condition(
     return Conditioned(terms, noises, solution, log_evidence, calibration)
 
 
-def _learns_all_noises(model, labels):
+def _learns_all_noises(model, freedom, labels):
     """Whether one factor can be that of the noises of all rows."""
-    given = (model.noise_energy, model.noise_forces, model.noise_virial)
-    free = np.array([noise is None for noise in given])
+    free = np.array(freedom.noises)
     is_free = bool(free[labels.counts > 0].all() and labels.is_default.all())
     return model.optimize and is_free and model.approximation == "dtc"
 

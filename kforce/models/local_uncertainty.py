@@ -28,7 +28,7 @@ from kforce.sparse.functionals import energy_covariance, energy_variance
 from kforce.sparse.prior_variances import prior_variances
 from kforce.sparse.rows import sparse_rows
 from kforce.sparse.term import SparseTerm, largest_cutoff
-from kforce.structures import Batch
+from kforce.structures import Batch, is_isolated
 
 #: Frames that are left out in turn, at most, and rows of them.
 _FRAMES, _ROWS = 50, 3000
@@ -157,11 +157,8 @@ def frames_to_leave_out(
     frames: Sequence[Atoms], labels: LocalLabels, rng: np.random.Generator
 ) -> list[int]:
     """Choose frames with labels, without isolated atoms: no other frame tells those."""
-    return [
-        s
-        for s in labels.sample(rng, _ROWS, _FRAMES)
-        if len(frames[s]) > 1 or frames[s].pbc.any()
-    ]
+    chosen = labels.sample(rng, _ROWS, _FRAMES)
+    return [s for s in chosen if not is_isolated(frames[s])]
 
 
 def leave_one_out(
