@@ -139,7 +139,7 @@ def peers_of(python):
 def print_machine(peers):
     """Print what the numbers depend on."""
     import kforce
-    from kforce.threads import blas_info
+    from kforce.parallel import blas_info
 
     libraries = ", ".join(
         f"{b['internal_api']} {b['version']} {b.get('architecture', '')}"

@@ -8,7 +8,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 from ase.md.verlet import VelocityVerlet
 
 import kforce
-from kforce.neighbours import find_neighbours
+from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch
 
 _IMPORTED = status("VmHWM")

@@ -7,13 +7,13 @@ from _gap_common import SOAP, TIMING, answer, forget_peak, status, timed
 from ase.calculators.singlepoint import SinglePointCalculator
 
 import kforce
-from kforce.metrics import mae
-from kforce.models.local_fit import gather_rows
-from kforce.models.local_labels import LocalLabels, Noises
-from kforce.models.local_prior import build_terms
-from kforce.neighbours import find_neighbours
-from kforce.sparse.rows import sparse_rows
-from kforce.structures import Batch, Labels
+from kforce.evaluation.metrics import mae
+from kforce.gap.covariance import sparse_rows
+from kforce.gap.prior import build_terms
+from kforce.gap.training_set import gather_rows
+from kforce.labels import Labels, LocalLabels, Noises
+from kforce.neighbours.search import find_neighbours
+from kforce.structures import Batch
 
 _IMPORTED = status("VmHWM")
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 import kforce
-from kforce import calibration, metrics
-from kforce.structures import Labels
+from kforce.evaluation import calibration, metrics
+from kforce.labels import Labels
 
 SHARED = Path(
     os.environ.get("KFORCE_SHARED", Path(__file__).parent.parent.parent / "shared")

@@ -9,7 +9,7 @@ import time
 import numpy as np
 from scipy.linalg.lapack import dpftrf, dpotrf, dtrttf
 
-from kforce.solvers.forecast import dgemm_rate
+from kforce.solvers.resources import dgemm_rate
 from kforce.solvers.tiles import TiledMatrix
 
 

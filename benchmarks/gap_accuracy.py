@@ -17,8 +17,8 @@ from sklearn.model_selection import KFold
 from threadpoolctl import threadpool_limits
 
 import kforce
-from kforce import calibration, metrics
-from kforce.structures import Labels
+from kforce.evaluation import calibration, metrics
+from kforce.labels import Labels
 
 #: Errors of published models on the test sets: energies and forces in the units of
 #: `UNITS`. acac: Batatia et al., NeurIPS 2022.

@@ -17,7 +17,7 @@ import numpy as np
 from kforce_worker import estimator, frames_of
 
 import kforce
-from kforce.threads import blas_info
+from kforce.parallel import blas_info
 
 HERE = Path(__file__).parent
 SHARED = Path(os.environ.get("KFORCE_SHARED", HERE.parent.parent / "shared"))
@@ -96,7 +96,7 @@ def write_models(path):
     """Train once and save the same coefficients for both programs."""
     data = np.load(path)
     model = estimator(data).fit(frames_of(data, data["train"]))
-    model.save(path.with_name("kforce.npz"))
+    model.save(path.with_name("kforce.storage.npz"))
     kforce.io.write_sgdml(model, path.with_name("sgdml.npz"))
 
 

@@ -5,23 +5,29 @@ predicts both with the forces as the exact gradient of the energy, and drives mo
 dynamics as an ASE calculator. Units are eV, Å and eV/Å throughout.
 """
 
-from kforce import datasets, io
+from kforce.baselines.zbl import ZBL
 from kforce.data.readers import read_frames
 from kforce.data.splits import split
-from kforce.descriptors.soap import SOAP
+from kforce.descriptors.soap.soap import SOAP
 from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
-from kforce.kernels import RBF, Matern32, Matern52, Matern72, RationalQuadratic, Scaled
-from kforce.learning_curve import learning_curve
-from kforce.local_kernels import Polynomial
-from kforce.models.gap import GAPRegressor
-from kforce.models.gdml import GDMLRegressor
-from kforce.models.term import Term
-from kforce.models.vector import GradientGPRegressor
-from kforce.models.zbl import ZBL
-from kforce.persistence import load
-from kforce.symmetry import find_permutations
+from kforce.evaluation.learning_curve import learning_curve
+from kforce.gap.regressor import GAPRegressor
+from kforce.gap.term import Term
+from kforce.gdml.regressor import GDMLRegressor
+from kforce.kernels.base import Scaled
+from kforce.kernels.dot_product import Polynomial
+from kforce.kernels.stationary import (
+    RBF,
+    Matern32,
+    Matern52,
+    Matern72,
+    RationalQuadratic,
+)
+from kforce.storage.files import load
+from kforce.symmetry.recovery import find_permutations
+from kforce.vectors.regressor import GradientGPRegressor
 
 __version__ = "0.1.0"
 

@@ -25,6 +25,6 @@ def methanol():
 @pytest.fixture(scope="session")
 def methanol_model(methanol):
     """A model of the first 30 of them, with everything learned; not to be refitted."""
-    from kforce.models.gdml import GDMLRegressor
+    from kforce.gdml.regressor import GDMLRegressor
 
     return GDMLRegressor().fit(methanol[:30])

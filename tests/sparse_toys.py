@@ -9,15 +9,17 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from kforce.descriptors.composition import Composition
-from kforce.descriptors.soap import SOAP
+from kforce.descriptors.soap.soap import SOAP
 from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
-from kforce.kernels import RBF, Matern52, Matern72, Scaled, unscaled
-from kforce.local_kernels import PiecewisePolynomial, Polynomial
-from kforce.neighbours import find_neighbours
-from kforce.sparse.prediction import predict_local
-from kforce.sparse.rows import sparse_rows
-from kforce.sparse.term import SparseTerm
+from kforce.gap.covariance import sparse_rows
+from kforce.gap.prediction import predict_local
+from kforce.gap.sparse_term import SparseTerm
+from kforce.gap.term import Term
+from kforce.kernels.base import Scaled, unscaled
+from kforce.kernels.dot_product import Polynomial
+from kforce.kernels.stationary import RBF, Matern52, Matern72, PiecewisePolynomial
+from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch
 
 PAIRS = TwoBody(cutoff=3.9, transition_width=0.9, exponents=(1, -2))
@@ -256,3 +258,20 @@ def mixed_frames(n, seed=0, **kwargs):
 def relative(found, expected):
     """Largest deviation in units of the largest value."""
     return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+TERMS = [
+    Term(PAIRS, Scaled(RBF(), 2.0), n_inducing=12, length_scales=(1.0, 0.1)),
+    Term(
+        ThreeBody(cutoff=3.1, transition_width=0.8),
+        Scaled(RBF(), 0.5),
+        n_inducing=10,
+        length_scales=(1.0, 1.0, 1.0),
+        constant=0.1,
+    ),
+    Term(
+        SOAP(cutoff=3.5, n_max=3, l_max=2, atom_sigma=0.5, transition_width=0.7),
+        Scaled(Polynomial(zeta=2), 0.5),
+        n_inducing=20,
+    ),
+]

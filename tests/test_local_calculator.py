@@ -14,7 +14,7 @@ from local_frames import cells, clusters, isolated, local_model, terms
 from toys import assert_second_order
 
 from kforce import GDMLRegressor, InputError, Matern52, Term, TwoBody
-from kforce.models.baseline import as_baseline
+from kforce.baselines.baseline import as_baseline
 
 FRAMES = cells(8) + clusters(4) + isolated()
 NEW = cells(4, seed=1) + clusters(2, seed=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kforce.cli.main import build_parser
-from kforce.models.term_files import read_terms
+from kforce.gap.term_files import read_terms
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

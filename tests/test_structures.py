@@ -6,7 +6,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from toys import labelled
 
 from kforce.errors import InputError
-from kforce.structures import Batch, Labels, as_frames
+from kforce.labels import Labels
+from kforce.structures import Batch, as_frames
 
 
 def test_a_batch_is_the_frames_one_after_another():

@@ -9,9 +9,16 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from kforce.additive import Additive
-from kforce.kernels import RBF, Matern32, Matern52, Matern72, RationalQuadratic, Scaled
-from kforce.models.gdml import GDMLRegressor
+from kforce.gdml.regressor import GDMLRegressor
+from kforce.kernels.additive import Additive
+from kforce.kernels.base import Scaled
+from kforce.kernels.stationary import (
+    RBF,
+    Matern32,
+    Matern52,
+    Matern72,
+    RationalQuadratic,
+)
 
 #: Every kernel, with a length scale that suits distances of the order of 1.
 KERNELS = [

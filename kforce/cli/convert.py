@@ -13,10 +13,10 @@ from kforce.cli.options import (
     require_suffix,
 )
 from kforce.data import write_frames
+from kforce.gap.regressor import GAPRegressor
 from kforce.io import read_quip_xml, read_sgdml, write_quip_xml, write_sgdml
-from kforce.models.gap import GAPRegressor
-from kforce.npz import read_arrays
-from kforce.persistence import load
+from kforce.storage.files import load
+from kforce.storage.npz import read_arrays
 
 
 def add_parser(commands, common):

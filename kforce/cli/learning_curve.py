@@ -6,8 +6,6 @@ import argparse
 
 import numpy as np
 
-from kforce import report
-from kforce.arguments import check_seed
 from kforce.cli.model_options import add_model, build_model
 from kforce.cli.options import (
     add_overwrite,
@@ -20,8 +18,9 @@ from kforce.cli.options import (
 )
 from kforce.cli.output import finite_or_none
 from kforce.data import split
-from kforce.errors import InputError
-from kforce.learning_curve import learning_curve
+from kforce.errors import InputError, check_seed
+from kforce.evaluation import plots as report
+from kforce.evaluation.learning_curve import learning_curve
 
 
 def add_parser(commands, common):

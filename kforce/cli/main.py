@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Sequence
 from importlib import metadata
 
-from kforce.cli import convert, evaluate, info, learning_curve, predict, train
+from kforce.cli import convert, info, learning_curve, predict, train
+from kforce.cli import test as evaluate
 from kforce.cli.output import Output
 from kforce.errors import InputError
 from kforce.progress import show_progress
@@ -27,7 +28,7 @@ _SPOKEN = (
     "kforce.gap",
     "kforce.data",
     "kforce.io",
-    "kforce.learning_curve",
+    "kforce.evaluation.learning_curve",
     "kforce.choice",
     "kforce.uncertainty",
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from kforce import kernels
 from kforce.cli.options import load_model, positive_float, positive_int
 from kforce.errors import InputError
-from kforce.models.gap import GAPRegressor
-from kforce.models.gdml import GDMLRegressor
-from kforce.models.term_files import read_terms
-from kforce.npz import read_arrays
+from kforce.gap.regressor import GAPRegressor
+from kforce.gap.term_files import read_terms
+from kforce.gdml.regressor import GDMLRegressor
+from kforce.storage.npz import read_arrays
 
 _KERNELS = {
     "matern52": kernels.Matern52,

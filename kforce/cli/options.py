@@ -9,8 +9,8 @@ from pathlib import Path
 from kforce.data import check_frames, read_frames, reorder_atoms
 from kforce.errors import InputError
 from kforce.io import read_quip_xml, read_sgdml
-from kforce.npz import read_arrays
-from kforce.persistence import load, refuse_structures
+from kforce.storage.files import load, refuse_structures
+from kforce.storage.npz import read_arrays
 
 
 def positive_int(text: str) -> int:

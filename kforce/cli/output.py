@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 from ase.units import GPa
 
-from kforce import calibration, metrics
-from kforce.structures import Labels
+from kforce.evaluation import calibration, metrics
+from kforce.labels import Labels
 from kforce.units import energy_unit
 
 

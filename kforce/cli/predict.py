@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from kforce.cli.familiarity import warn_unfamiliar
-from kforce.cli.local import evaluate
+from kforce.cli.extrapolation import warn_unfamiliar
 from kforce.cli.options import (
     add_overwrite,
     add_reading,
@@ -14,6 +13,7 @@ from kforce.cli.options import (
     read_data,
     require_suffix,
 )
+from kforce.cli.prediction import evaluate
 from kforce.data import write_frames
 
 

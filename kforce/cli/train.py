@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 
 from kforce import datasets
-from kforce.arguments import check_seed
-from kforce.cli.local import evaluate, local_errors
 from kforce.cli.model_options import add_model, build_model
 from kforce.cli.options import (
     add_overwrite,
@@ -19,13 +17,15 @@ from kforce.cli.options import (
     require_suffix,
 )
 from kforce.cli.output import error_table
+from kforce.cli.prediction import evaluate, local_errors
 from kforce.data import split_indices
-from kforce.data.report import plural
-from kforce.errors import InputError
-from kforce.kernels import unscaled
-from kforce.models.reference_energies import species_of
-from kforce.permutations import cycles, generators
-from kforce.structures import Labels, first_unknown
+from kforce.data.findings import plural
+from kforce.errors import InputError, check_seed
+from kforce.gap.reference_energies import species_of
+from kforce.kernels.base import unscaled
+from kforce.labels import Labels
+from kforce.structures import first_unknown
+from kforce.symmetry.groups import cycles, generators
 
 #: Training and test frames at most, where their numbers are not given; local models
 #: train on all.

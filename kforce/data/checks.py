@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 
 from kforce.data.comparisons import compare_atoms, compare_geometries
 from kforce.data.consistency import energy_force_slope
-from kforce.data.report import Finding, LabelledSet, Report, plural
+from kforce.data.findings import Finding, LabelledSet, Report, plural
 
 log = logging.getLogger("kforce.data")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from kforce.data.duplicates import find_duplicates
+from kforce.data.findings import Finding, LabelledSet, plural
 from kforce.data.reorder import bond_graph, environments
-from kforce.data.report import Finding, LabelledSet, plural
 
 
 def compare_atoms(sets: Sequence[LabelledSet]) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -14,14 +13,15 @@ import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from kforce.data.npz_frames import NPZ_UNITS, read_npz_frames, set_labels
+from kforce.data.npz_datasets import NPZ_UNITS, read_npz_frames, set_labels
 from kforce.errors import InputError
-from kforce.npz import replaced_file
 from kforce.progress import progress_bar
-from kforce.structures import Labels, as_frames
+from kforce.storage.npz import replaced_file
+from kforce.structures import as_frames
 from kforce.units import energy_unit, length_unit, parse_units
 
 log = logging.getLogger("kforce.data")
+
 
 _ASE_UNITS = ("eV", "Ang")
 
@@ -230,41 +230,3 @@ def write_frames(path: str | os.PathLike, frames: Sequence[Atoms]) -> None:
     frames = as_frames(frames)
     with replaced_file(path) as temporary:
         ase.io.write(temporary, frames, format="extxyz")
-
-
-def dataset_hash(frames: Sequence[Atoms], labels: Labels | None = None) -> str:
-    """Return the SHA-256 of what a fit sees of the frames, as 64 hexadecimal digits.
-
-    Numbers, positions, cells, energies, forces and their noises count, in their order;
-    names, other fields and where the frames came from do not.
-
-    Parameters
-    ----------
-    frames : list of ase.Atoms
-        The data set.
-    labels : Labels, optional
-        Their labels, where they have been collected already.
-
-    Examples
-    --------
-    >>> from kforce.datasets import load_methanol_ccsdt
-    >>> dataset_hash(load_methanol_ccsdt()[:10])[:8]
-    '24a39778'
-    """
-    frames = as_frames(frames)
-    labels = labels or Labels.from_frames(frames)
-    digest = hashlib.sha256()
-    for frame, energy, forces in zip(frames, labels.energy, labels.forces, strict=True):
-        digest.update(np.array([len(frame), *frame.numbers, *frame.pbc], "<i8"))
-        for values in (frame.positions, frame.cell.array, energy, forces):
-            digest.update(_canonical(values))
-    noises = [] if labels.noise_energy is None else [labels.noise_energy]
-    for values in noises + (labels.noise_forces or []):
-        digest.update(_canonical(values))
-    return digest.hexdigest()
-
-
-def _canonical(values) -> bytes:
-    """Return little-endian doubles in which −0 is 0 and there is a single NaN."""
-    values = np.asarray(values, "<f8") + 0.0
-    return np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes()

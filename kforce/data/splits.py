@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from kforce.arguments import check_count, check_seed
-from kforce.errors import InputError
-from kforce.structures import Labels, as_frames
+from kforce.errors import InputError, check_count, check_seed
+from kforce.labels import Labels
+from kforce.structures import as_frames
 
 
 def split(

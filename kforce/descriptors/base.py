@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from kforce.core.jacobian import pull, push
+from kforce.descriptors._coordinates import pull, push
 from kforce.errors import InputError
 from kforce.structures import Batch
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kforce.descriptors.local import Environments, Jacobian, LocalDescriptor
-from kforce.neighbours import Neighbours
+from kforce.neighbours.search import Neighbours
 
 
 class Composition(LocalDescriptor):
@@ -24,7 +24,7 @@ class Composition(LocalDescriptor):
     Examples
     --------
     >>> from ase.build import molecule
-    >>> from kforce.neighbours import find_neighbours
+    >>> from kforce.neighbours.search import find_neighbours
     >>> from kforce.structures import Batch
     >>> batch = Batch.from_frames([molecule("H2O")])
     >>> neighbours = find_neighbours(batch, 2.0)

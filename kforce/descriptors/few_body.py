@@ -8,7 +8,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from kforce.core.few_body_members import few_body_jacobian, few_body_pull
+from kforce.descriptors._few_body import few_body_jacobian, few_body_pull
 from kforce.descriptors.local import Environments, Jacobian
 from kforce.errors import InputError
 
@@ -42,7 +42,7 @@ class FewBodyEnvironments(Environments):
     --------
     >>> from ase.build import molecule
     >>> from kforce.descriptors.three_body import ThreeBody
-    >>> from kforce.neighbours import find_neighbours
+    >>> from kforce.neighbours.search import find_neighbours
     >>> from kforce.structures import Batch
     >>> batch = Batch.from_frames([molecule("H2O")])
     >>> environments = ThreeBody(cutoff=3.0)(batch.numbers, find_neighbours(batch, 3.0))

@@ -7,9 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from kforce.core.valence import angles, torsions
-from kforce.descriptors.base import Coordinates, Descriptor, Features
-from kforce.descriptors.bonds import (
+from kforce.bonds import (
     bond_distances,
     closed_bonds,
     find_angles,
@@ -17,6 +15,8 @@ from kforce.descriptors.bonds import (
     find_torsions,
     sorted_bonds,
 )
+from kforce.descriptors._coordinates import angles, torsions
+from kforce.descriptors.base import Coordinates, Descriptor, Features
 from kforce.descriptors.inverse_distances import InverseDistances, describe_distance
 from kforce.errors import InputError
 from kforce.structures import Batch
@@ -38,7 +38,7 @@ class InternalCoordinates(Descriptor):
     between bonds, and sin θ₁ sin θ₂ cos φ of every torsion along three bonds. All are
     smooth wherever atoms do not collide: where an angle θ becomes straight and φ is
     undefined, the factor sin θ goes to zero. They count with scales that are learned,
-    see `kforce.additive.Additive`.
+    see `kforce.kernels.additive.Additive`.
 
     Parameters
     ----------

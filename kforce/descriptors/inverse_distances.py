@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from ase.geometry import complete_cell, find_mic, minkowski_reduce
 
-from kforce.core.distances import pair_distances
+from kforce.descriptors._coordinates import pair_distances
 from kforce.descriptors.base import Coordinates, Descriptor, Features
 from kforce.errors import InputError
 from kforce.structures import Batch

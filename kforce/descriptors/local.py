@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from kforce.core.members import pull_members
-from kforce.neighbours import Neighbours
+from kforce.descriptors._environments import pull_members
+from kforce.neighbours.search import Neighbours
 
 
 @dataclass(frozen=True)

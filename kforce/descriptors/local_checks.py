@@ -5,8 +5,7 @@ from __future__ import annotations
 from kforce.descriptors.composition import Composition
 from kforce.descriptors.few_body import check_species
 from kforce.descriptors.local import LocalDescriptor
-from kforce.descriptors.soap import SOAP
-from kforce.descriptors.soap_parameters import as_tuple, check_soap
+from kforce.descriptors.soap.soap import SOAP, as_tuple, check_soap
 from kforce.descriptors.two_body import TwoBody
 
 

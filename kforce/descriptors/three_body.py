@@ -6,7 +6,7 @@ from itertools import combinations_with_replacement, product
 
 import numpy as np
 
-from kforce.core.few_body import triplet_starts, triplets
+from kforce.descriptors._few_body import triplet_starts, triplets
 from kforce.descriptors.few_body import (
     FewBodyEnvironments,
     check_cutoff,
@@ -15,7 +15,7 @@ from kforce.descriptors.few_body import (
     is_element,
 )
 from kforce.descriptors.local import LocalDescriptor
-from kforce.neighbours import Neighbours
+from kforce.neighbours.search import Neighbours
 
 
 class ThreeBody(LocalDescriptor):
@@ -45,7 +45,7 @@ class ThreeBody(LocalDescriptor):
     Examples
     --------
     >>> from ase.build import molecule
-    >>> from kforce.neighbours import find_neighbours
+    >>> from kforce.neighbours.search import find_neighbours
     >>> from kforce.structures import Batch
     >>> batch = Batch.from_frames([molecule("H2O")])
     >>> angle = ThreeBody(cutoff=3.0, centre=8, species=(1, 1))

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from kforce.core.few_body import pairs
+from kforce.descriptors._few_body import pairs
 from kforce.descriptors.few_body import (
     FewBodyEnvironments,
     check_cutoff,
@@ -16,7 +16,7 @@ from kforce.descriptors.few_body import (
 )
 from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
-from kforce.neighbours import Neighbours
+from kforce.neighbours.search import Neighbours
 
 
 class TwoBody(LocalDescriptor):
@@ -47,7 +47,7 @@ class TwoBody(LocalDescriptor):
     Examples
     --------
     >>> from ase.build import molecule
-    >>> from kforce.neighbours import find_neighbours
+    >>> from kforce.neighbours.search import find_neighbours
     >>> from kforce.structures import Batch
     >>> batch = Batch.from_frames([molecule("H2O")])
     >>> bonds = TwoBody(cutoff=3.0, species=(8, 1))

@@ -15,12 +15,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from kforce.descriptors.composition import Composition
 from kforce.errors import InputError
-from kforce.io.quip_strings import version_of, write_descriptor
-from kforce.kernels import RBF, Scaled
-from kforce.local_kernels import PiecewisePolynomial, Polynomial
-from kforce.models.gap import GAPRegressor
-from kforce.npz import replaced_file
-from kforce.sparse.permuted_term import PermutedTerm
+from kforce.gap.permuted_term import PermutedTerm
+from kforce.gap.regressor import GAPRegressor
+from kforce.io.quip_descriptors import version_of, write_descriptor
+from kforce.kernels.base import Scaled
+from kforce.kernels.dot_product import Polynomial
+from kforce.kernels.stationary import RBF, PiecewisePolynomial
+from kforce.storage.npz import replaced_file
 
 #: Version stamp of the files: later ones follow the same rules, older programs refuse
 #: later ones.

@@ -1,278 +1,229 @@
-"""Model files of the program GAP, which QUIP and gap_fit read and write: reading.
-
-A file stands for E = Σ_i E0(Z_i) + Σ_t Σ_e F_e Σ_m α_m F_m k_t(x_e, x_m), a sum of
-terms t as in `SparseTerm`.
-"""
+"""The XML of QUIP's model files, read without trust and checked before it is used."""
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import os
-import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import parse
 
-from kforce.descriptors.local import LocalDescriptor
-from kforce.descriptors.local_checks import check_parameters, n_features
-from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
-from kforce.io.quip_fields import read_numbers, read_xml
-from kforce.io.quip_strings import read_descriptor
-from kforce.kernels import RBF, Scaled
-from kforce.local_kernels import PiecewisePolynomial, Polynomial
-from kforce.models.gap import GAPRegressor
-from kforce.sparse.permuted_term import PermutedTerm
-from kforce.sparse.term import SparseTerm
 
-_log = logging.getLogger("kforce.io")
+#: Files of models of a few million numbers are smaller by far.
+_LARGEST_XML = 2**30
 
-#: The latest version stamp whose rules are known.
-_NEWEST = 1769700636
+#: Bytes of a number in a file of sparse points, at most.
+_LARGEST_NUMBER = 64
 
-#: Elements that have a name.
-_ELEMENTS = range(1, 119)
-
-#: gap_fit lists 116 or 118 energies, 0 for elements that it has not seen; a list of
-#: less than so many holds elements of the model only.
-_LONG_LIST = 100
-
-_IP_GAP = re.compile(r"\s*IP\s+GAP(\s+(xml_)?label\s*=\s*\S+)?\s*", re.IGNORECASE)
+#: Numbers beyond it come from damage, and would overflow.
+_LARGEST = 1e100
 
 
-def read_quip_xml(path: str | os.PathLike) -> GAPRegressor:
-    """Read a GAP model, as gap_fit writes it and quippy reads it.
-
-    Parameters
-    ----------
-    path : path-like
-        The XML file. Files of sparse points that it names are read from its folder.
-
-    Returns
-    -------
-    GAPRegressor
-        A fitted model that predicts; it knows no standard deviations. It applies to
-        the elements that the file has energies of, or names in descriptors.
+def read_xml(path: str | os.PathLike) -> Stanza:
+    """Read an XML file that declares no entities.
 
     Raises
     ------
     InputError
-        If the file is not a GAP model, is damaged, or holds what kforce does not know:
-        core potentials, other descriptors than ``distance_2b``, ``angle_3b`` and
-        ``soap``, or compressed SOAP vectors.
+        If the file is not there, is no XML, or holds a document type declaration.
+    """
+    path = Path(path)
+    _check_file(path, _LARGEST_XML, "a GAP model")
+    try:
+        root = parse(path, forbid_dtd=True).getroot()
+    except DefusedXmlException:
+        raise InputError(
+            f"{path} holds a document type declaration, which can make a program read "
+            "other files or use up its memory, and which no GAP model needs: remove it."
+        ) from None
+    except OSError as error:
+        raise InputError(f"Could not read {path}: {error.strerror or error}.") from None
+    # What is no text in the encoding that it claims raises more than ParseError.
+    except (ParseError, ValueError, LookupError) as error:
+        raise InputError(
+            f"Expected a GAP model in XML, but {path} is damaged or of another kind "
+            f"({str(error)[:100]}): get a fresh copy or choose another file."
+        ) from None
+    return Stanza(path, root)
 
-    References
-    ----------
-    Bartók and Csányi, Int. J. Quantum Chem. 115, 1051 (2015).
+
+def _check_file(path, most, what):
+    if not path.exists():
+        raise InputError(f"Expected {what}, but there is no {path}.")
+    if not path.is_file():
+        raise InputError(f"Expected {what}, but {path} is not a regular file.")
+    if path.stat().st_size > most:
+        raise InputError(
+            f"Expected {what}, but {path} is too large for one: it has "
+            f"{path.stat().st_size} bytes."
+        )
+
+
+@dataclass(frozen=True)
+class Stanza:
+    """Checked access to an element of a file; what is wrong is an `InputError`."""
+
+    path: Path
+    element: Element
+
+    def all(self, name: str) -> list[Stanza]:
+        """Return the elements of a name directly below this one."""
+        return [Stanza(self.path, found) for found in self.element.findall(name)]
+
+    def anywhere(self, name: str) -> list[Stanza]:
+        """Return the elements of a name at any depth, with this one."""
+        return [Stanza(self.path, found) for found in self.element.iter(name)]
+
+    def one(self, name: str) -> Stanza:
+        """Return the only element of a name directly below this one."""
+        found = self.all(name)
+        if len(found) != 1:
+            raise self.damaged(f"{self.tag} holds {len(found)} × {name}, expected one")
+        return found[0]
+
+    @property
+    def tag(self) -> str:
+        """Name of the element, and its label or number if it has one."""
+        values = [self.element.get(key) for key in ("label", "i")]
+        return " ".join([self.element.tag, *(v[:60] for v in values if v)])
+
+    @property
+    def text(self) -> str:
+        """What stands between the start and the end of the element."""
+        return self.element.text or ""
+
+    def get(self, name: str, default: str | None = None) -> str:
+        """Return an attribute."""
+        value = self.element.get(name, default)
+        if value is None:
+            raise self.damaged(f"{self.tag} lacks {name}")
+        return value
+
+    def number(self, name: str) -> float:
+        """Return an attribute that is a number."""
+        return float(self._numbers(self.get(name), 1, name)[0])
+
+    def positive(self, name: str) -> float:
+        """Return the size of an attribute that is a number other than 0."""
+        value = abs(self.number(name))
+        if not value > 1.0 / _LARGEST:
+            raise self.damaged(f"{self.tag} has {name}={value:g}, expected more")
+        return value
+
+    def whole(self, name: str, default: int | None = None, least: int = 0) -> int:
+        """Return an attribute that is a whole number of at least `least`."""
+        text = self.get(name, None if default is None else str(default)).strip()
+        if not text.isascii() or not text.isdigit() or len(text) > 12:
+            raise self.damaged(
+                f"{self.tag} has {name}={text[:40]!r}, expected a number"
+            )
+        if int(text) < least:
+            raise self.damaged(
+                f"{self.tag} has {name}={text}, expected {least} or more"
+            )
+        return int(text)
+
+    def flag(self, name: str, default: str) -> bool:
+        """Return an attribute that is T or F."""
+        text = self.get(name, default).strip()
+        if text.upper() not in ("T", "F"):
+            raise self.damaged(f"{self.tag} has {name}={text[:40]!r}, expected T or F")
+        return text.upper() == "T"
+
+    def numbers(self, n: int) -> np.ndarray:
+        """Return the numbers (n,) that the text of the element consists of."""
+        return self._numbers(self.text, n, "its text")
+
+    def _numbers(self, text, n, where):
+        try:
+            return as_numbers(text, n)
+        except ValueError as error:
+            raise self.damaged(f"{self.tag}: {where} {error}") from None
+
+    def damaged(self, what: str) -> InputError:
+        """Return an error that says what is wrong with the file."""
+        return InputError(
+            f"Expected an intact GAP model, but {self.path} is not: {what}."
+        )
+
+
+def as_numbers(text: str | bytes, n: int) -> np.ndarray:
+    r"""Return the `n` finite numbers of a text, separated by white space.
+
+    Raises
+    ------
+    ValueError
+        If the text does not hold so many numbers and nothing else.
 
     Examples
     --------
-    >>> import kforce
-    >>> from tempfile import TemporaryDirectory
-    >>> from kforce.io.quip_write import write_quip_xml
-    >>> frames = kforce.datasets.load_methanol_ccsdt()
-    >>> pairs = kforce.Term(kforce.TwoBody(cutoff=4.0), n_inducing=10)
-    >>> model = kforce.GAPRegressor([pairs], optimize=False).fit(frames[:10])
-    >>> with TemporaryDirectory() as folder:
-    ...     write_quip_xml(model, f"{folder}/gap.xml")
-    ...     again = read_quip_xml(f"{folder}/gap.xml")
-    >>> bool(abs(again.predict(frames[:1]) - model.predict(frames[:1])) < 1e-8)
-    True
+    >>> as_numbers(" .29999 -.15E-005\n2.D0", 3)
+    array([ 2.9999e-01, -1.5000e-06,  2.0000e+00])
     """
-    root = read_xml(path)
-    models = root.anywhere("GAP_params")
-    if len(models) != 1:
-        raise InputError(
-            f"Expected one GAP model, with an element GAP_params, but {path} holds "
-            f"{len(models)}."
-        )
-    gap = models[0]
-    version = gap.whole("gap_version", 0)
-    if version > _NEWEST:
-        raise InputError(
-            f"{path} is of version {version}, and kforce knows files up to {_NEWEST} "
-            "only: update kforce, or fit with an older gap_fit."
-        )
-    _check_alone(root, gap)
-    sparse = gap.one("gpSparse")
-    if not sparse.flag("fitted", "T"):
-        raise sparse.damaged("it has not been fitted")
-    parts = sparse.all("gpCoordinates")
-    if len(parts) != sparse.whole("n_coordinate", least=1):
-        raise sparse.damaged(
-            f"it holds {len(parts)} × gpCoordinates, and claims to hold "
-            f"{sparse.get('n_coordinate')}"
-        )
-    terms = [_read_term(part, version) for part in parts]
-    references = _reference_energies(gap, [term.descriptor for term in terms])
-    _log.info("%s: a GAP model of version %d, %d terms", path, version, len(terms))
-    return GAPRegressor(optimize=False).restore(
-        terms_=terms,
-        species_=tuple(references),
-        reference_energies_=references,
-        noise_energy_=None,
-        noise_forces_=None,
-        noise_virial_=None,
-        solution_=None,
-        log_marginal_likelihood_=None,
-        training_=None,
-        baseline_=None,
-    )
-
-
-def _check_alone(root, gap):
-    """Raise an error if the energy is more than that of the GAP model."""
-    known = [_IP_GAP.fullmatch(p.get("init_args")) for p in root.anywhere("Potential")]
-    if not all(known) or any(d.flag("do_core", "F") for d in gap.all("GAP_data")):
-        raise InputError(
-            f"{root.path} adds a core potential to the GAP model, or scales it, which "
-            "kforce does not know: fit without core potential, or to the difference "
-            "from it."
-        )
-
-
-def _reference_energies(gap, descriptors):
-    """Return the energies of atoms by atomic number, of all elements of the model."""
-    found, usual = {}, 0.0
-    for data in gap.all("GAP_data"):
-        usual = data.number("e0") if "e0" in data.element.attrib else usual
-        for entry in data.all("e0"):
-            z = entry.whole("Z")
-            if z not in _ELEMENTS:
-                raise entry.damaged(f"e0 of Z={z}, which is no element")
-            found[z] = entry.number("value")
-    known = [z for z, energy in found.items() if energy or len(found) < _LONG_LIST]
-    named = [_elements_of(descriptor) for descriptor in descriptors]
-    if not known and any(to_all for _, to_all in named):
-        known = list(_ELEMENTS)
-    known += sorted(set().union(*(elements for elements, _ in named)) - {*known})
-    return {z: found.get(z, usual) for z in known}
-
-
-def _elements_of(descriptor):
-    """Return the elements that a descriptor names, and whether it applies to all."""
-    named = {*(descriptor.species or (None,))}
-    if not isinstance(descriptor, TwoBody):
-        centre = descriptor.centre
-        named |= {*centre} if isinstance(centre, tuple) else {centre}
-    return named - {None}, None in named
-
-
-def _read_term(part, version):
-    n, d = part.whole("n_sparseX", least=1), part.whole("dimensions", least=1)
-    if not part.flag("sparsified", "T"):
-        raise part.damaged(f"{part.tag} is not sparse")
-    descriptor = _read_descriptor(part, version, d)
-    points = part.all("sparseX")
-    if len(points) != n or {p.whole("i") for p in points} != {*range(1, n + 1)}:
-        raise part.damaged(
-            f"{part.tag} holds {len(points)} × sparseX, expected {n}, numbered from 1"
-        )
-    points.sort(key=lambda point: point.whole("i"))
-    kernel, lengths, constant = _read_kernel(part, d)
-    if "sparseX_filename" in part.element.attrib:
-        name, md5 = part.get("sparseX_filename"), part.get("sparseX_md5sum", "")
-        centers = read_numbers(part, name, n * d, md5.strip()).reshape(n, d)
-    else:
-        centers = np.array([_read_point(point, d) for point in points])
-    fields = dict(
-        descriptor=descriptor,
-        kernel=Scaled(kernel, amplitude=part.positive("signal_variance")),
-        length_scales=lengths,
-        constant=constant,
-        centers=centers,
-        fade=np.array([point.number("sparseCutoff") for point in points]),
-        weights=np.array([point.number("alpha") for point in points]),
-    )
-    permutations = _read_permutations(part, d)
-    if len(permutations) == 1 or kernel.is_product:
-        return SparseTerm(**fields)
-    try:
-        return PermutedTerm(**fields, permutations=permutations)
-    except InputError as error:
-        raise part.damaged(f"{part.tag} has wrong permutations. {error}") from None
-
-
-def _read_descriptor(part, version, d) -> LocalDescriptor:
-    text = part.one("descriptor").text
-    try:
-        descriptor = read_descriptor(text, version)
-    except InputError as error:
-        raise InputError(f"{part.path}: {error}.") from None
-    if n_features(descriptor) != d:
-        raise part.damaged(
-            f"{part.tag} has {d} dimensions, but its descriptor {text.strip()[:200]!r} "
-            f"has {n_features(descriptor)}"
-        )
-    try:
-        check_parameters(descriptor)
-    except InputError as error:
-        raise part.damaged(f"{part.tag} has a wrong descriptor. {error}") from None
-    return descriptor
-
-
-def _read_kernel(part, d):
-    """Return the kernel without amplitude, length scales, and the constant."""
-    kind = part.whole("covariance_type")
-    constant = part.number("signal_mean")
-    if kind == 2:
-        zeta = _read_zeta(part)
-        if not 1.0 <= zeta < 1000.0:
-            raise part.damaged(f"{part.tag} has zeta={zeta:g}, expected 1 or more")
-        # The program does not add the constant to products.
-        return (
-            Polynomial(zeta=int(zeta) if zeta == int(zeta) else zeta),
-            np.ones(d),
-            0.0,
-        )
-    if kind not in (1, 4):
-        raise InputError(
-            f"{part.path}: kforce knows the covariance types 1 (ard_se), 2 "
-            f"(dot_product) and 4 (pp), but {part.tag} is of type {kind}."
-        )
-    lengths = part.one("theta").numbers(d)
-    if not (lengths > 0.0).all():
-        raise part.damaged(f"{part.tag} has a theta that is not positive")
-    kernel = RBF(length_scale=1.0) if kind == 1 else PiecewisePolynomial(n_features=d)
-    return kernel, lengths, abs(constant)
-
-
-def _read_zeta(part):
-    """Return the exponent; old files hold it in place of the length scales."""
-    if "zeta" in part.element.attrib:
-        return part.number("zeta")
-    return float(part.one("theta").numbers(1)[0])
-
-
-def _read_permutations(part, d):
-    """Return the permutations (n, d) of features, counted from 0."""
-    n, found = part.whole("n_permutations", 1, least=1), part.all("permutation")
-    if part.whole("covariance_type") == 2:
-        if n > 1:
-            raise part.damaged(f"{part.tag} permutes the features of a product")
-        return np.arange(d)[None]
-    if n == 1 and not found:
-        return np.arange(d)[None]
+    text = text.encode(errors="replace") if isinstance(text, str) else text
+    text = text.replace(b"D", b"e").replace(b"d", b"e").strip()
+    found = np.zeros(0)
+    if text:
+        try:
+            with warnings.catch_warnings():
+                # How numpy says that it stopped before the end of the text.
+                warnings.simplefilter("error", DeprecationWarning)
+                found = np.fromstring(text, sep=" ")
+        except (DeprecationWarning, ValueError):
+            raise ValueError("holds something else than numbers") from None
     if len(found) != n:
-        raise part.damaged(f"{part.tag} holds {len(found)} × permutation, expected {n}")
-    rows = np.array([one.numbers(d) for one in found])
-    if (np.sort(rows, axis=1) != np.arange(1, d + 1)).any():
-        raise part.damaged(f"{part.tag} has a permutation that is none of 1 to {d}")
-    if n == 1 and (np.diff(rows[0]) < 0.0).any():
-        raise part.damaged(f"{part.tag} has one permutation that is not the identity")
-    return rows.astype(int) - 1
+        raise ValueError(f"holds {len(found)} numbers, expected {n}")
+    if not (np.abs(found) < _LARGEST).all():
+        raise ValueError("holds values that are not finite")
+    return found
 
 
-def _read_point(point, d):
-    """Return the features of a sparse point within the XML, whole or in slices."""
-    slices = point.all("sparseX_slice")
-    if not slices:
-        return point.numbers(d)
-    features = []
-    for part in sorted(slices, key=lambda part: part.whole("start")):
-        start, end = part.whole("start", least=1), part.whole("end", least=1)
-        if start != len(features) + 1 or not start <= end <= d:
-            break
-        features.extend(part.numbers(end - start + 1))
-    if len(features) != d:
-        raise point.damaged(f"the slices of {point.tag} are not 1 to {d}")
-    return np.array(features)
+def read_numbers(stanza: Stanza, name: str, n: int, md5: str) -> np.ndarray:
+    """Return the numbers (n,) of a text file beside the XML file.
+
+    Parameters
+    ----------
+    stanza : Stanza
+        That names the file.
+    name : str
+        Of the file, without a folder.
+    n : int
+        How many numbers there are.
+    md5 : str
+        Checksum of the file; "" if there is none.
+
+    Raises
+    ------
+    InputError
+        If the file is not there, is not in the same folder, or holds something else.
+    """
+    folder = stanza.path.parent
+    plain = (
+        name.isprintable() and not set(name) & {"/", "\\"} and name not in ("", "..")
+    )
+    if not plain or not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise stanza.damaged(
+            f"{stanza.tag} names the file {name[:100]!r}, expected one in the folder "
+            "of the model"
+        )
+    path = folder / name
+    _check_file(path, _LARGEST_NUMBER * n + 1024, f"{n} numbers of {stanza.path}")
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"Could not read {path}: {error.strerror or error}.") from None
+    if md5 and hashlib.md5(text, usedforsecurity=False).hexdigest() != md5.lower():
+        raise stanza.damaged(
+            f"{path} does not have the checksum that {stanza.tag} expects, so it "
+            "changed or belongs to another model"
+        )
+    try:
+        return as_numbers(text, n)
+    except ValueError as error:
+        raise stanza.damaged(f"{path} {error}") from None

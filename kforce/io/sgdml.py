@@ -16,14 +16,16 @@ from importlib import metadata
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from kforce.data.training import Training
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
-from kforce.expansion import Expansion
+from kforce.gdml.molecule import Molecule
+from kforce.gdml.regressor import GDMLRegressor
 from kforce.io.sgdml_fields import modern_fields
-from kforce.kernels import Matern52, Scaled
-from kforce.models.gdml import GDMLRegressor
-from kforce.models.molecule import Molecule, Training
-from kforce.npz import read_arrays, replaced_file
+from kforce.kernels.base import Scaled
+from kforce.kernels.expansion import Expansion
+from kforce.kernels.stationary import Matern52
+from kforce.storage.npz import read_arrays, replaced_file
 from kforce.units import energy_unit, length_unit, parse_units
 
 _log = logging.getLogger("kforce.io")

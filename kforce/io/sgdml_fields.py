@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kforce.data.npz_frames import NPZ_UNITS
+from kforce.data.npz_datasets import NPZ_UNITS
 from kforce.errors import InputError
-from kforce.npz import as_text
-from kforce.permutations import validate_permutations
+from kforce.storage.npz import as_text
+from kforce.symmetry.groups import validate_permutations
 from kforce.units import parse_units
 
 # What today's fields were called in the layout of 2018.

@@ -1,0 +1,1 @@
+"""Cheap models of the energy that a force field corrects."""

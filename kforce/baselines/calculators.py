@@ -1,0 +1,267 @@
+"""The terms of a baseline: calculators of ASE, and fitted force fields."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from contextlib import nullcontext, suppress
+
+import numpy as np
+from ase.calculators.calculator import PropertyNotImplementedError
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import ThreadpoolController
+
+from kforce.baselines.cache import ResultCache
+from kforce.baselines.settings import identity_of, name_of, settings_of, version_of
+from kforce.errors import InputError
+from kforce.progress import progress_bar
+
+# Two computations of one structure differ by less, in eV/Å (rms) and eV per atom. The
+# forces of GFN2-xTB vary by up to 3e-4 eV/Å with the start of the self-consistency,
+# other versions and settings by far more.
+_SAME_FORCES = 1e-3
+_SAME_ENERGY = 1e-5
+
+# Up to about so many atoms, threads within one calculation of tblite gain little, and
+# where the processors are shared they cost factors of 100.
+_SERIAL_ATOMS = 100
+
+
+class ModelTerm:
+    """A fitted force field of kforce: fast, so that nothing is kept on disk.
+
+    Raises
+    ------
+    InputError
+        If the force field has not been fitted.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.name = type(model).__name__
+        try:
+            check_is_fitted(model)
+        except NotFittedError:
+            raise InputError(
+                f"Expected a fitted {self.name} as a baseline, found one that is not: "
+                "fit it; where scikit-learn clones the regressor, give "
+                "sklearn.frozen.FrozenEstimator(model)."
+            ) from None
+
+    def evaluate(self, frames, with_forces=True):
+        """Return energies and a list of forces or None."""
+        properties = ("energy", "forces") if with_forces else ("energy",)
+        try:
+            prediction = self.model.evaluate(frames, properties)
+        except InputError as error:
+            raise InputError(f"The baseline {self.name} refuses: {error}") from None
+        return prediction.energy, prediction.forces
+
+    evaluate_training = evaluate
+
+    def evaluate_one(self, atoms):
+        """Return energy and forces of one structure."""
+        energy, forces, _ = self.model.evaluate_one(atoms)
+        return energy, forces
+
+    @property
+    def has_stress(self):
+        """Whether `stress` can be asked for."""
+        return self.model.has_stress
+
+    def stress(self, frames):
+        """Return stresses, (n_structures, 6)."""
+        return self.model.evaluate(frames, ("stress",)).stress
+
+
+class CalculatorTerm:
+    """A calculator of ASE, copied for each thread."""
+
+    def __init__(self, calculator):
+        self.name = type(calculator).__name__
+        self._pristine = _copy(calculator)
+        self._local = threading.local()
+
+    def __getstate__(self):
+        # What a calculator holds after use often cannot be copied: that stays here.
+        return {k: v for k, v in vars(self).items() if k != "_local"}
+
+    def __setstate__(self, state):
+        vars(self).update(state, _local=threading.local())
+
+    def describe(self):
+        """Return name, settings (None if they say too little) and version."""
+        name = name_of(self._pristine)
+        settings = settings_of(self._pristine)
+        return {"calculator": name, "settings": settings, "version": version_of(name)}
+
+    def evaluate(self, frames, with_forces=True):
+        """Return energies and a list of forces or None."""
+        results = [None] * len(frames)
+        self._fill(results, frames, with_forces)
+        energy, forces = zip(*results, strict=True)
+        return np.array(energy), list(forces) if with_forces else None
+
+    def evaluate_one(self, atoms):
+        """Return energy and forces of one structure."""
+        return self._compute(atoms, "this structure")
+
+    @property
+    def has_stress(self):
+        """Whether `stress` can be asked for."""
+        return "stress" in self._pristine.implemented_properties
+
+    def stress(self, frames):
+        """Return stresses, (n_structures, 6)."""
+        return np.array(
+            [self._stress(atoms, f"frame {s}") for s, atoms in enumerate(frames)]
+        )
+
+    def evaluate_training(self, frames):
+        """Return energies and a list of forces, by way of the disk, and checked."""
+        cache = ResultCache(identity_of(self._pristine))
+        results = [cache.get(atoms) for atoms in frames]
+        try:
+            self._check_reproducible(results, frames, cache)
+            self._fill(results, frames, keep=cache.put)
+        finally:
+            cache.save()  # what was computed before a failure, too
+        energy, forces = zip(*results, strict=True)
+        return np.array(energy), list(forces)
+
+    def _fill(self, results, frames, with_forces=True, keep=lambda *result: None):
+        """Compute what is None in `results`."""
+        missing = [s for s, result in enumerate(results) if result is None]
+        with progress_bar(len(missing), f"baseline {self.name}") as advance:
+            for s in missing:
+                results[s] = self._compute(frames[s], f"frame {s}", with_forces)
+                keep(frames[s], *results[s])
+                advance(1)
+
+    def _check_reproducible(self, results, frames, cache):
+        """Compute one frame once more than needed, a known one if there is any."""
+        s = next((k for k, known in enumerate(results) if known is not None), 0)
+        first = results[s]
+        if first is None:
+            first = self._compute(frames[s], f"frame {s}")
+            self._own().results.clear()  # or ASE would give the same numbers again
+        energy, forces = self._compute(frames[s], f"frame {s}")
+        energy_change = abs(energy - first[0])
+        force_change = np.sqrt(np.mean((forces - first[1]) ** 2))
+        same_energy = energy_change < _SAME_ENERGY * len(frames[s])
+        if same_energy and force_change < _SAME_FORCES:
+            if results[s] is None:
+                results[s] = first
+                cache.put(frames[s], *first)
+            return
+        found = (
+            f"Expected the same result whenever the baseline {self.name} computes frame"
+            f" {s}, found energies that differ by {energy_change:.2g} eV and forces by "
+            f"{force_change:.2g} eV/Å (rms)"
+        )
+        if results[s] is None:
+            raise InputError(
+                f"{found}: it is not reproducible. Converge it tighter, or fix its "
+                "random seeds."
+            )
+        raise InputError(
+            f"{found}: the results kept in {cache.path} come from another version, or "
+            "it is not reproducible. Delete that file to compute all anew."
+        )
+
+    def _compute(self, atoms, where, with_forces=True):
+        names = ("forces", "energy") if with_forces else ("energy",)
+        *forces, energy = self._results(atoms, where, names)
+        forces = forces[0] if forces else None
+        found = _fault(energy, forces, len(atoms))
+        if found:
+            self._forget()
+            raise InputError(
+                f"Expected from the baseline {self.name} at {where} a finite energy and"
+                f" finite forces of shape ({len(atoms)}, 3), found {found}: remove that"
+                " structure, or choose another baseline."
+            )
+        return float(energy.item()), forces
+
+    def _stress(self, atoms, where):
+        (stress,) = self._results(atoms, where, ("stress",))
+        if stress.shape == (6,) and np.isfinite(stress).all():
+            return stress
+        self._forget()
+        raise InputError(
+            f"Expected from the baseline {self.name} at {where} six finite components "
+            f"of the stress, found {stress}: remove that structure, or choose another "
+            "baseline."
+        )
+
+    def _results(self, atoms, where, names):
+        """Return results as arrays; most codes give the energy along with forces."""
+        calculator = self._own()
+        try:
+            with self._few_threads(atoms):
+                return [
+                    np.array(calculator.get_property(name, atoms), dtype=float)
+                    for name in names
+                ]
+        except PropertyNotImplementedError as error:
+            raise InputError(
+                f"Expected {_listed(names)} from the baseline {self.name}, found that "
+                f"it lacks {'it' if len(names) == 1 else 'one of them'} ({error}): "
+                "choose another one."
+            ) from error
+        # Programs of others fail in all ways.
+        except Exception as error:
+            self._forget()
+            raise InputError(
+                f"The baseline {self.name} failed at {where} ({_reason(error)}): remove"
+                " that structure, or change the settings of the baseline."
+            ) from error
+
+    def _forget(self):
+        """Keep the next structure from starting at what a failure left behind."""
+        vars(self._local).clear()
+
+    def _own(self):
+        """Return the calculator of this thread."""
+        if not hasattr(self._local, "calculator"):
+            self._local.calculator = _copy(self._pristine)
+            self._local.threads = ThreadpoolController()  # sees what is loaded by now
+        return self._local.calculator
+
+    def _few_threads(self, atoms):
+        is_tblite = type(self._pristine).__module__.startswith("tblite.")
+        if not is_tblite or len(atoms) > _SERIAL_ATOMS:
+            return nullcontext()
+        return self._local.threads.limit(limits=1, user_api="openmp")
+
+
+def _copy(calculator):
+    """Return a copy, or the calculator itself if it can be neither copied nor rebuilt.
+
+    One that holds handles of a library after use cannot be copied.
+    """
+    with suppress(Exception):
+        return copy.deepcopy(calculator)
+    if settings_of(calculator) is not None:
+        with suppress(Exception):
+            return type(calculator)(**calculator.parameters)
+    return calculator
+
+
+def _fault(energy, forces, n_atoms):
+    if energy.size != 1:
+        return f"an energy of shape {energy.shape}"
+    if forces is not None and forces.shape != (n_atoms, 3):
+        return f"forces of shape {forces.shape}"
+    finite = np.isfinite(energy).all() and (forces is None or np.isfinite(forces).all())
+    return None if finite else "NaN or infinity"
+
+
+def _listed(names):
+    return " and ".join(sorted(names))
+
+
+def _reason(error):
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,0 +1,131 @@
+"""`kforce test`: the errors of a model on labelled frames, and its calibration."""
+
+from __future__ import annotations
+
+from kforce.cli.extrapolation import warn_trained_on, warn_unfamiliar
+from kforce.cli.options import (
+    add_overwrite,
+    add_reading,
+    load_model,
+    new_file,
+    read_data,
+)
+from kforce.cli.output import calibration_table, calibrations, error_table, residuals
+from kforce.cli.prediction import evaluate, local_errors
+from kforce.errors import InputError
+from kforce.evaluation import plots as report
+from kforce.evaluation.conformal import conformal_factor
+from kforce.labels import Labels
+
+#: Files of --report; all but the first take standard deviations.
+_FIGURES = {
+    "parity.png": report.parity_figure,
+    "calibration.png": report.calibration_figure,
+    "error-std.png": report.error_figure,
+}
+
+
+def add_parser(commands, common):
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "test",
+        parents=[common],
+        help="report the errors of a model on labelled frames",
+        description="Compare what a model predicts with the labels of a data set, and "
+        "the errors with the standard deviations that it predicts.",
+        epilog="example: kforce test ethanol.npz more-ethanol.xyz",
+    )
+    parser.add_argument("model", metavar="MODEL", help="of kforce, sGDML or GAP (.xml)")
+    parser.add_argument("data", metavar="DATA", help="frames with energies or forces")
+    group = parser.add_argument_group("calibration")
+    group.add_argument(
+        "--no-std", action="store_true", help="leave the standard deviations out"
+    )
+    group.add_argument(
+        "--conformal",
+        metavar="FILE",
+        help="labelled frames, neither trained nor tested on: how many standard "
+        "deviations hold 95 %% of the energies or force components of a new structure",
+    )
+    group.add_argument(
+        "--report", metavar="FOLDER", help=f"draw {', '.join(_FIGURES)} there"
+    )
+    add_overwrite(parser)
+    add_reading(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args, output):
+    """Predict and compare."""
+    if args.conformal and args.no_std:
+        raise InputError("--conformal takes standard deviations: leave --no-std out.")
+    folder = _new_folder(args.report, args.overwrite) if args.report else None
+    model = load_model(args.model)
+    frames = read_data(args.data, args, output)
+    labels = Labels.from_frames(frames)
+    (prediction, stresses), measures = _predict(model, frames, labels, args, output)
+    warn_unfamiliar(model, frames, output)
+    warn_trained_on(model, frames, output)
+    found = local_errors(model, frames, labels, prediction, stresses)
+    if len(found) == 1:
+        raise _nothing_in(args.data)
+    values, text = {"model": args.model, "test": found}, error_table(found)
+    if measures is not None:
+        values["calibration"] = measures
+        if args.conformal:
+            _add_conformal(measures, model, args, output)
+        text += "\n" + calibration_table(measures)
+    if folder:
+        names = ["parity.png"] if measures is None else list(_FIGURES)
+        report.write_figures(
+            {folder / name: _FIGURES[name](prediction, frames) for name in names}
+        )
+        values["report"] = [str(folder / name) for name in names]
+        text += f"\ndrew {', '.join(names)} in {folder}"
+    output.result(values, text)
+
+
+def _new_folder(path, overwrite):
+    """Return the path of a folder that the figures may be written to."""
+    report.require_matplotlib()
+    folder = new_file(path, overwrite=True)  # its parent is there and can be written to
+    if folder.is_dir():
+        for name in _FIGURES:
+            new_file(folder / name, overwrite)
+    elif folder.exists():
+        raise InputError(f"{folder} is not a folder: name another one.")
+    return folder
+
+
+def _predict(model, frames, labels, args, output):
+    """Return what `evaluate` does, and its calibration or None if it has none."""
+    if args.no_std:
+        return evaluate(model, frames), None
+    try:
+        found = evaluate(model, frames, return_std=True)
+        return found, calibrations(found[0], labels)
+    except InputError as error:
+        if args.conformal:
+            raise
+        found = evaluate(model, frames)  # says it, if the frames are what is wrong
+        output.note(f"the calibration is left out: {error}")
+        return found, None
+
+
+def _add_conformal(measures, model, args, output):
+    """Add the factors that frames apart give to the measures that they have."""
+    frames = read_data(args.conformal, args, output)
+    labels = Labels.from_frames(frames)
+    warn_trained_on(model, frames, output)
+    pairs = residuals(model.evaluate(frames, return_std=True), labels)
+    if not pairs:
+        raise _nothing_in(args.conformal)
+    for name in measures.keys() & pairs:
+        measures[name]["conformal_factor_95"] = conformal_factor(*pairs[name])
+
+
+def _nothing_in(path):
+    return InputError(
+        f"{path} has neither energies nor forces to compare with: name them with "
+        "--energy-key and --forces-key."
+    )

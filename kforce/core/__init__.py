@@ -1,1 +1,0 @@
-"""Compiled inner loops: flat arrays in, arrays out."""

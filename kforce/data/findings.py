@@ -1,0 +1,111 @@
+"""Findings about a data set, in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+
+from kforce.errors import InputError
+from kforce.labels import Labels
+from kforce.structures import as_frames
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One observation about a data set.
+
+    Attributes
+    ----------
+    level : {'error', 'warning', 'note'}
+        Errors cannot be used, warnings will probably spoil a model, notes inform.
+    code : str
+        A short name that stays the same, such as 'duplicates'.
+    message : str
+        One sentence or two for the user.
+    """
+
+    level: str
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        """Return the level and the message."""
+        return f"{self.level}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check_frames` found, the worst first.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        Empty if there is nothing to say.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+
+    def of_level(self, level: str) -> list[Finding]:
+        """Return the findings of one level."""
+        return [finding for finding in self.findings if finding.level == level]
+
+    def raise_errors(self) -> None:
+        """Raise the findings of level 'error', if there are any.
+
+        Raises
+        ------
+        InputError
+            With all of their messages.
+        """
+        errors = self.of_level("error")
+        if errors:
+            raise InputError(" ".join(finding.message for finding in errors))
+
+    def __str__(self) -> str:
+        """Return one line a finding."""
+        return "\n".join(map(str, self.findings)) or "no findings"
+
+
+class LabelledSet:
+    """Frames with labels, NaN where there is none or none that can be used."""
+
+    def __init__(self, name: str, frames: Sequence[Atoms]):
+        self.name = name
+        self.frames = as_frames(frames)
+        self.bad_labels = []
+        self.energy = np.full(len(self.frames), np.nan)
+        self.forces = []
+        for s, frame in enumerate(self.frames):
+            if not np.isfinite(frame.positions).all():  # a finding of its own
+                self.forces.append(np.full((len(frame), 3), np.nan))
+                continue
+            try:
+                labels = Labels.from_frames([frame])
+            except InputError:
+                self.bad_labels.append(s)
+                self.forces.append(np.full((len(frame), 3), np.nan))
+            else:
+                self.energy[s] = labels.energy[0]
+                self.forces.append(labels.forces[0])
+
+    def is_isolated(self, s: int) -> bool:
+        """Whether frame s is a molecule in free space with all of its forces."""
+        frame, forces = self.frames[s], self.forces[s]
+        finite = np.isfinite(frame.positions).all() and np.isfinite(forces).all()
+        return bool(len(frame) > 1 and not frame.pbc.any() and finite)
+
+    def where(self, indices: Iterable[int]) -> str:
+        """Name the first few frames: '(train frames 1, 5 and 3 more)'."""
+        indices = list(indices)
+        noun = "frame" if len(indices) == 1 else "frames"
+        first = ", ".join(map(str, indices[:5]))
+        more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
+        return f"({self.name} {noun} {first}{more})"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return '1 frame', '2 frames' and so on."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

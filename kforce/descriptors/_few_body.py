@@ -1,0 +1,173 @@
+"""Coordinates of pairs and triplets of atoms, and their derivatives."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from kforce.descriptors._cutoff import fade, fade_slope
+
+
+@njit(cache=True, nogil=True)
+def pairs(dist, cutoff, width, exponents, tail, reach, x, fades, slopes, fade_slopes):
+    """Write r^e and F = f(r) [erf(κ r)/r]^m of pairs.
+
+    dist (n,); exponents (d,) of int: e; tail, reach: m and κ. x (n, d), fades (n,);
+    slopes (n, 1, d) and fade_slopes (n, 1): derivatives with respect to r.
+    """
+    for p in range(dist.size):
+        r = dist[p]
+        for q in range(exponents.size):
+            power = r ** float(exponents[q])
+            x[p, q] = power
+            slopes[p, 0, q] = exponents[q] * power / r
+        f, df = fade(r, cutoff, width), fade_slope(r, cutoff, width)
+        if tail != 0:
+            error = math.erf(reach * r)
+            bell = 2.0 * reach / math.sqrt(math.pi) * math.exp(-((reach * r) ** 2))
+            factor = (error / r) ** float(tail)
+            df = factor * (df + f * tail * (bell / error - 1.0 / r))
+            f *= factor
+        fades[p] = f
+        fade_slopes[p, 0] = df
+
+
+@njit(cache=True, nogil=True)
+def _wanted(first, second, j, k):
+    return (first[j] and second[k]) or (second[j] and first[k])
+
+
+@njit(cache=True, nogil=True)
+def triplet_starts(offsets, first, second):
+    """Return where the triplets of each centre start, (n_centres + 1,).
+
+    offsets (n_centres + 1,): the neighbours of each centre; first, second (n_pairs,) of
+    bool: may a neighbour be the one of the triplet, or the other? A triplet is two
+    neighbours in any order.
+    """
+    starts = np.zeros(offsets.size, dtype=np.intp)
+    for c in range(offsets.size - 1):
+        n = 0
+        for j in range(offsets[c], offsets[c + 1]):
+            for k in range(j + 1, offsets[c + 1]):
+                n += _wanted(first, second, j, k)
+        starts[c + 1] = starts[c] + n
+    return starts
+
+
+@njit(cache=True, nogil=True)
+def triplets(
+    offsets, first, second, starts, vec, dist, cutoff, width,
+    members, x, fades, slopes, fade_slopes,
+):  # fmt: skip
+    """Write r_ij + r_ik, (r_ij − r_ik)², r_jk and F = f(r_ij) f(r_ik) of triplets.
+
+    offsets, first, second, starts: as in `triplet_starts`. vec (n_pairs, 3), dist
+    (n_pairs,). members (n, 2): the pairs ij and ik. x (n, 3), fades (n,); slopes
+    (n, 3, 3), of the three distances, and fade_slopes (n, 3).
+    """
+    f, df = np.empty(dist.size), np.empty(dist.size)
+    for p in range(dist.size):
+        f[p] = fade(dist[p], cutoff, width)
+        df[p] = fade_slope(dist[p], cutoff, width)
+    slopes[:] = 0.0
+    for c in range(offsets.size - 1):
+        t = starts[c]
+        for j in range(offsets[c], offsets[c + 1]):
+            for k in range(j + 1, offsets[c + 1]):
+                if not _wanted(first, second, j, k):
+                    continue
+                difference = dist[j] - dist[k]
+                square = 0.0
+                for a in range(3):
+                    square += (vec[j, a] - vec[k, a]) ** 2
+                members[t, 0], members[t, 1] = j, k
+                x[t, 0] = dist[j] + dist[k]
+                x[t, 1] = difference**2
+                x[t, 2] = math.sqrt(square)
+                slopes[t, 0, 0], slopes[t, 1, 0] = 1.0, 1.0
+                slopes[t, 0, 1] = 2.0 * difference
+                slopes[t, 1, 1] = -2.0 * difference
+                slopes[t, 2, 2] = 1.0
+                fades[t] = f[j] * f[k]
+                fade_slopes[t, 0] = df[j] * f[k]
+                fade_slopes[t, 1] = f[j] * df[k]
+                fade_slopes[t, 2] = 0.0
+                t += 1
+
+
+@njit(cache=True, nogil=True)
+def _directions(vec, units):
+    """Write unit vectors along all distances, ∂/∂r of the first member they touch.
+
+    vec (n_members, 3): from the centre to the members; units (n_distances, 3).
+    """
+    last = vec.shape[0] - 1
+    for p in range(units.shape[0]):
+        square = 0.0
+        for c in range(3):
+            units[p, c] = vec[p, c] if p <= last else vec[0, c] - vec[1, c]
+            square += units[p, c] ** 2
+        r = math.sqrt(square)
+        for c in range(3):
+            units[p, c] /= r
+
+
+@njit(cache=True, nogil=True)
+def _at_member(m, along, units, c):
+    """Return component c of the derivative with respect to member m.
+
+    along (n_distances,): derivatives with respect to the distances.
+    """
+    g = along[m] * units[m, c]
+    if units.shape[0] == 3:
+        between = along[2] * units[2, c]
+        g += between if m == 0 else -between
+    return g
+
+
+@njit(cache=True, nogil=True)
+def few_body_pull(
+    centres, atoms, vec, slopes, fade_slopes, by_x, by_fade, gradient, strain
+):
+    """Add derivatives of Σ_e g_e·x_e + h_e F_e with respect to positions and strains.
+
+    centres (n,), atoms (n, n_members), vec (n, n_members, 3), slopes (n, n_distances,
+    n_features), fade_slopes (n, n_distances), by_x (n, n_features), by_fade (n,);
+    gradient (n_atoms, 3), strain (n_atoms, 3, 3): see `Environments.pull`.
+    """
+    n_distances = slopes.shape[1]
+    along, units = np.empty(n_distances), np.empty((n_distances, 3))
+    for e in range(centres.size):
+        _directions(vec[e], units)
+        for p in range(n_distances):
+            along[p] = fade_slopes[e, p] * by_fade[e]
+            for q in range(slopes.shape[2]):
+                along[p] += slopes[e, p, q] * by_x[e, q]
+        i = centres[e]
+        for m in range(atoms.shape[1]):
+            j = atoms[e, m]
+            for c in range(3):
+                g = _at_member(m, along, units, c)
+                gradient[j, c] += g
+                gradient[i, c] -= g
+                for a in range(3):
+                    strain[j, a, c] += vec[e, m, a] * g
+
+
+@njit(cache=True, nogil=True)
+def few_body_jacobian(vec, slopes, fade_slopes, dx, dfade):
+    """Write ∂x/∂r and ∂F/∂r of the members.
+
+    vec, slopes, fade_slopes: as in `few_body_pull`; dx (n, n_members, 3, n_features),
+    dfade (n, n_members, 3).
+    """
+    n_distances = slopes.shape[1]
+    units = np.empty((n_distances, 3))
+    for e in range(vec.shape[0]):
+        _directions(vec[e], units)
+        for m in range(vec.shape[1]):
+            for c in range(3):
+                dfade[e, m, c] = _at_member(m, fade_slopes[e], units, c)
+                for q in range(slopes.shape[2]):
+                    dx[e, m, c, q] = _at_member(m, slopes[e, :, q], units, c)

@@ -1,0 +1,1 @@
+"""Sparse Gaussian processes of atomic environments."""

@@ -1,0 +1,218 @@
+"""One term of a sparse model: a descriptor, a kernel, and its inducing environments.
+
+The local energy of an environment is ε(x, F) = F Σ_m α_m F_m k(x, x_m), where F fades
+out at the cutoff. Features are divided by `length_scales` before they meet a radial
+kernel, and `constant` adds its square to the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from kforce.descriptors.local import Environments, LocalDescriptor
+from kforce.kernels.base import Kernel, unscaled
+from kforce.kernels.dot_product import Polynomial
+
+#: Environments whose covariances with inducing ones are held at a time.
+_BLOCK = 2048
+
+#: Features up to which squared distances are sums of squares of differences.
+_FEW = 3
+
+
+def largest_cutoff(terms: Sequence[SparseTerm]) -> float:
+    """Return the distance up to which atoms interact through any of the terms, in Å."""
+    return max(term.descriptor.cutoff for term in terms)
+
+
+@dataclass(frozen=True)
+class SparseTerm:
+    """A term with its inducing environments.
+
+    Attributes
+    ----------
+    descriptor : LocalDescriptor
+        What describes an environment.
+    kernel : Kernel
+        k, in eV², of scaled features.
+    length_scales : ndarray of shape (n_features,)
+        ℓ, in units of the features.
+    constant : float
+        Prior standard deviation of a shift of all local energies, in eV.
+    centers : ndarray of shape (n_inducing, n_features)
+        x_m.
+    fade : ndarray of shape (n_inducing,)
+        F_m.
+    weights : ndarray of shape (n_inducing,) or None
+        α_m in 1/eV; None before the fit.
+    """
+
+    descriptor: LocalDescriptor
+    kernel: Kernel
+    length_scales: np.ndarray
+    constant: float
+    centers: np.ndarray
+    fade: np.ndarray
+    weights: np.ndarray | None = None
+
+    @property
+    def n_inducing(self) -> int:
+        """Number of inducing environments."""
+        return len(self.centers)
+
+    @cached_property
+    def scaled_centers(self) -> np.ndarray:
+        """x_m / ℓ, (n_inducing, n_features)."""
+        return np.ascontiguousarray(self.centers / self.length_scales)
+
+    @property
+    def _has_few_features(self):
+        """Whether differences are cheaper than products, and more accurate."""
+        return not self.kernel.is_product and self.centers.shape[1] <= _FEW
+
+    def covariance(self) -> np.ndarray:
+        """Return K_mm of the inducing environments, faded, in eV²."""
+        k, _ = self.compare(self.centers, orders=(0,))
+        return k * self.fade[:, None]
+
+    def prior_variance(self, environments: Environments) -> np.ndarray:
+        """Return F² k(x, x) of each environment, in eV²."""
+        x = environments.x / self.length_scales
+        u = np.einsum("ed,ed->e", x, x) if self.kernel.is_product else np.zeros(len(x))
+        return environments.fade**2 * (self.kernel(u) + self.constant**2)
+
+    def compare(self, x: np.ndarray, orders=(0, 1)):
+        """Return covariances with the inducing environments, and their slopes.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_env, n_features)
+            Features.
+        orders : tuple of int
+            (0,) leaves the slopes out.
+
+        Returns
+        -------
+        k : ndarray of shape (n_env, n_inducing)
+            F_m k(x, x_m), in eV².
+        slope : ndarray of shape (n_env, n_inducing) or None
+            F_m φ'(u).
+        """
+        u = self.invariant(x / self.length_scales)
+        found = self.kernel.profile(u, orders=orders)
+        k = found[0]
+        if self.constant:
+            k = k + self.constant**2
+        k *= self.fade
+        return k, found[1] * self.fade if len(found) > 1 else None
+
+    def invariant(self, x: np.ndarray) -> np.ndarray:
+        """Return what the kernel is a function of, (n_env, n_inducing).
+
+        These are squared distances of scaled features from the inducing environments,
+        or products.
+        """
+        centers = self.scaled_centers
+        if self._has_few_features:
+            # Coefficients of two-body terms reach 1e6: no digit may cancel.
+            u = np.square(x[:, 0, None] - centers[:, 0])
+            for d in range(1, x.shape[1]):
+                u += np.square(x[:, d, None] - centers[:, d])
+            return u
+        u = x @ centers.T
+        if not self.kernel.is_product:
+            u *= -2.0
+            u += np.einsum("ed,ed->e", x, x)[:, None]
+            u += np.einsum("md,md->m", centers, centers)
+            np.maximum(u, 0.0, out=u)
+        return u
+
+    def gradients(self, slope: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+        """Return the factors of x and of x_m in ∂k/∂x, for scaled features.
+
+        Parameters
+        ----------
+        slope : ndarray of shape (n_env, n_inducing)
+            F_m φ'(u).
+
+        Returns
+        -------
+        of_x : ndarray of shape (n_env, n_inducing) or None
+            2 φ' for radial kernels; None stands for 0.
+        of_center : ndarray of shape (n_env, n_inducing)
+            −2 φ', or φ' for kernels of products.
+        """
+        if self.kernel.is_product:
+            return None, slope
+        return 2.0 * slope, -2.0 * slope
+
+    def jet(self, environments: Environments):
+        """Return local energies and their derivatives.
+
+        Returns
+        -------
+        energy : ndarray of shape (n_env,)
+            Multiplicity × F Σ_m α_m F_m k, in eV.
+        by_x : ndarray of shape (n_env, n_features)
+            Its derivative with respect to the features.
+        by_fade : ndarray of shape (n_env,)
+            Its derivative with respect to F.
+        """
+        parts = []
+        for first in range(0, max(1, len(environments.x)), _BLOCK):
+            own = slice(first, first + _BLOCK)
+            faded = environments.multiplicity * environments.fade[own]
+            value, by_x = self._values(environments.x[own] / self.length_scales)
+            by_x *= faded[:, None] / self.length_scales
+            parts.append((faded * value, by_x, environments.multiplicity * value))
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+    def _values(self, x):
+        """Return Σ_m α_m F_m k at scaled features, and its derivatives."""
+        if self._collapsed is not None:
+            return self._collapsed_values(x)
+        found = self.kernel.profile(self.invariant(x), orders=(0, 1))
+        weights, centers = self.weights * self.fade, self.scaled_centers
+        value = found[0] @ weights
+        if self.constant:
+            value += self.constant**2 * weights.sum()
+        slope = found[1]
+        slope *= weights
+        if self._has_few_features:
+            by_x = np.empty_like(x)
+            for d in range(x.shape[1]):
+                difference = x[:, d, None] - centers[:, d]
+                by_x[:, d] = 2.0 * np.einsum("em,em->e", slope, difference)
+        else:
+            of_x, of_center = self.gradients(slope)
+            by_x = of_center @ centers
+            if of_x is not None:
+                by_x += of_x.sum(axis=1)[:, None] * x
+        return value, by_x
+
+    @cached_property
+    def _collapsed(self):
+        """Coefficients of a linear or quadratic form that the sum is, if cheaper.
+
+        Σ_m α_m F_m (x · x_m) is one product, Σ_m α_m F_m (x · x_m)² is xᵀ M x.
+        """
+        inner = unscaled(self.kernel)
+        if not isinstance(inner, Polynomial) or self.constant:
+            return None
+        n_inducing, n_features = self.centers.shape
+        weights = self.weights * self.fade * float(self.kernel(1.0))
+        if inner.zeta == 1:
+            return weights @ self.scaled_centers
+        if inner.zeta == 2 and n_features < 2 * n_inducing:
+            return (self.scaled_centers.T * weights) @ self.scaled_centers
+        return None
+
+    def _collapsed_values(self, x):
+        if self._collapsed.ndim == 1:
+            return x @ self._collapsed, np.tile(self._collapsed, (len(x), 1))
+        by_x = x @ self._collapsed
+        return np.einsum("ed,ed->e", x, by_x), 2.0 * by_x

@@ -1,0 +1,167 @@
+"""Two- and three-body terms on splines, at a cost without inducing environments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import spline_filter1d
+
+from kforce.descriptors.local import Environments, LocalDescriptor
+from kforce.errors import InputError
+from kforce.gap._splines import evaluate
+from kforce.gap.sparse_term import SparseTerm
+
+#: Points of a grid along one dimension: of the first, and at most of all together.
+_FIRST, _MOST_POINTS = 16, 4_000_000
+
+#: Points beyond the ends: there the filter assumes mirror images, and what is wrong
+#: with that falls off by a factor of four from point to point.
+_PADDING = 24
+
+#: Random points that the error is measured at.
+_SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class TabulatedTerm:
+    """Spline of the local energy of a term, over its fading factor.
+
+    Attributes
+    ----------
+    descriptor : LocalDescriptor
+        Of one or three features.
+    coefficients : ndarray of shape (n_0, n_1, n_2)
+        Of cubic B-splines; 4 along dimensions that the descriptor lacks.
+    low, step : ndarray of shape (3,)
+        First point and distance of points of the grid.
+    error : float
+        Largest error of local energies that was measured, in eV.
+    """
+
+    descriptor: LocalDescriptor
+    coefficients: np.ndarray
+    low: np.ndarray
+    step: np.ndarray
+    error: float
+
+    def jet(self, environments: Environments):
+        """Return local energies and their derivatives, as `SparseTerm.jet` does.
+
+        Raises
+        ------
+        InputError
+            If atoms are closer than where the spline starts.
+        """
+        x = np.zeros((len(environments.x), 3))
+        n_features = environments.x.shape[1]
+        x[:, :n_features] = environments.x
+        value, gradient = np.empty(len(x)), np.empty((len(x), 3))
+        outside = evaluate(self.coefficients, self.low, self.step, x, value, gradient)
+        if outside >= 0:
+            raise InputError(
+                f"Atom {int(environments.centres[outside])} has neighbours closer "
+                "than where the spline of a tabulated term starts (its features are "
+                f"{environments.x[outside].round(3).tolist()}, the spline starts at "
+                f"{self.low[:n_features].round(3).tolist()}): use the model that is "
+                "not tabulated, or tabulate from a shorter distance on."
+            )
+        value *= environments.multiplicity
+        faded = environments.multiplicity * environments.fade
+        by_x = gradient[:, :n_features] * faded[:, None]
+        return environments.fade * value, by_x, value
+
+
+def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
+    """Put a term on a grid that is refined until it is as accurate as wanted.
+
+    Parameters
+    ----------
+    term : SparseTerm
+        With weights, of a descriptor of one or three features that are distances r, or
+        (r + r', (r − r')², r'').
+    error : float
+        Largest error of local energies, over the fading factor, at random points, in
+        eV; that of their slopes is at most ten times as large, in eV over the unit of
+        the features.
+    start : float
+        Shortest distance in Å.
+
+    Raises
+    ------
+    InputError
+        If the grid would not fit into memory, or the term has other features.
+    """
+    cutoff = term.descriptor.cutoff
+    if getattr(term.descriptor, "exponents", (1,)) != (1,):
+        raise InputError(
+            "Only two-body terms of the distance itself can be tabulated, found "
+            f"{term.descriptor!r}."
+        )
+    if term.centers.shape[1] == 1:
+        low, high = np.array([start]), np.array([cutoff])
+    elif term.centers.shape[1] == 3:
+        # Third sides shorter than `start` have no place on the grid either.
+        low = np.array([2.0 * start, 0.0, start])
+        high = np.array([2.0 * cutoff, (cutoff - start) ** 2, 2.0 * cutoff])
+    else:
+        raise InputError(
+            "Only two- and three-body terms can be tabulated, found "
+            f"{type(term.descriptor).__name__}."
+        )
+    rng = np.random.default_rng(0)
+    sample = low + (high - low) * rng.random((_SAMPLE, len(low)))
+    exact, slopes = _exact(term, sample)
+    n = np.full(len(low), _FIRST)
+    while True:
+        table = _grid(term, low, high, n)
+        value, by_x = _of_table(table, term.descriptor, sample)
+        off = np.abs(value - exact).max()
+        if off <= error and np.abs(by_x - slopes).max() <= 10.0 * error:
+            return TabulatedTerm(term.descriptor, *table, float(off))
+        n = 2 * n
+        if np.prod(n, dtype=float) > _MOST_POINTS:
+            raise InputError(
+                f"A spline with errors below {error:g} eV would need more than "
+                f"{_MOST_POINTS:,} points (with half as many along each side the "
+                f"error is {off:.1e} eV): allow a larger error, or start farther out."
+            )
+
+
+def _exact(term, x):
+    """Return Σ_m α_m F_m k(x, x_m) and its gradient."""
+    n = len(x)
+    everywhere = Environments(x, np.ones(n), np.zeros(n, dtype=int), 1)
+    value, by_x, _ = term.jet(everywhere)
+    return value, by_x
+
+
+def _grid(term, low, high, n):
+    """Return coefficients, first point and distance of points of a spline."""
+    n_features = len(low)
+    first, step = np.zeros(3), np.ones(3)
+    first[:n_features], step[:n_features] = low, (high - low) / (n - 1)
+    axes = [
+        first[d] + step[d] * np.arange(-_PADDING, n[d] + _PADDING)
+        for d in range(n_features)
+    ]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    flat = points.reshape(-1, n_features)
+    parts = np.array_split(flat, 1 + len(flat) // 4096)
+    values = np.concatenate([_exact(term, part)[0] for part in parts])
+    values = values.reshape(points.shape[:-1])
+    for d in range(n_features):
+        values = spline_filter1d(values, axis=d)
+    used = tuple(slice(_PADDING - 1, _PADDING + k + 1) for k in n)
+    # The same everywhere along dimensions that are not there.
+    missing = 3 - n_features
+    coefficients = values[used].reshape(*(n + 2), *(1,) * missing)
+    full = np.broadcast_to(coefficients, (*(n + 2), *(4,) * missing))
+    return np.ascontiguousarray(full), first, step
+
+
+def _of_table(table, descriptor, x):
+    n = len(x)
+    everywhere = Environments(x, np.ones(n), np.zeros(n, dtype=int), 1)
+    value, by_x, _ = TabulatedTerm(descriptor, *table, 0.0).jet(everywhere)
+    return value, by_x

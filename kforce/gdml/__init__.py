@@ -1,0 +1,1 @@
+"""Exact Gaussian processes of one molecule, on its forces and energies."""

@@ -1,0 +1,267 @@
+"""Assembly of Hessian-kernel blocks between structures.
+
+Every descriptor here is a set of functions x_k = f_k(q_g) of internal coordinates
+q_g(R) (distances, angles, torsions) that touch a few atoms each, so that its Jacobian
+is ∂x_k/∂r_a = slope_k · wilson_ga: a slope, and a row of Wilson's B matrix, which is
+shared by all functions of one coordinate. The kernel is a sum over images: one for each
+of its terms and each permutation. With d = x_i − P x_j and the metric m of the term,
+u = Σ_k m_k d_k², the covariance of the forces of two structures is
+
+    K_ij = Σ_images [ c1 Σ_g h_g wilson_g wilson'_gᵀ − c2 p p'ᵀ ]
+
+with h_g = Σ_{k in g} m_k slope_k slope'_k, p = J_iᵀ m d and p' = J_jᵀ Pᵀ m d.
+
+One structure i is combined with a chunk of others at a time, one in each lane; the
+lanes are the last, contiguous axis of every array, so the innermost loops are plain
+vector arithmetic and all sparsity is index look-ups outside of them. (Their length is
+read off an array on purpose: a short constant one is unrolled before it can be
+vectorised.)
+
+Rigid motions: with Q̃ᵀ = [−W | 1] (see `kforce.gdml.observations`) the projected block
+is Q̃_iᵀ K_ij Q̃_j; it takes the first n_rigid rows and columns away.
+"""
+
+from collections import namedtuple
+
+import numpy as np
+from numba import njit
+
+#: Which atoms and features belong to the coordinates: atoms (n_coord, n_body), n_body
+#: (n_coord,), and first (n_coord + 1,): coordinate g has the features
+#: first[g]:first[g + 1].
+Topology = namedtuple("Topology", "atoms n_body first")
+
+#: What is compared with what. features (n_images, n_features) and coordinates
+#: (n_images, n_coord) are those of the permuted structure, and term (n_images,) says
+#: which row of metric (n_terms, n_features) weighs them. A term t counts only the
+#: coordinates active[begin[t]:begin[t + 1]]. touches (n_images, n_cart) says which
+#: Cartesian components p has, and columns[start[s]:start[s + 1]] are those of p'.
+Images = namedtuple(
+    "Images", "features coordinates term metric begin active touches start columns"
+)
+
+#: Structures one by one: x, slope (n, n_features), wilson (n, n_coord, n_body, 3),
+#: rigid = W (n, 3 n_atoms, 6), n_rigid (n,), rows (n, 3 n_atoms + 1) in the matrix.
+Single = namedtuple("Single", "x slope wilson rigid n_rigid rows")
+
+#: The same with n_lanes structures side by side on the last axis: frame (n_chunks,
+#: n_lanes) holds their numbers (−1: empty), n_rigid (n_chunks,), the others as in
+#: `Single` with the chunk first and the lane last.
+Lanes = namedtuple("Lanes", "frame x slope wilson rigid n_rigid")
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def squared_distances(start, stop, single, lanes, topology, images, u):
+    """Write u = Σ_k m_k (x_i − P x_j)_k² for the structures i of `start:stop`.
+
+    u has shape (stop − start, n_chunks, n_images, n_lanes).
+    """
+    first = topology.first
+    for i in range(start, stop):
+        for chunk in range(lanes.x.shape[0]):
+            for s in range(images.term.size):
+                t = images.term[s]
+                out = u[i - start, chunk, s]
+                out[:] = 0.0
+                for e in range(images.begin[t], images.begin[t + 1]):
+                    g = images.active[e]
+                    for k in range(first[g], first[g + 1]):
+                        metric = images.metric[t, k]
+                        xi = single.x[i, k]
+                        xj = lanes.x[chunk, images.features[s, k]]
+                        for lane in range(out.size):
+                            d = xi - xj[lane]
+                            out[lane] += metric * d * d
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def assemble(start, stop, single, lanes, topology, images, c1, c2, phi, origin, target):
+    """Write the projected blocks of the structures `start:stop` with all lanes.
+
+    Parameters
+    ----------
+    start, stop : int
+        Structures i of `single`: columns of the matrix.
+    single, lanes, topology, images : Single, Lanes, Topology, Images
+        The two sides, and how they are compared; the lanes are rows of the matrix.
+    c1, c2 : ndarray of shape (stop − start, n_chunks, n_images, n_lanes)
+        −2 φ' and 4 φ''.
+    phi : ndarray of the same shape, or of size 0
+        φ; without it there are no energy rows.
+    origin : tuple of int
+        Place in the matrix of target[0, 0], as (column, row).
+    target : ndarray of shape (n_columns, n_rows)
+        Transpose of the tile. Lanes that come before structure i are skipped: the
+        matrix is symmetric and only its lower triangle is kept.
+    """
+    n_images = images.term.size
+    n_cart = single.rows.shape[1] - 1
+    n_lanes = lanes.frame.shape[1]
+    with_energy = phi.size > 0
+    pull_i = np.empty((n_images, n_cart, n_lanes))
+    pull_j = np.empty((n_images, n_cart, n_lanes))
+    block = np.empty((n_cart + 1, n_cart + 1, n_lanes))
+    for i in range(start, stop):
+        for chunk in range(lanes.x.shape[0]):
+            if lanes.frame[chunk].max() < i:
+                continue
+            w1 = c1[i - start, chunk]
+            w2 = c2[i - start, chunk]
+            block[:] = 0.0
+            pull_differences(i, chunk, single, lanes, topology, images, pull_i, pull_j)
+            _add_diagonal_part(i, chunk, single, lanes, topology, images, w1, block)
+            _subtract_rank_one(w2, images, pull_i, pull_j, block)
+            if with_energy:
+                _add_energies(w1, phi[i - start, chunk], pull_i, pull_j, block)
+            _project(
+                single.rigid[i], single.n_rigid[i],
+                lanes.rigid[chunk], lanes.n_rigid[chunk], block,
+            )  # fmt: skip
+            _scatter(i, single, lanes.frame[chunk], block, origin, target)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def pull_differences(i, chunk, single, lanes, topology, images, pull_i, pull_j):
+    """Write p = J_iᵀ m d and p' = J_jᵀ Pᵀ m d of every image."""
+    atoms, first = topology.atoms, topology.first
+    e_i = np.empty(lanes.frame.shape[1])
+    e_j = np.empty(lanes.frame.shape[1])
+    pull_i[:] = 0.0
+    pull_j[:] = 0.0
+    for s in range(images.term.size):
+        t = images.term[s]
+        for e in range(images.begin[t], images.begin[t + 1]):
+            g = images.active[e]
+            g_j = images.coordinates[s, g]
+            e_i[:] = 0.0
+            e_j[:] = 0.0
+            for k in range(first[g], first[g + 1]):
+                metric = images.metric[t, k]
+                xi = single.x[i, k]
+                si = metric * single.slope[i, k]
+                xj = lanes.x[chunk, images.features[s, k]]
+                sj = lanes.slope[chunk, images.features[s, k]]
+                for lane in range(e_i.size):
+                    d = xi - xj[lane]
+                    e_i[lane] += si * d
+                    e_j[lane] += metric * sj[lane] * d
+            for m in range(topology.n_body[g]):
+                for c in range(3):
+                    wi = single.wilson[i, g, m, c]
+                    wj = lanes.wilson[chunk, g_j, m, c]
+                    out_i = pull_i[s, 3 * atoms[g, m] + c]
+                    out_j = pull_j[s, 3 * atoms[g_j, m] + c]
+                    for lane in range(e_i.size):
+                        out_i[lane] += wi * e_i[lane]
+                        out_j[lane] += wj[lane] * e_j[lane]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_diagonal_part(i, chunk, single, lanes, topology, images, c1, block):
+    """Add Σ_images c1 J_iᵀ m P J_j, coordinate by coordinate."""
+    atoms, first = topology.atoms, topology.first
+    h = np.empty(lanes.frame.shape[1])
+    hj = np.empty_like(h)
+    for s in range(images.term.size):
+        t = images.term[s]
+        w = c1[s]
+        for e in range(images.begin[t], images.begin[t + 1]):
+            g = images.active[e]
+            g_j = images.coordinates[s, g]
+            n_body = topology.n_body[g]
+            h[:] = 0.0
+            for k in range(first[g], first[g + 1]):
+                si = images.metric[t, k] * single.slope[i, k]
+                sj = lanes.slope[chunk, images.features[s, k]]
+                for lane in range(h.size):
+                    h[lane] += si * sj[lane]
+            for lane in range(h.size):
+                h[lane] *= w[lane]
+            for m_j in range(n_body):
+                for c_j in range(3):
+                    wj = lanes.wilson[chunk, g_j, m_j, c_j]
+                    for lane in range(h.size):
+                        hj[lane] = h[lane] * wj[lane]
+                    column = 3 * atoms[g_j, m_j] + c_j
+                    for m in range(n_body):
+                        for c in range(3):
+                            wi = single.wilson[i, g, m, c]
+                            out = block[3 * atoms[g, m] + c, column]
+                            for lane in range(h.size):
+                                out[lane] += wi * hj[lane]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _subtract_rank_one(c2, images, pull_i, pull_j, block):
+    """Subtract Σ_images c2 p p'ᵀ."""
+    n_images, n_cart, n_lanes = pull_i.shape
+    weight = np.empty(n_lanes)
+    for r in range(n_cart):
+        for s in range(n_images):
+            if not images.touches[s, r]:
+                continue
+            w = c2[s]
+            p_i = pull_i[s, r]
+            for lane in range(n_lanes):
+                weight[lane] = w[lane] * p_i[lane]
+            for e in range(images.start[s], images.start[s + 1]):
+                r_j = images.columns[e]
+                out = block[r, r_j]
+                p_j = pull_j[s, r_j]
+                for lane in range(n_lanes):
+                    out[lane] -= weight[lane] * p_j[lane]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_energies(c1, phi, pull_i, pull_j, block):
+    """Add cov(E, E) = Σ φ, cov(F_i, E_j) = Σ c1 p, cov(E_i, F_j) = −Σ c1 p'."""
+    n_images, n_cart, n_lanes = pull_i.shape
+    for s in range(n_images):
+        for lane in range(n_lanes):
+            block[n_cart, n_cart, lane] += phi[s, lane]
+        for r in range(n_cart):
+            for lane in range(n_lanes):
+                block[r, n_cart, lane] += c1[s, lane] * pull_i[s, r, lane]
+                block[n_cart, r, lane] -= c1[s, lane] * pull_j[s, r, lane]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _project(rigid_i, n_i, rigid_j, n_j, block):
+    """Form Q̃_iᵀ block Q̃_j, in place behind the first n_i rows and n_j columns."""
+    n_rows, _, n_lanes = block.shape
+    n_cart = n_rows - 1
+    for r in range(n_rows):
+        for r_j in range(n_j, n_cart):
+            out = block[r, r_j]
+            for e in range(n_j):
+                w = rigid_j[r_j, e]
+                b = block[r, e]
+                for lane in range(n_lanes):
+                    out[lane] -= w[lane] * b[lane]
+    for r in range(n_i, n_cart):
+        for r_j in range(n_j, n_rows):
+            out = block[r, r_j]
+            for e in range(n_i):
+                w = rigid_i[r, e]
+                b = block[e, r_j]
+                for lane in range(n_lanes):
+                    out[lane] -= w * b[lane]
+
+
+@njit(cache=True, nogil=True)
+def _scatter(i, single, frames, block, origin, target):
+    """Copy the observed entries of every lane to their places in the matrix."""
+    rows = single.rows
+    for lane in range(frames.size):
+        j = frames[lane]
+        if j < i:
+            continue
+        for r in range(rows.shape[1]):
+            column = rows[i, r]
+            if column < 0:
+                continue
+            out = target[column - origin[0]]
+            for r_j in range(rows.shape[1]):
+                row = rows[j, r_j]
+                if row >= 0:
+                    out[row - origin[1]] = block[r, r_j, lane]

@@ -1,0 +1,103 @@
+"""The molecule that a global model knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from kforce.errors import InputError
+from kforce.structures import Batch
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """Atoms in a fixed order, and the boundary conditions.
+
+    Attributes
+    ----------
+    numbers : ndarray of int, shape (n_atoms,)
+        Atomic numbers.
+    pbc : ndarray of bool, shape (3,)
+        Periodic directions.
+    cell : ndarray of shape (3, 3)
+        Cell vectors in Å; it only counts where there are periodic directions.
+    """
+
+    numbers: np.ndarray
+    pbc: np.ndarray
+    cell: np.ndarray
+
+    @classmethod
+    def of(cls, atoms: Atoms) -> Molecule:
+        """Take the molecule from a structure."""
+        return cls(atoms.numbers.copy(), atoms.pbc.copy(), atoms.cell.array.copy())
+
+    @property
+    def formula(self) -> str:
+        """Chemical formula."""
+        return Atoms(self.numbers).get_chemical_formula()
+
+    def check(self, atoms: Atoms, name: str = "this structure") -> None:
+        """Raise an error unless a structure is of this molecule.
+
+        Raises
+        ------
+        InputError
+            If composition, atom order or periodicity differ.
+        """
+        if not np.array_equal(atoms.numbers, self.numbers):
+            if sorted(atoms.numbers) == sorted(self.numbers):
+                raise InputError(
+                    f"Expected the atoms of {self.formula} in the order "
+                    f"{_symbols(self.numbers)}, found {_symbols(atoms.numbers)} in "
+                    f"{name}: re-order them (kforce.data.reorder_atoms, --reorder)."
+                )
+            raise InputError(
+                f"Expected structures of {self.formula}, found "
+                f"{atoms.get_chemical_formula()} in {name}: a global model knows one "
+                "molecule only; GAPRegressor (--model gap) learns any."
+            )
+        same_cell = not self.pbc.any() or np.allclose(
+            atoms.cell.array, self.cell, atol=1e-6
+        )
+        if not (np.array_equal(atoms.pbc, self.pbc) and same_cell):
+            found = _boundary(atoms.pbc, atoms.cell.array)
+            raise InputError(
+                f"Expected {_boundary(self.pbc, self.cell)}, found {found} in "
+                f"{name}: a global model knows one cell only; GAPRegressor (--model "
+                "gap) learns any."
+            )
+
+    def batch_of_one(self, positions: np.ndarray) -> Batch:
+        """Return one structure of this molecule, positions (n_atoms, 3) in Å."""
+        return Batch(
+            self.numbers,
+            np.ascontiguousarray(positions, dtype=float),
+            np.array([0, len(self.numbers)]),
+            self.cell[None],
+            self.pbc[None],
+        )
+
+    def batch(self, positions: np.ndarray) -> Batch:
+        """Return structures of this molecule, positions (n, n_atoms, 3) in Å."""
+        n, n_atoms = len(positions), len(self.numbers)
+        return Batch(
+            np.tile(self.numbers, n),
+            np.ascontiguousarray(positions, dtype=float).reshape(-1, 3),
+            n_atoms * np.arange(n + 1),
+            np.tile(self.cell, (n, 1, 1)),
+            np.tile(self.pbc, (n, 1)),
+        )
+
+
+def _symbols(numbers):
+    return " ".join(chemical_symbols[z] for z in numbers)
+
+
+def _boundary(pbc, cell):
+    if not pbc.any():
+        return "no periodic boundaries"
+    return f"pbc={pbc.tolist()} and the cell {cell.round(4).tolist()}"

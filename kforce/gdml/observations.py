@@ -1,0 +1,273 @@
+"""What is observed: rows of the linear system, targets and noise, frame by frame.
+
+The rows of a frame are its forces in rigid-motion-free coordinates, then its energy.
+An invariant model has no force along the rigid motions of a frame, so only their
+orthogonal complement carries information: 3N − 6 columns (3N − 5 where the frame is
+linear, 3N − 3 in a periodic cell). With an orthonormal basis U of the rigid motions and
+H = 1 − V T Vᵀ the Householder product whose first columns span U, the others, Q, are
+the complement, and for every v ⟂ U
+
+    Qᵀ v = v₂ − W v₁ = Q̃ᵀ v,      W = V₂ V₁⁻¹,   Q̃ᵀ = [−W | 1]
+
+(v₁ the first 6 entries): the projection of a block costs 6 row operations instead of a
+product with a dense Q. It is exact, because K U = 0 for any invariant kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kforce.labels import Labels
+from kforce.structures import Batch
+
+#: A frame is linear when its smallest radius of gyration is below this share of the
+#: largest: rounding then makes the axis' rotation meaningless.
+_LINEAR = 1e-6
+
+
+def rigid_motions(
+    positions: np.ndarray, periodic: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return orthonormal translations and rotations of structures.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (n_structures, n_atoms, 3)
+        Positions in Å.
+    periodic : bool
+        Whether the structures are periodic, so that only translations count.
+
+    Returns
+    -------
+    basis : ndarray of shape (n_structures, 3 n_atoms, 6)
+        Orthonormal columns; unused ones are zero.
+    n_rigid : ndarray of int, shape (n_structures,)
+        Used columns: 6, 5 for linear structures, 3 for periodic ones.
+    """
+    n_structures, n_atoms, _ = positions.shape
+    basis = np.zeros((n_structures, n_atoms, 3, 6))
+    basis[:, :, [0, 1, 2], [0, 1, 2]] = 1.0 / np.sqrt(n_atoms)
+    n_rigid = np.full(n_structures, 3)
+    if not periodic and n_atoms > 1:
+        centred = positions - positions.mean(axis=1, keepdims=True)
+        # Column e of the rotations is the axis e times r.
+        rotations = np.cross(np.eye(3)[:, None, None, :], centred[None])
+        rotations = rotations.transpose(1, 2, 3, 0).reshape(n_structures, -1, 3)
+        u, s, _ = np.linalg.svd(rotations, full_matrices=False)
+        real = s > _LINEAR * s[:, :1]
+        basis[..., 3:] = (u * real[:, None]).reshape(n_structures, n_atoms, 3, 3)
+        n_rigid += real.sum(axis=1)
+    return basis.reshape(n_structures, -1, 6), n_rigid
+
+
+def elimination(basis: np.ndarray, n_rigid: np.ndarray) -> np.ndarray:
+    """Return W of Q̃ᵀ = [−W | 1] for each structure.
+
+    Parameters
+    ----------
+    basis : ndarray of shape (n_structures, n_cart, 6)
+        Orthonormal rigid motions.
+    n_rigid : ndarray of int, shape (n_structures,)
+        How many of them are used.
+
+    Returns
+    -------
+    ndarray of shape (n_structures, n_cart, 6)
+        W in the rows from n_rigid on; the rest is zero.
+    """
+    W = np.zeros_like(basis)
+    for r in np.unique(n_rigid[n_rigid > 0]):
+        chosen = n_rigid == r
+        h, _ = np.linalg.qr(basis[chosen][:, :, :r], mode="raw")
+        V = np.tril(h.transpose(0, 2, 1), -1)
+        V[:, np.arange(r), np.arange(r)] = 1.0
+        top, rest = V[:, :r], V[:, r:]
+        solved = np.linalg.solve(top.transpose(0, 2, 1), rest.transpose(0, 2, 1))
+        padded = np.zeros((len(solved), basis.shape[1], 6))
+        padded[:, r:, :r] = solved.transpose(0, 2, 1)
+        W[chosen] = padded
+    return W
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Rows, targets and noise of the linear system.
+
+    Attributes
+    ----------
+    rows : ndarray of int, shape (n_structures, 3 n_atoms + 1)
+        Row of each coordinate that is left after the elimination of the rigid motions;
+        the last column is the energy's. −1: not observed.
+    y : ndarray of shape (n_observations,)
+        Targets in eV/Å and eV.
+    variance : ndarray of shape (n_observations,)
+        Noise variances in the squares of these units.
+    rigid : ndarray of shape (n_structures, 3 n_atoms, 6)
+        W, see `elimination`.
+    n_rigid : ndarray of int, shape (n_structures,)
+        Rigid motions taken out of each structure.
+    is_given : ndarray of bool, shape (n_observations,)
+        Whether the frame itself says how noisy the row is.
+    """
+
+    rows: np.ndarray
+    y: np.ndarray
+    variance: np.ndarray
+    rigid: np.ndarray
+    n_rigid: np.ndarray
+    is_given: np.ndarray
+
+    @classmethod
+    def build(
+        cls,
+        batch: Batch,
+        labels: Labels,
+        noise_forces: float,
+        noise_energy: float | None = None,
+        energy_offset: float = 0.0,
+    ) -> Observations:
+        """Collect the observations of structures of one molecule.
+
+        Parameters
+        ----------
+        batch, labels : Batch, Labels
+            The structures and their labels. Frames and atoms without forces are left
+            out of the force rows, frames without an energy out of the energy rows.
+            Noises of their own come before those given here.
+        noise_forces : float
+            Standard deviation in eV/Å.
+        noise_energy : float, optional
+            Standard deviation in eV per atom (× √n_atoms); None leaves energies out.
+        energy_offset : float
+            Subtracted from the energies, in eV.
+        """
+        n_structures = batch.n_structures
+        forces = np.array(labels.forces).reshape(n_structures, -1)
+        n_cart = forces.shape[1]
+        observed = np.isfinite(forces)
+        complete = observed.all(axis=1)
+        positions = batch.positions.reshape(n_structures, -1, 3)
+        basis, n_rigid = rigid_motions(positions, bool(batch.pbc.any()))
+        noise, is_given = _noises(labels, (n_structures, n_cart // 3))
+        # Where atoms lack forces the rest is no complement of the rigid motions, and
+        # where their noises differ it is not independent.
+        even = np.ptp(noise[:, :-1], axis=1) == 0.0
+        n_rigid = np.where(complete & even, n_rigid, 0)
+        rigid = elimination(basis, n_rigid)
+        clean = _without_rigid_motions(np.nan_to_num(forces), basis, n_rigid)
+        used = np.empty((n_structures, n_cart + 1), dtype=bool)
+        used[:, :-1] = observed & (np.arange(n_cart) >= n_rigid[:, None])
+        used[:, -1] = np.isfinite(labels.energy) & (noise_energy is not None)
+        rows = np.full(used.shape, -1, dtype=np.intp)
+        rows[used] = np.arange(used.sum())
+        noise[:, :-1][~is_given[:, :-1]] = noise_forces
+        noise[:, -1][~is_given[:, -1]] = 0.0 if noise_energy is None else noise_energy
+        noise[:, -1] *= np.sqrt(n_cart // 3)
+        known = (noise[used] ** 2, rigid, n_rigid, is_given[used])
+        frame_wise = cls(rows, np.empty(0), *known)
+        y = frame_wise.collect(clean, np.nan_to_num(labels.energy - energy_offset))
+        return replace(frame_wise, y=y)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each structure, (n_structures,)."""
+        return (self.rows >= 0).sum(axis=1)
+
+    @property
+    def energy_rows(self) -> np.ndarray:
+        """Rows that are energies."""
+        rows = self.rows[:, -1]
+        return rows[rows >= 0]
+
+    @property
+    def is_force(self) -> np.ndarray:
+        """Which rows are forces, (n_observations,)."""
+        mask = np.ones(len(self.variance), dtype=bool)
+        mask[self.energy_rows] = False
+        return mask
+
+    def take(self, structures: np.ndarray) -> Observations:
+        """Return the observations of some of the structures."""
+        return self._keep(
+            self.rows[structures], self.rigid[structures], self.n_rigid[structures]
+        )
+
+    def without_energies(self) -> Observations:
+        """Return the forces alone."""
+        rows = self.rows.copy()
+        rows[:, -1] = -1
+        return self._keep(rows, self.rigid, self.n_rigid)
+
+    def _keep(self, kept, rigid, n_rigid):
+        chosen = kept[kept >= 0]
+        rows = np.where(kept >= 0, np.cumsum(kept >= 0).reshape(kept.shape) - 1, -1)
+        return Observations(
+            rows,
+            self.y[chosen],
+            self.variance[chosen],
+            rigid,
+            n_rigid,
+            self.is_given[chosen],
+        )
+
+    def collect(self, forces: np.ndarray, energies: np.ndarray) -> np.ndarray:
+        """Return the observations that forces and energies amount to.
+
+        Parameters
+        ----------
+        forces : ndarray of shape (n_structures, 3 n_atoms)
+            Without rigid motions, in eV/Å.
+        energies : ndarray of shape (n_structures,)
+            In eV.
+
+        Returns
+        -------
+        ndarray of shape (n_observations,)
+            Q̃ᵀ F and E of each structure in turn.
+        """
+        values = np.empty(self.rows.shape)
+        values[:, :-1] = forces - np.einsum("sre,se->sr", self.rigid, forces[:, :6])
+        values[:, -1] = energies
+        return values[self.rows >= 0]
+
+    def split(self, coef: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients of the rows as Cartesian ones Q̃ α and the energies'.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_observations,)
+            Coefficients of the rows.
+
+        Returns
+        -------
+        forces : ndarray of shape (n_structures, n_atoms, 3)
+            Up to rigid motions, which no descriptor sees.
+        energies : ndarray of shape (n_structures,)
+            0 where the energy is not observed.
+        """
+        full = np.where(self.rows >= 0, coef[self.rows], 0.0)
+        cart = full[:, :-1].copy()
+        cart[:, :6] -= np.einsum("sre,sr->se", self.rigid, full[:, :-1])
+        return cart.reshape(len(cart), -1, 3), full[:, -1].copy()
+
+
+def _noises(labels, shape):
+    """Noises of the frames' own, (n_structures, 3 n_atoms + 1), and where they are.
+
+    Elsewhere they are 0.
+    """
+    noise = np.full((shape[0], 3 * shape[1] + 1), np.nan)
+    if labels.noise_forces is not None:
+        noise[:, :-1] = np.repeat(np.array(labels.noise_forces), 3, axis=1)
+    if labels.noise_energy is not None:
+        noise[:, -1] = labels.noise_energy
+    return np.nan_to_num(noise), np.isfinite(noise)
+
+
+def _without_rigid_motions(forces, basis, n_rigid):
+    """(1 − U Uᵀ) F, where rigid motions are taken out at all."""
+    basis = basis * (n_rigid > 0)[:, None, None]
+    along = np.einsum("sre,sr->se", basis, forces)
+    return forces - np.einsum("sre,se->sr", basis, along)

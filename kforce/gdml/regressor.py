@@ -1,0 +1,366 @@
+"""The gradient-domain force field of one molecule."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from kforce.baselines.baseline import as_baseline
+from kforce.baselines.check import unit_complaint
+from kforce.data.training import Training
+from kforce.descriptors.base import check_descriptor
+from kforce.errors import InputError, check_noise, check_seed
+from kforce.force_field import ForceField
+from kforce.gdml.energy_check import mismatch_complaint, scale_complaint
+from kforce.gdml.model_selection import choose_prior
+from kforce.gdml.molecule import Molecule
+from kforce.gdml.observations import Observations
+from kforce.gdml.posterior import condition
+from kforce.kernels.base import check_kernel
+from kforce.labels import Labels
+from kforce.solvers.resources import Forecast
+from kforce.structures import Batch, as_frames
+from kforce.symmetry.groups import validate_permutations
+from kforce.symmetry.recovery import find_permutations
+
+_log = logging.getLogger("kforce.gdml")
+_forecast_log = logging.getLogger("kforce.forecast")
+
+
+class GDMLRegressor(ForceField):
+    """Gaussian process on the energy of one molecule, conditioned on its forces.
+
+    The energy is E(R) = c + f(x(R)) with a zero-mean Gaussian process f on a descriptor
+    x of the whole molecule; forces (and energies) are linear functionals of f, so the
+    predicted forces are exactly the gradient of the predicted energy.
+
+    Parameters
+    ----------
+    descriptor : Descriptor, default=None
+        With neither descriptor nor kernel, `InternalCoordinates` whose scales are
+        learned by marginal likelihood (see `kforce.gdml.relevance`) are compared with
+        `InverseDistances` by leave-one-out density, and the better is kept; periodic
+        systems and fewer than 10 frames take the latter. Otherwise None is
+        `InverseDistances`.
+    kernel : Kernel, default=None
+        Covariance of f in eV². None is a Matérn kernel. A length scale of None is
+        learned: the one of best leave-one-out density of a subset.
+    noise_forces : float, default=None
+        Standard deviation of the forces in eV/Å. None learns it with the scales, or
+        takes the labels as converged where these are not learned, and only
+        regularises: 1e-5 of the prior standard deviation of a force component. Frames
+        may bring noises of their own, see `Labels.from_frames`.
+    noise_energy : float, default=None
+        Standard deviation of the energies in eV per atom (× √n_atoms). None learns it
+        with the scales, or fits the forces alone where these are not learned; the
+        energies then only give the constant c.
+    permutations : {'auto', None} or ndarray of int, shape (n_perms, n_atoms)
+        Group of atom permutations over which the kernel is summed. 'auto' recovers it
+        from the training data, None uses no symmetry.
+    max_permutations : int, default=1000
+        Size of the largest group that is recovered.
+    baseline : str, calculator, force field, or list of them, default=None
+        A cheap model that this one corrects (Δ-learning): a method of tblite such as
+        "GFN2-xTB", any calculator of ASE, a fitted kforce model, or their sum. It is
+        evaluated once for the training frames, and added to all predictions.
+    optimize : bool, default=True
+        Learn what is not given. Otherwise the amplitude is 1 eV, the descriptor, if not
+        given, is `InverseDistances`, only a length scale that is None is learned, and
+        standard deviations are those of the prior as it is.
+    variance : {'exact', 'subset', None}, default='exact'
+        What standard deviations are computed with: the factor of the fit, which stays
+        in memory (4 n² bytes for n equations); that of a subset of the structures with
+        at most 6,000 equations, which is never below the exact one and cheap for large
+        models (see `Uncertainty.subset`); or nothing.
+    solver : {'auto', 'cholesky'}, default='auto'
+        Both factor the covariance matrix.
+    seed : int, default=0
+        Seed of the subsets.
+
+    Attributes
+    ----------
+    permutations_ : ndarray of int, shape (n_perms, n_atoms)
+        The group in use.
+    kernel_ : Kernel
+        The kernel with all values that were learned.
+    noise_forces_, noise_energy_ : float
+        The noises in use; noise_energy_ is None in a fit of forces alone.
+    expansion_ : Expansion
+        The fitted function f of the descriptor.
+    constant_ : float
+        c, in eV.
+    molecule_ : Molecule
+        Atoms, their order, and boundary conditions.
+    log_marginal_likelihood_ : float
+        Of the projected training data.
+    training_ : Training
+        What the model was trained on.
+    baseline_ : Baseline or None
+        The baseline in use.
+    uncertainty_ : Uncertainty or None
+        Posterior covariance; it holds the factor of the fit, 4 n² bytes for n
+        equations, and the `calibration` that leave-one-out residuals ask for, a factor
+        of all epistemic standard deviations. None in models read from sGDML.
+    leave_one_out_ : LeaveOneOut or None
+        How well training structures are predicted from all others, for free; None in a
+        model that was loaded.
+
+    Raises
+    ------
+    InputError
+        By `fit`, if the frames are not one molecule in one atom order, carry no forces,
+        or need more memory than there is.
+
+    References
+    ----------
+    Chmiela et al., Sci. Adv. 3, e1603015 (2017); Nat. Commun. 9, 3887 (2018).
+
+    Examples
+    --------
+    >>> import kforce
+    >>> frames = kforce.datasets.load_methanol_ccsdt()
+    >>> model = kforce.GDMLRegressor().fit(frames[:25])
+    >>> bool(model.score(frames[-60:]) > 0.97)
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        descriptor=None,
+        kernel=None,
+        noise_forces=None,
+        noise_energy=None,
+        permutations="auto",
+        max_permutations=1000,
+        baseline=None,
+        optimize=True,
+        variance="exact",
+        solver="auto",
+        seed=0,
+    ):
+        self.descriptor = descriptor
+        self.kernel = kernel
+        self.noise_forces = noise_forces
+        self.noise_energy = noise_energy
+        self.permutations = permutations
+        self.max_permutations = max_permutations
+        self.baseline = baseline
+        self.optimize = optimize
+        self.variance = variance
+        self.solver = solver
+        self.seed = seed
+
+    def fit(self, frames, y=None):
+        """Fit the force field to labelled structures of one molecule.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures with forces (and energies) on their calculators, in eV and eV/Å.
+            What has no label is left out of the fit.
+        y : None
+            Not used: the labels live on the frames.
+
+        Returns
+        -------
+        GDMLRegressor
+            self.
+        """
+        self._check_parameters()
+        frames = as_frames(frames)
+        Batch.from_frames(frames)  # refuses positions that are not finite
+        frames, labels = self._labelled(frames)
+        molecule = Molecule.of(frames[0])
+        for s, frame in enumerate(frames):
+            molecule.check(frame, f"frame {s}")
+        permutations = self._group(frames, molecule)
+        baseline = as_baseline(self.baseline)
+        if baseline is not None:
+            labels = self._corrections(baseline, frames, labels)
+        batch = Batch.from_frames(frames)
+        known = np.isfinite(labels.energy)
+        offset = labels.energy[known].mean() if known.any() else 0.0
+        prior = choose_prior(self, batch, labels, permutations, offset)
+        features = prior.descriptor(batch)
+        noise = 1.0 if prior.noise_forces is None else prior.noise_forces
+        observations = Observations.build(
+            batch, labels, noise, prior.noise_energy, offset
+        )
+        forecast = Forecast.of(len(observations.y), features.wilson.nbytes)
+        _forecast_log.info("forecast: %s", forecast)
+        forecast.require_memory()
+        forces_alone = prior.noise_energy is None
+        posterior = condition(
+            prior.kernel,
+            features,
+            observations,
+            permutations,
+            prior.noise_forces,
+            prior.free_amplitude,
+            positions=batch.positions.reshape(len(frames), -1, 3),
+            known=known if forces_alone else None,
+            seed=self.seed,
+            learned_from=prior.learned_from,
+            calibrate=self.optimize,
+        )
+        self.restore(
+            molecule_=molecule,
+            permutations_=permutations,
+            descriptor_=prior.descriptor,
+            kernel_=posterior.kernel,
+            noise_forces_=posterior.noise_forces,
+            noise_energy_=prior.noise_energy,
+            log_marginal_likelihood_=posterior.log_marginal_likelihood,
+            expansion_=posterior.expansion,
+            constant_=float(offset),
+            training_=Training.on(frames, labels),
+            baseline_=baseline,
+            uncertainty_=self._kept(posterior.uncertainty),
+            leave_one_out_=posterior.leave_one_out,
+        )
+        if known.any() and self.noise_energy is None:
+            self._check_energies(frames, features, labels, forces_alone)
+        return self
+
+    def _kept(self, uncertainty):
+        """Return what the parameter `variance` leaves of the uncertainty."""
+        if self.variance is None:
+            return None
+        return (
+            uncertainty.subset(seed=self.seed)
+            if self.variance == "subset"
+            else uncertainty
+        )
+
+    def _check_parameters(self):
+        if self.variance not in ("exact", "subset", None):
+            raise InputError(
+                f"variance must be 'exact', 'subset' or None, found {self.variance!r}."
+            )
+        if self.solver not in ("auto", "cholesky"):
+            raise InputError(
+                f"solver must be 'auto' or 'cholesky', found {self.solver!r}."
+            )
+        check_noise("noise_forces", self.noise_forces)
+        check_noise("noise_energy", self.noise_energy)
+        check_kernel(self.kernel)
+        check_descriptor(self.descriptor)
+        check_seed(self.seed)
+
+    def _labelled(self, frames):
+        """Leave out the frames that no row of the system would come from."""
+        labels = Labels.from_frames(frames)
+        used = labels.has_forces
+        if self.noise_energy is not None:
+            used = used | np.isfinite(labels.energy)
+        if not labels.has_forces.any():
+            raise InputError(
+                "Expected forces on the training frames, found none: attach them with "
+                "a calculator, or name their array when reading (forces_key)."
+            )
+        if not used.all():
+            left_out = len(used) - used.sum()
+            _log.warning(
+                "%d of %d frames have no forces and are left out (energies alone are "
+                "used where noise_energy is given)",
+                left_out,
+                len(used),
+            )
+        keep = np.flatnonzero(used)
+        return [frames[s] for s in keep], labels.take(keep)
+
+    def _corrections(self, baseline, frames, labels):
+        """Return what the labels are above the baseline."""
+        energy, forces = baseline.evaluate_training(frames)
+        complaint = unit_complaint(labels.forces, forces)
+        if complaint:
+            warnings.warn(complaint, stacklevel=3)
+        return labels.above(energy, forces)
+
+    def _group(self, frames, molecule):
+        if self.permutations is None:
+            return np.arange(len(molecule.numbers))[None]
+        if isinstance(self.permutations, str):
+            if self.permutations != "auto":
+                raise InputError(
+                    "permutations must be 'auto', None or an array of shape (n_perms, "
+                    f"n_atoms), found {self.permutations!r}."
+                )
+            return find_permutations(
+                frames, max_permutations=self.max_permutations, seed=self.seed
+            )
+        return validate_permutations(self.permutations, molecule.numbers)
+
+    def _check_energies(self, frames, features, labels, forces_alone):
+        """Compare energies with forces, which alone leave the constant c open."""
+        known = np.isfinite(labels.energy)
+        energy = labels.energy[known]
+        predicted, _ = self.expansion_.jet(features.x[known])
+        if forces_alone:
+            self.constant_ = float(np.mean(energy - predicted))
+        complaint = scale_complaint(energy, predicted)
+        if labels.noise_energy is None:  # otherwise they are said to miss
+            complaint = complaint or mismatch_complaint(self, frames, labels)
+        if complaint:
+            warnings.warn(complaint, stacklevel=3)
+
+    def _check_frames(self, frames):
+        check_is_fitted(self, "expansion_")
+        frames = as_frames(frames)
+        for s, frame in enumerate(frames):
+            self.molecule_.check(frame, f"frame {s}")
+        return frames
+
+    def _features(self, frames):
+        return self.descriptor_(Batch.from_frames(frames))
+
+    def _evaluate(self, frames, with_forces):
+        features = self._features(frames)
+        f, slope = self.expansion_.jet(features.x)
+        energy = f + self.constant_
+        forces = list(-features.pull(slope)) if with_forces else None
+        if self.baseline_ is not None:
+            return self.baseline_.add_to(energy, forces, frames)
+        return energy, forces
+
+    def evaluate_one(self, atoms):
+        """Return energy and forces of one structure at low latency.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            The training molecule, in its atom order; not checked.
+
+        Returns
+        -------
+        energy : float
+            In eV.
+        forces : ndarray of shape (n_atoms, 3)
+            In eV/Å.
+        inside : bool
+            Whether the descriptor is within the range of the training data.
+        """
+        features = self.descriptor_(self.molecule_.batch_of_one(atoms.positions))
+        f, slope = self.expansion_.jet(features.x)
+        energy = float(f[0]) + self.constant_
+        forces = features.pull(slope)[0]
+        np.negative(forces, out=forces)
+        if self.baseline_ is not None:
+            cheap, cheap_forces = self.baseline_.evaluate_one(atoms)
+            energy += cheap
+            forces += cheap_forces
+        return energy, forces, self.expansion_.is_inside(features.x[0])
+
+    def describe_extrapolation(self, positions):
+        """Say in a sentence how a structure leaves the range of the training data."""
+        x = self.descriptor_(self.molecule_.batch_of_one(positions)).x[0]
+        low, high = self.expansion_.trusted_range
+        excess = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-12)
+        worst = int(np.argmax(excess))
+        return self.descriptor_.describe(
+            len(positions), worst, x[worst], low[worst], high[worst]
+        )

@@ -1,0 +1,173 @@
+"""The fitted latent function: one expansion in descriptor space.
+
+f(x) = Σ_s Σ_m [ a_m k(P_s x, x_m) + v_m · ∂k(P_s x, x_m)/∂x_m ]: permutations act on
+the query, not on the centers, so a model stores each training structure once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from kforce.kernels._expansion import clip, gather, is_between, scatter, weigh
+from kforce.kernels.base import Kernel
+from kforce.kernels.symmetrised import images_of_terms
+from kforce.parallel import run_parallel
+
+#: Centers of a block, and entries of the (queries × centers) arrays that one thread
+#: works on: they stay in its cache, and outweigh the switching between threads.
+_BLOCK, _ENTRIES = 1024, 100_000
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Values and gradients of the latent function.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        k, in eV².
+    centers : ndarray of shape (n_centers, n_features)
+        x_m.
+    directions : ndarray of shape (n_centers, n_features)
+        v_m; −J_m α_m for a model of forces.
+    weights : ndarray of shape (n_centers,) or None
+        a_m; None where no energies were fitted.
+    feature_perms : ndarray of int, shape (n_perms, n_features)
+        Images of the features under the atom permutations.
+    """
+
+    kernel: Kernel
+    centers: np.ndarray
+    directions: np.ndarray
+    weights: np.ndarray | None
+    feature_perms: np.ndarray
+
+    @cached_property
+    def trusted_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest features of the centers, and a tenth of the spread around.
+
+        Outside of it the kernel knows nothing, and f goes to a constant.
+        """
+        x = self.centers
+        margin = 0.1 * np.ptp(x, axis=0)
+        low = (x.min(axis=0) - margin)[self.feature_perms].min(axis=0)
+        high = (x.max(axis=0) + margin)[self.feature_perms].max(axis=0)
+        return low, high
+
+    def is_inside(self, x: np.ndarray) -> bool:
+        """Whether a point (n_features,) is in the trusted range."""
+        return is_between(x, *self.trusted_range)
+
+    @cached_property
+    def _terms(self):
+        """One sum over the centers for each term of the kernel."""
+        profile, terms = images_of_terms(self.kernel, self.feature_perms)
+        return [
+            _Sum(
+                profile,
+                term,
+                self.centers[:, term.active] * term.scales,
+                self.directions[:, term.active] * term.scales,
+                self.weights,
+            )
+            for term in terms
+        ]
+
+    def jet(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return values and gradients of f.
+
+        Many queries are shared among threads; a few are computed at once, with little
+        more overhead than their matrix products.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, n_features)
+            Descriptors.
+
+        Returns
+        -------
+        f : ndarray of shape (n,)
+            Values in eV.
+        gradient : ndarray of shape (n, n_features)
+            ∂f/∂x, in eV over the unit of x.
+        """
+        f = np.zeros(len(x))
+        gradient = np.zeros(x.shape)
+        columns = min(len(self.centers), _BLOCK)
+        step = max(1, _ENTRIES // (len(self.feature_perms) * columns))
+        terms = self._terms
+
+        def chunk(start):
+            part = slice(start, start + step)
+            for term in terms:
+                term.add_jet(x[part], f[part], gradient[part])
+
+        starts = range(0, len(x), step)
+        if len(starts) < 2:
+            chunk(0)
+        else:
+            run_parallel(chunk, starts)
+        return f, gradient
+
+
+class _Sum:
+    """One term of an expansion, in its own scaled features.
+
+    Parameters
+    ----------
+    profile : Kernel
+        φ.
+    term : TermImages
+        What the term looks at.
+    centers, directions : ndarray of shape (n_centers, n_active)
+        Of the expansion, scaled.
+    weights : ndarray of shape (n_centers,) or None
+        Of the expansion.
+    """
+
+    def __init__(self, profile, term, centers, directions, weights):
+        self._profile = profile
+        self._term = term
+        # The mean of the centers: u = |y|² + |x|² − 2 y·x loses no digits around it.
+        self._origin = centers.mean(axis=0)
+        self._blocks = list(self._cut(centers - self._origin, directions, weights))
+
+    def _cut(self, X, V, weights):
+        """Right-hand factors of the matrix products, for each block of centers.
+
+        With rows [y, 1, |y|²] on the left: u, −4 d·v; then [Σ b x, Σ b] and Σ c1 v.
+        """
+        ones, zeros = np.ones((len(X), 1)), np.zeros((len(X), 1))
+        squares = np.einsum("md,md->m", X, X)[:, None]
+        products = np.einsum("md,md->m", X, V)[:, None]
+        to_u = np.hstack([-2.0 * X, squares, ones]).T
+        to_dv = np.hstack([-4.0 * V, 4.0 * products, zeros]).T
+        back, along_v = np.hstack([X, ones]), -2.0 * V
+        for start in range(0, len(X), _BLOCK):
+            m = slice(start, start + _BLOCK)
+            factors = (to_u[:, m], to_dv[:, m], back[m], along_v[m])
+            factors = [np.ascontiguousarray(factor) for factor in factors]
+            yield (*factors, None if weights is None else weights[m])
+
+    def add_jet(self, x, f, gradient):
+        """Add values and gradients at x (n, n_features) to f and gradient."""
+        images, scales, weight = self._term.images, self._term.scales, self._term.weight
+        n_images, n_active = images.shape
+        left = np.empty((len(x) * n_images, n_active + 2))
+        gather(x, scales, self._origin, images, left)
+        values = np.zeros(len(left))
+        for to_u, to_dv, back, along_v, weights in self._blocks:
+            u = left @ to_u
+            clip(u)
+            dphi, ddphi = self._profile.profile(u, orders=(1, 2))
+            b = left @ to_dv
+            weigh(dphi, ddphi, b, values)
+            if weights is not None:
+                values += self._profile(u) @ weights
+                b += 2.0 * dphi * weights
+            from_d, from_v = b @ back, dphi @ along_v
+            scatter(images, weight * scales, left, from_d, from_v, gradient)
+        f += weight * values.reshape(-1, n_images).sum(axis=1)

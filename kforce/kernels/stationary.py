@@ -1,0 +1,212 @@
+"""Stationary kernels: profiles of the squared distance of two points."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+
+from kforce.errors import InputError
+from kforce.kernels import _profiles as profiles
+from kforce.kernels.base import Kernel
+
+
+class _Radial(Kernel):
+    """A kernel with one length scale; None stands for "to be learned".
+
+    Subclasses name their compiled profile, and how its b follows from the length scale.
+    """
+
+    _kind: int
+    _factor: float
+
+    def __init__(self, length_scale=None):
+        self.length_scale = length_scale
+
+    def _check(self):
+        length = self.length_scale
+        if length is None:
+            raise InputError(
+                f"{type(self).__name__} needs a length scale here: give length_scale, "
+                "or leave it to a model's fit to learn it."
+            )
+        if not isinstance(length, Real) or not 1e-100 < float(length) < 1e100:
+            raise InputError(
+                f"The length scale must be a positive number, found {length!r}."
+            )
+        return float(length)
+
+    def profile(self, u, orders=(0, 1, 2, 3)):
+        return self._evaluate(self._factor, 1.0, u, orders)
+
+    def _evaluate(self, factor, alpha, u, orders):
+        b = factor / self._check() ** 2
+        u = np.asarray(u, dtype=float)
+        out = np.empty((max(orders) + 1, u.size))
+        profiles.profile(self._kind, b, alpha, u.ravel(), out)
+        return tuple(out[order].reshape(u.shape) for order in orders)
+
+
+class Matern32(_Radial):
+    """Matérn kernel of smoothness 3/2: (1 + a) e^−a, a = √3 |x − y| / ℓ.
+
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor.
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.17.
+
+    Examples
+    --------
+    >>> float(Matern32(length_scale=1.0)(0.0))
+    1.0
+    """
+
+    _kind, _factor = profiles.MATERN32, 3.0
+
+
+class Matern52(_Radial):
+    """Matérn kernel of smoothness 5/2: (1 + a + a²/3) e^−a, a = √5 |x − y| / ℓ.
+
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor (1/Å for inverse distances).
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.17;
+    the kernel of Chmiela et al., Nat. Commun. 9, 3887 (2018).
+
+    Examples
+    --------
+    >>> float(Matern52(length_scale=2.0)(4.0).round(6))
+    0.523994
+    """
+
+    _kind, _factor = profiles.MATERN52, 5.0
+
+
+class Matern72(_Radial):
+    """Matérn kernel of smoothness 7/2: (1 + a + 2a²/5 + a³/15) e^−a.
+
+    Here a = √7 |x − y| / ℓ.
+
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor.
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.16.
+
+    Examples
+    --------
+    >>> float(Matern72(length_scale=1.0)(0.0))
+    1.0
+    """
+
+    _kind, _factor = profiles.MATERN72, 7.0
+
+
+class RBF(_Radial):
+    """Gaussian kernel exp(−|x − y|² / 2ℓ²).
+
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor.
+
+    Examples
+    --------
+    >>> float(RBF(length_scale=1.0)(2.0).round(6))
+    0.367879
+    """
+
+    _kind, _factor = profiles.RBF, 0.5
+
+
+class RationalQuadratic(_Radial):
+    """Rational quadratic kernel (1 + |x − y|² / 2αℓ²)^−α: a mixture of Gaussians.
+
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor.
+    alpha : float, default=1.0
+        Spread of the length scales: large α is a single Gaussian.
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.19.
+
+    Examples
+    --------
+    >>> float(RationalQuadratic(length_scale=1.0)(2.0))
+    0.5
+    """
+
+    _kind = profiles.RATIONAL_QUADRATIC
+
+    def __init__(self, length_scale=None, alpha=1.0):
+        super().__init__(length_scale)
+        self.alpha = alpha
+
+    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
+        if not isinstance(self.alpha, Real) or not 0 < float(self.alpha) < np.inf:
+            raise InputError(f"alpha must be a positive number, found {self.alpha!r}.")
+        alpha = float(self.alpha)
+        return self._evaluate(0.5 / alpha, alpha, u, orders)
+
+
+class PiecewisePolynomial(Kernel):
+    """Kernel of compact support (1 − t)₊^(j+1) ((j+1) t + 1), t = |x − y| / ℓ.
+
+    Here j = ⌊d/2⌋ + 2 for points of d dimensions, in which it is positive definite and
+    twice differentiable.
+
+    Parameters
+    ----------
+    n_features : int, default=1
+        d.
+    length_scale : float, default=1.0
+        ℓ, the distance from which on the kernel vanishes.
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 4.21 (q = 1).
+
+    Examples
+    --------
+    >>> PiecewisePolynomial(length_scale=2.0)(np.array([0.0, 4.0]))
+    array([1., 0.])
+    """
+
+    def __init__(self, n_features=1, length_scale=1.0):
+        self.n_features = n_features
+        self.length_scale = length_scale
+
+    def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
+        length = self.length_scale
+        if not isinstance(length, Real) or not 1e-100 < float(length) < 1e100:
+            raise InputError(
+                f"The length scale must be a positive number, found {length!r}."
+            )
+        j, square = self.n_features // 2 + 2, float(self.length_scale) ** 2
+        t = np.sqrt(np.asarray(u, dtype=float) / square)
+        left = np.maximum(1.0 - t, 0.0)
+        # dφ/dt = −(j+1)(j+2) t (1 − t)^j, and dt/du = 1 / 2tℓ².
+        found = [left ** (j + 1) * ((j + 1) * t + 1.0)]
+        found.append(-0.5 * (j + 1) * (j + 2) * left**j / square)
+        if max(orders) > 1:
+            # Those diverge where points meet, but stand beside squares of differences.
+            inverse = np.divide(1.0, t, out=np.zeros_like(t), where=t > 0.0)
+            factor = 0.25 * j * (j + 1) * (j + 2) * inverse / square**2
+            found.append(factor * left ** (j - 1))
+            slope = (j - 1) * left ** (j - 2) + left ** (j - 1) * inverse
+            found.append(-0.5 * factor * inverse / square * slope * (left > 0.0))
+        return tuple(found[order] for order in orders)

@@ -1,1 +1,0 @@
-"""Estimators that tie everything together."""

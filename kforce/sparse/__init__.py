@@ -1,1 +1,0 @@
-"""Sparse Gaussian processes of environments: terms, rows, variances, free energy."""

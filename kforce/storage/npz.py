@@ -1,0 +1,230 @@
+"""Arrays in `.npz` files, read without ever unpickling and written atomically.
+
+Files come from strangers, so nothing that a file says about itself is believed
+before it has been compared with the bytes that are there.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from kforce.errors import InputError
+
+log = logging.getLogger("kforce.storage.npz")
+
+# Numbers, booleans, fixed-width bytes and text: what needs no unpickling.
+_PLAIN_KINDS = "biufcSU"
+_HEADER_READERS = {
+    (1, 0): npy.read_array_header_1_0,
+    (2, 0): npy.read_array_header_2_0,
+}
+_MAX_HEADER = 10_000
+# A file may unfold to 64 MB, or to 100 times its own size: real numbers compress
+# far less, and beyond it a small file could ask for all of the memory.
+_MAX_UNFOLDED = 64 * 2**20
+_MAX_RATIO = 100
+_CHUNK = 2**22
+# The zip format's first day: the same arrays give the same bytes at any time.
+_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+
+
+def read_arrays(
+    path: str | os.PathLike, names: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Read the numeric and text arrays of an `.npz` file.
+
+    Object arrays, which would have to be unpickled, are skipped.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    names : iterable of str, optional
+        Read these fields only; a field that the file does not hold is left out.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The fields in the order of the file, in native byte order.
+
+    Raises
+    ------
+    InputError
+        If the file is not there, is not an `.npz` file, is damaged, or holds fields
+        of another kind.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_arrays(f"{folder}/a.npz", {"x": np.arange(3)})
+    ...     read_arrays(f"{folder}/a.npz")
+    {'x': array([0, 1, 2])}
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"Expected an .npz file, but there is no {path}.")
+    if not path.is_file():
+        raise InputError(f"Expected an .npz file, but {path} is not a regular file.")
+    wanted = None if names is None else set(names)
+    try:
+        with warnings.catch_warnings(), zipfile.ZipFile(path) as archive:
+            warnings.simplefilter("ignore")  # numpy warns about odd headers
+            members = _members(archive, wanted, path.stat().st_size)
+            arrays = {n: _read_member(archive, info) for n, info in members.items()}
+    # A damaged archive can raise nearly anything from zipfile, zlib and numpy.
+    except Exception as error:
+        raise InputError(
+            f"Expected an intact .npz file, but {path} is damaged or of another kind "
+            f"({_reason(error)}): get a fresh copy or choose another file."
+        ) from error
+    skipped = [name for name, array in arrays.items() if array is None]
+    if skipped:
+        log.debug("%s: skipped object arrays %s", path, ", ".join(skipped))
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 150 else text[:147] + "..."
+
+
+def _members(archive, wanted, file_size) -> dict[str, zipfile.ZipInfo]:
+    members = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name != info.filename and (wanted is None or name in wanted):
+            members[name] = info
+    unfolded = sum(info.file_size for info in members.values())
+    if unfolded > max(_MAX_UNFOLDED, _MAX_RATIO * file_size):
+        raise ValueError(f"{file_size} bytes claim to hold {unfolded}")
+    return members
+
+
+def _read_member(archive, info) -> np.ndarray | None:
+    """Return one array, or None if it holds objects."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"unknown compression of {info.filename!r}")
+    with archive.open(info) as stream:
+        version = npy.read_magic(stream)
+        if version not in _HEADER_READERS:
+            raise ValueError(f"unknown version {version} of {info.filename!r}")
+        shape, fortran, dtype = _HEADER_READERS[version](
+            stream, max_header_size=_MAX_HEADER
+        )
+        if dtype.kind == "O":
+            return None
+        if dtype.kind not in _PLAIN_KINDS or dtype.itemsize == 0:
+            raise ValueError(f"{info.filename!r} is of type {str(dtype)[:40]}")
+        n_bytes = math.prod(shape) * dtype.itemsize
+        # Compared before anything is allocated.
+        if min(shape, default=0) < 0 or n_bytes != info.file_size - stream.tell():
+            raise ValueError(f"{info.filename!r} does not hold an array of {shape}")
+        data = _read_exactly(stream, n_bytes)
+    array = data.view(dtype).reshape(shape, order="F" if fortran else "C")
+    if dtype.kind == "U":
+        "".join(array.ravel().tolist()).encode()  # raises on what is not text
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_exactly(stream, n_bytes) -> np.ndarray:
+    data = np.empty(n_bytes, dtype=np.uint8)
+    start = 0
+    while start < n_bytes:
+        block = stream.read(min(_CHUNK, n_bytes - start))
+        if not block:
+            raise EOFError("it ends too early")
+        data[start : start + len(block)] = np.frombuffer(block, dtype=np.uint8)
+        start += len(block)
+    stream.read(1)  # reaching the end is what makes zipfile compare the checksum
+    return data
+
+
+def as_text(value) -> str:
+    """Return a field of text or bytes as text; '' for anything else.
+
+    Examples
+    --------
+    >>> as_text(np.array(b"kcal/mol")), as_text(np.ones(3)), as_text(None)
+    ('kcal/mol', '', '')
+    """
+    value = np.asarray("" if value is None else value)
+    if value.size != 1 or value.dtype.kind not in "SU":
+        return ""
+    value = value.item()
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays to an uncompressed `.npz` file, all or nothing.
+
+    The bytes depend on the arrays alone, so equal arrays give equal file hashes.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, taken literally: no suffix is added.
+    arrays : mapping of str to array_like
+        Numbers, booleans or text.
+
+    Raises
+    ------
+    InputError
+        If an array holds objects or the file cannot be written (a full disk, say). A
+        file that stood there before is untouched then.
+
+    Examples
+    --------
+    >>> write_arrays("/no/such/folder/a.npz", {"x": np.ones(2)})
+    Traceback (most recent call last):
+    kforce.errors.InputError: Could not write /no/such/folder/a.npz: No such file...
+    """
+    arrays = {name: np.asanyarray(array) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in _PLAIN_KINDS:
+            raise InputError(
+                f"Expected numbers or text to save, found {array.dtype} in {name!r}: "
+                "convert or remove it."
+            )
+    with replaced_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            info = zipfile.ZipInfo(f"{name}.npy", date_time=_TIMESTAMP)
+            info.create_system = 3  # otherwise it depends on the platform
+            with archive.open(info, "w", force_zip64=True) as stream:
+                npy.write_array(stream, array, allow_pickle=False)
+
+
+@contextmanager
+def replaced_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path that replaces `path` when the block ends well.
+
+    Raises
+    ------
+    InputError
+        If the operating system cannot write; `path` is as it was before then.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise InputError(
+            f"Could not write {path}: {error.strerror or error}; free some space or "
+            "choose another place."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Gaussian processes of plain feature vectors, with gradients."""

@@ -1,0 +1,145 @@
+import re
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase import units as ase_units
+
+from kforce.data import read_frames
+from kforce.data.consistency import energy_force_slope
+from kforce.datasets import load_methanol_ccsdt
+from kforce.labels import Labels
+
+FRAMES = load_methanol_ccsdt()
+LABELS = Labels.from_frames(FRAMES)
+FORCES = np.array(LABELS.forces)
+KCAL, BOHR = ase_units.kcal / ase_units.mol, ase_units.Bohr
+
+# Factors on energies, forces and positions, and what is to be said about them.
+MISTAKES = [
+    (1, -1, 1, "the forces had the wrong sign"),
+    (-1, 1, 1, "the forces had the wrong sign"),
+    (1 / KCAL, 1, 1, "energies were in kcal/mol"),
+    (1, 1 / KCAL, 1, "forces were in kcal/mol/Å"),
+    (1 / ase_units.Ha, 1, 1, "energies were in Hartree"),
+    (1, BOHR / ase_units.Ha, 1, "forces were in Hartree/Bohr"),
+    (1 / 27.2114, BOHR / 27.2114, 1, "forces were per Bohr"),
+    (1, 1, 1 / BOHR, "positions were in Bohr"),
+    (ase_units.mol / ase_units.kJ, 1, 1, "energies were in kJ/mol"),
+    (1 / KCAL, -1, 1, "wrong sign and .*energies were in kcal/mol"),
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("n", [30, 204])
+def test_mistakes_in_methanol(mistake, n):
+    e, f, r, cause = mistake
+    frames = [Atoms(a.numbers, a.positions * r) for a in FRAMES[:n]]
+    found = energy_force_slope(frames, LABELS.energy[:n] * e, FORCES[:n] * f)
+    assert found.contradicts
+    assert re.search(cause, found.cause)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("n", [30, 100])
+def test_no_false_alarm_on_methanol(seed, n):
+    indices = np.random.default_rng(seed).choice(len(FRAMES), n, replace=False)
+    found = energy_force_slope(
+        [FRAMES[i] for i in indices], LABELS.energy[indices], FORCES[indices]
+    )
+    assert found.conclusive
+    assert found.slope == pytest.approx(1, abs=0.25)
+    assert not found.contradicts
+
+
+def test_shuffled_energies_are_not_conclusive():
+    energy = np.random.default_rng(0).permutation(LABELS.energy)
+    assert not energy_force_slope(FRAMES, energy, FORCES).conclusive
+
+
+def test_rotations_do_not_matter():
+    rng = np.random.default_rng(3)
+    turned = [frame.copy() for frame in FRAMES]
+    forces = []
+    for frame, f in zip(turned, FORCES, strict=True):
+        q, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        frame.positions = frame.positions @ q + rng.normal(size=3)
+        forces.append(f @ q)
+    a = energy_force_slope(FRAMES, LABELS.energy, FORCES)
+    b = energy_force_slope(turned, LABELS.energy, forces)
+    assert a.slope == pytest.approx(b.slope, rel=1e-6)
+
+
+def harmonic(n_frames, stretch=1.0):
+    """A diatomic molecule with E = (r − 1)²/2 in frames of any orientation."""
+    rng = np.random.default_rng(4)
+    frames, energy, forces = [], [], []
+    for r in 1 + stretch * rng.uniform(-0.1, 0.1, n_frames):
+        axis = rng.normal(size=3)
+        axis /= np.linalg.norm(axis)
+        frames.append(Atoms("HF", [np.zeros(3), r * axis]))
+        energy.append((r - 1) ** 2 / 2)
+        forces.append(np.array([axis, -axis]) * (r - 1))
+    return frames, np.array(energy), forces
+
+
+def test_diatomic():
+    found = energy_force_slope(*harmonic(30))
+    assert found.slope == pytest.approx(1, abs=1e-2)
+    assert found.r_squared > 0.999
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ([], np.array([]), []),
+        harmonic(5),
+        harmonic(30, stretch=0),
+        ([Atoms("H")] * 30, np.arange(30.0), [np.zeros((1, 3))] * 30),
+        ([Atoms("H2")] * 30, np.arange(30.0), [np.zeros((2, 3))] * 30),
+        (FRAMES, np.full(204, np.nan), FORCES),
+        (FRAMES, LABELS.energy, [np.full((6, 3), np.nan)] * 204),
+        (FRAMES, np.ones(204), FORCES),
+        (FRAMES, LABELS.energy, FORCES * 0),
+    ],
+)
+def test_nothing_to_compare(data):
+    assert energy_force_slope(*data) is None
+
+
+SHARED = [
+    *(
+        f"rmd17/rmd17_{name}_train_01.npz"
+        for name in (
+            "aspirin", "benzene", "ethanol", "malonaldehyde", "toluene", "uracil"
+        )
+    ),
+    "md17_ethanol/mlff_ethanol_first2000.npz",
+    "h2co/h2co_ccsdt.extxyz",
+    "methane_qm22/methane_stride2.extxyz",
+    "water_monomer_1k/water_monomers_1k.extxyz",
+    "botnet/dataset_acac/train_300K.xyz",
+    "botnet/dataset_acac/train_600K.xyz",
+    "botnet/dataset_3BPA/train_300K.xyz",
+    "botnet/dataset_3BPA/train_mixedT.xyz",
+    "botnet/dataset_ethanol/train.xyz",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_data(shared, name):
+    """No false alarm on right labels; sign and unit found from 30 frames on."""
+    frames = read_frames(shared / "data" / name)[:1000]
+    labels = Labels.from_frames(frames)
+    forces = np.array(labels.forces)
+    rng = np.random.default_rng(5)
+    subsets = [rng.choice(len(frames), 30, replace=False) for _ in range(3)]
+    for k in [np.arange(len(frames)), *subsets]:
+        some = [frames[i] for i in k]
+        right = energy_force_slope(some, labels.energy[k], forces[k])
+        assert right.conclusive
+        assert not right.contradicts
+        for e, f, _, cause in MISTAKES[:3]:
+            wrong = energy_force_slope(some, labels.energy[k] * e, forces[k] * f)
+            assert wrong.contradicts
+            assert cause in wrong.cause
