@@ -5,6 +5,7 @@ predicts both with the forces as the exact gradient of the energy, and drives mo
 dynamics as an ASE calculator. Units are eV, Å and eV/Å throughout.
 """
 
+from kforce import calibration, conformal, datasets, io, metrics
 from kforce.baselines.zbl import ZBL
 from kforce.data.readers import read_frames
 from kforce.data.splits import split
@@ -48,11 +49,14 @@ __all__ = [
     "Term",
     "ThreeBody",
     "TwoBody",
+    "calibration",
+    "conformal",
     "datasets",
     "find_permutations",
     "io",
     "learning_curve",
     "load",
+    "metrics",
     "read_frames",
     "split",
 ]

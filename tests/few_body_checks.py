@@ -57,13 +57,13 @@ def environments(descriptor, *frames, margin=0.7):
 
 def energy_of(env):
     """A sum Σ F φ(x) that does not depend on the order of environments."""
-    return env.multiplicity * (env.fade * np.cos(0.7 * env.x.sum(axis=1))).sum()
+    return env.multiplicity * (env.f_cut * np.cos(0.7 * env.x.sum(axis=1))).sum()
 
 
 def weights_of(env):
     """Derivatives of that sum with respect to x and F."""
     phase = 0.7 * env.x.sum(axis=1)
-    by_x = -0.7 * env.fade * np.sin(phase) * env.multiplicity
+    by_x = -0.7 * env.f_cut * np.sin(phase) * env.multiplicity
     return np.repeat(by_x[:, None], env.x.shape[1], 1), env.multiplicity * np.cos(phase)
 
 
@@ -106,7 +106,7 @@ def assert_pull_is_the_derivative(descriptor, atoms):
 
 def assert_pull_is_that_of_jacobians(env, n_atoms):
     rng = np.random.default_rng(2)
-    by = rng.normal(size=env.x.shape), rng.normal(size=env.fade.shape)
+    by = rng.normal(size=env.x.shape), rng.normal(size=env.f_cut.shape)
     fused = pulled(env, n_atoms, by=by)
     dense = pulled(env, n_atoms, Environments.pull, by)
     for one, other in zip(fused, dense, strict=True):
@@ -121,7 +121,7 @@ def assert_pull_is_that_of_jacobians(env, n_atoms):
 
 def rows(env):
     """Owner, x and F of all environments, in an order of their own."""
-    table = np.column_stack([env.centres, env.x, env.fade])
+    table = np.column_stack([env.central_atoms, env.x, env.f_cut])
     return table[np.lexsort(np.round(table, 8).T)]
 
 
@@ -141,7 +141,7 @@ def assert_symmetries(descriptor, atoms):
     order = np.random.default_rng(4).permutation(len(atoms))
     env = environments(descriptor, atoms[order])
     # Atom k of the new numbering is order[k] of the old one.
-    table = np.column_stack([order[env.centres], env.x, env.fade])
+    table = np.column_stack([order[env.central_atoms], env.x, env.f_cut])
     found = table[np.lexsort(np.round(table, 8).T)]
     np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-12)
 
@@ -174,13 +174,13 @@ def assert_as_reference(shared, case, make, orders):
     (block,) = env.jacobians()
     n_members = env.atoms.shape[1]
     dx = block.dx.reshape(len(env.x), n_members, 3, -1)
-    dfade = block.dfade.reshape(len(env.x), n_members, 3)
+    df_cut = block.df_cut.reshape(len(env.x), n_members, 3)
     ours = {}
     for e in range(len(env.x)):
         for order in orders:
             order = list(order)
             vec = env.vec[e, order].round(5) + 0.0
-            key = env.centres[e], *env.atoms[e, order], *vec.ravel()
+            key = env.central_atoms[e], *env.atoms[e, order], *vec.ravel()
             ours[key] = e, order
     seen = set()
     for n in range(len(stored["x"])):
@@ -190,10 +190,10 @@ def assert_as_reference(shared, case, make, orders):
         seen.add(key)
         close = {"rtol": 0.0, "atol": 1e-12}
         np.testing.assert_allclose(env.x[e], stored["x"][n], **close)
-        np.testing.assert_allclose(env.fade[e], stored["fc"][n], **close)
+        np.testing.assert_allclose(env.f_cut[e], stored["fc"][n], **close)
         np.testing.assert_allclose(dx[e, order], stored["dx"][n, 1:], **close)
-        np.testing.assert_allclose(dfade[e, order], stored["dfc"][n, 1:], **close)
-        centre = -dx[e].sum(axis=0), -dfade[e].sum(axis=0)
+        np.testing.assert_allclose(df_cut[e, order], stored["dfc"][n, 1:], **close)
+        centre = -dx[e].sum(axis=0), -df_cut[e].sum(axis=0)
         np.testing.assert_allclose(centre[0], stored["dx"][n, 0], **close)
         np.testing.assert_allclose(centre[1], stored["dfc"][n, 0], **close)
     assert len(seen) == len(stored["x"])

@@ -21,13 +21,13 @@ SOAP_SMALL = {"cutoff": 3.5, "n_max": 3, "l_max": 2, "atom_sigma": 0.45}
 def term(descriptor, kernel, n=4, constant=0.0, permutations=None, seed=0):
     """A term with environments of both frames, and weights out of the blue."""
     rng = np.random.default_rng(seed)
-    x, fade = [], []
+    x, f_cut = [], []
     for frame in FRAMES:
         batch = Batch.from_frames([frame])
         found = descriptor(batch.numbers, find_neighbours(batch, descriptor.cutoff))
         x.append(found.x)
-        fade.append(found.fade)
-    x, fade = np.concatenate(x), np.concatenate(fade)
+        f_cut.append(found.f_cut)
+    x, f_cut = np.concatenate(x), np.concatenate(f_cut)
     rows = rng.choice(len(x), n, replace=False)
     if kernel.is_product:
         lengths = np.ones(x.shape[1])
@@ -38,8 +38,8 @@ def term(descriptor, kernel, n=4, constant=0.0, permutations=None, seed=0):
         "kernel": Scaled(kernel, amplitude=0.7),
         "length_scales": lengths,
         "constant": constant,
-        "centers": x[rows],
-        "fade": fade[rows],
+        "inducing_points": x[rows],
+        "f_cut": f_cut[rows],
         "weights": rng.normal(size=n),
     }
     if permutations is None:

@@ -50,14 +50,14 @@ def environments(soap, *frames, cutoff=None):
 
 def slow_soap(soap, atoms):
     """Vectors of all centres of one structure."""
-    centres = np.arange(len(atoms))
+    central_atoms = np.arange(len(atoms))
     if soap.centre is not None:
-        centres = centres[np.isin(atoms.numbers, soap.centre)]
+        central_atoms = central_atoms[np.isin(atoms.numbers, soap.centre)]
     i, j, vec = neighbor_list("ijD", atoms, soap.cutoff)
     species = (0,) if soap.species is None else soap.species
     rows = [
         _vector(soap, species, atoms.numbers[a], vec[i == a], atoms.numbers[j[i == a]])
-        for a in centres
+        for a in central_atoms
     ]
     return np.array(rows)
 

@@ -125,14 +125,16 @@ def make_term(descriptor, kernel, lengths, constant, n_inducing=7, seed=0):
     found = environments(descriptor, [crystal(50), cluster(51), crystal(52)])
     chosen = rng.choice(len(found.x), min(n_inducing, len(found.x)), replace=False)
     lengths = np.broadcast_to(np.asarray(lengths, float), found.x.shape[1:]).copy()
-    fade = found.fade[chosen]
+    f_cut = found.f_cut[chosen]
     weights = rng.normal(size=len(chosen))
-    if (found.fade == 1.0).all():  # a factor that descriptors do not have, but terms do
-        fade = rng.uniform(0.5, 1.0, len(chosen))
+    if (
+        found.f_cut == 1.0
+    ).all():  # a factor that descriptors do not have, but terms do
+        f_cut = rng.uniform(0.5, 1.0, len(chosen))
     x = found.x[chosen]
     if isinstance(descriptor, Composition):
-        x, fade, weights = np.eye(2), np.ones(2), weights[:2]
-    return SparseTerm(descriptor, kernel, lengths, constant, x, fade, weights)
+        x, f_cut, weights = np.eye(2), np.ones(2), weights[:2]
+    return SparseTerm(descriptor, kernel, lengths, constant, x, f_cut, weights)
 
 
 def sort_of_term(name, **kwargs):
@@ -174,11 +176,11 @@ def slow_row(terms, atoms):
     row = []
     for term in terms:
         found = environments(term.descriptor, [atoms])
-        for center, fade in zip(term.centers, term.fade, strict=True):
-            pairs = zip(found.x, found.fade, strict=True)
+        for center, f_cut in zip(term.inducing_points, term.f_cut, strict=True):
+            pairs = zip(found.x, found.f_cut, strict=True)
             row.append(
                 found.multiplicity
-                * sum(f * fade * slow_kernel(term, x, center) for x, f in pairs)
+                * sum(f * f_cut * slow_kernel(term, x, center) for x, f in pairs)
             )
     return np.array(row)
 

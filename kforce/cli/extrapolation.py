@@ -40,8 +40,8 @@ def warn_trained_on(model, frames, output) -> None:
         _warn_trained(sum(own in known for own in hashes), frames, output)
         return
     x = np.sort(model.descriptor_(Batch.from_frames(frames)).x, axis=1)
-    centers = np.sort(model.expansion_.centers, axis=1)
-    known = {row.tobytes() for row in centers.round(7) + 0.0}
+    x_train = np.sort(model.expansion_.x_train, axis=1)
+    known = {row.tobytes() for row in x_train.round(7) + 0.0}
     count = sum(row.tobytes() in known for row in x.round(7) + 0.0)
     _warn_trained(count, frames, output)
 

@@ -7,11 +7,11 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def pair_distances(positions, atoms, dist, wilson):
+def pair_distances(positions, atoms, dist, b_matrix):
     """Write |r_a − r_b| and its derivatives with respect to both atoms.
 
     positions (n, n_atoms, 3), atoms (n_pairs, 2), dist (n, n_pairs),
-    wilson (n, n_pairs, 2, 3). Where two atoms coincide the distance is 0
+    b_matrix (n, n_pairs, 2, 3). Where two atoms coincide the distance is 0
     and the direction undefined.
     """
     for s in range(positions.shape[0]):
@@ -23,11 +23,11 @@ def pair_distances(positions, atoms, dist, wilson):
             r = math.sqrt(x * x + y * y + z * z)
             dist[s, p] = r
             inverse = 1.0 / r if r > 0.0 else math.nan
-            wilson[s, p, 0, 0] = x * inverse
-            wilson[s, p, 0, 1] = y * inverse
-            wilson[s, p, 0, 2] = z * inverse
+            b_matrix[s, p, 0, 0] = x * inverse
+            b_matrix[s, p, 0, 1] = y * inverse
+            b_matrix[s, p, 0, 2] = z * inverse
             for c in range(3):
-                wilson[s, p, 1, c] = -wilson[s, p, 0, c]
+                b_matrix[s, p, 1, c] = -b_matrix[s, p, 0, c]
 
 
 @njit(cache=True, nogil=True)
@@ -49,11 +49,11 @@ def _dot(u, v):
 
 
 @njit(cache=True, nogil=True)
-def angles(positions, atoms, first, value, wilson):
+def angles(positions, atoms, first, value, b_matrix):
     """Write cos θ of the angles a-b-c and its derivatives.
 
     positions (n, n_atoms, 3), atoms (n_angles, 4) of which three are used; value
-    (n, n_coord) and wilson (n, n_coord, 4, 3) from column `first` on.
+    (n, n_coord) and b_matrix (n, n_coord, 4, 3) from column `first` on.
     """
     u, v = np.empty(3), np.empty(3)
     for s in range(positions.shape[0]):
@@ -63,7 +63,7 @@ def angles(positions, atoms, first, value, wilson):
             r_v = _unit(positions[s], b, c, v)
             cosine = _dot(u, v)
             value[s, first + q] = cosine
-            row = wilson[s, first + q]
+            row = b_matrix[s, first + q]
             for k in range(3):
                 row[0, k] = (v[k] - cosine * u[k]) / r_u
                 row[2, k] = (u[k] - cosine * v[k]) / r_v
@@ -71,7 +71,7 @@ def angles(positions, atoms, first, value, wilson):
 
 
 @njit(cache=True, nogil=True)
-def torsions(positions, atoms, first, value, wilson):
+def torsions(positions, atoms, first, value, b_matrix):
     """Write sin θ₁ sin θ₂ cos φ of the torsions a-b-c-d and its derivatives.
 
     With unit vectors u, v, w along the three bonds it is (u×v)·(v×w), which is
@@ -92,7 +92,7 @@ def torsions(positions, atoms, first, value, wilson):
                 g_v[k] = vw * u[k] + uv * w[k]
                 g_w[k] = uv * v[k] - u[k]
             along = _dot(g_u, u), _dot(g_v, v), _dot(g_w, w)
-            row = wilson[s, first + q]
+            row = b_matrix[s, first + q]
             for k in range(3):
                 x = (g_u[k] - along[0] * u[k]) / r_u
                 y = (g_v[k] - along[1] * v[k]) / r_v
@@ -104,7 +104,7 @@ def torsions(positions, atoms, first, value, wilson):
 
 
 @njit(cache=True, nogil=True)
-def pull(slope, wilson, atoms, n_body, first, g, out):
+def pull(slope, b_matrix, atoms, n_body, first, g, out):
     """Add Jᵀ g to `out`: descriptor gradients (n, n_features) to (n, n_atoms, 3)."""
     for s in range(g.shape[0]):
         for q in range(atoms.shape[0]):
@@ -114,11 +114,11 @@ def pull(slope, wilson, atoms, n_body, first, g, out):
             for m in range(n_body[q]):
                 a = atoms[q, m]
                 for c in range(3):
-                    out[s, a, c] += e * wilson[s, q, m, c]
+                    out[s, a, c] += e * b_matrix[s, q, m, c]
 
 
 @njit(cache=True, nogil=True)
-def push(slope, wilson, atoms, n_body, first, u, out):
+def push(slope, b_matrix, atoms, n_body, first, u, out):
     """Write J u to `out`: displacements (n, n_atoms, 3) to tangents (n, n_features)."""
     for s in range(u.shape[0]):
         for q in range(atoms.shape[0]):
@@ -126,6 +126,6 @@ def push(slope, wilson, atoms, n_body, first, u, out):
             for m in range(n_body[q]):
                 a = atoms[q, m]
                 for c in range(3):
-                    e += u[s, a, c] * wilson[s, q, m, c]
+                    e += u[s, a, c] * b_matrix[s, q, m, c]
             for k in range(first[q], first[q + 1]):
                 out[s, k] = slope[s, k] * e

@@ -6,7 +6,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def fade(r, cutoff, width):
+def cutoff_function(r, cutoff, width):
     """Return f(r): 1 up to cutoff − width, half a cosine wave down to 0 at cutoff."""
     if r <= cutoff - width:
         return 1.0
@@ -16,7 +16,7 @@ def fade(r, cutoff, width):
 
 
 @njit(cache=True, nogil=True)
-def fade_slope(r, cutoff, width):
+def cutoff_function_slope(r, cutoff, width):
     """Return f'(r), which has no jumps."""
     if r <= cutoff - width or r > cutoff:
         return 0.0

@@ -4,14 +4,14 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def pull_members(centres, atoms, vec, along, gradient, strain):
+def pull_members(central_atoms, atoms, vec, along, gradient, strain):
     """Add the derivatives of members to those of atoms and of strains.
 
     centres, atoms (n_members,); vec, along (n_members, 3): ∂/∂r of the members.
     gradient (n_atoms, 3), strain (n_atoms, 3, 3): see `Environments.pull`.
     """
     for k in range(atoms.size):
-        i, j = centres[k], atoms[k]
+        i, j = central_atoms[k], atoms[k]
         for c in range(3):
             g = along[k, c]
             gradient[j, c] += g

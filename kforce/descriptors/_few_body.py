@@ -5,15 +5,15 @@ import math
 import numpy as np
 from numba import njit
 
-from kforce.descriptors._cutoff import fade, fade_slope
+from kforce.descriptors._cutoff import cutoff_function, cutoff_function_slope
 
 
 @njit(cache=True, nogil=True)
-def pairs(dist, cutoff, width, exponents, tail, reach, x, fades, slopes, fade_slopes):
+def pairs(dist, cutoff, width, exponents, tail, reach, x, f_cut, slopes, f_cut_slopes):
     """Write r^e and F = f(r) [erf(κ r)/r]^m of pairs.
 
-    dist (n,); exponents (d,) of int: e; tail, reach: m and κ. x (n, d), fades (n,);
-    slopes (n, 1, d) and fade_slopes (n, 1): derivatives with respect to r.
+    dist (n,); exponents (d,) of int: e; tail, reach: m and κ. x (n, d), f_cut (n,);
+    slopes (n, 1, d) and f_cut_slopes (n, 1): derivatives with respect to r.
     """
     for p in range(dist.size):
         r = dist[p]
@@ -21,15 +21,18 @@ def pairs(dist, cutoff, width, exponents, tail, reach, x, fades, slopes, fade_sl
             power = r ** float(exponents[q])
             x[p, q] = power
             slopes[p, 0, q] = exponents[q] * power / r
-        f, df = fade(r, cutoff, width), fade_slope(r, cutoff, width)
+        f, df = (
+            cutoff_function(r, cutoff, width),
+            cutoff_function_slope(r, cutoff, width),
+        )
         if tail != 0:
             error = math.erf(reach * r)
             bell = 2.0 * reach / math.sqrt(math.pi) * math.exp(-((reach * r) ** 2))
             factor = (error / r) ** float(tail)
             df = factor * (df + f * tail * (bell / error - 1.0 / r))
             f *= factor
-        fades[p] = f
-        fade_slopes[p, 0] = df
+        f_cut[p] = f
+        f_cut_slopes[p, 0] = df
 
 
 @njit(cache=True, nogil=True)
@@ -39,9 +42,9 @@ def _wanted(first, second, j, k):
 
 @njit(cache=True, nogil=True)
 def triplet_starts(offsets, first, second):
-    """Return where the triplets of each centre start, (n_centres + 1,).
+    """Return where the triplets of each centre start, (n_central + 1,).
 
-    offsets (n_centres + 1,): the neighbours of each centre; first, second (n_pairs,) of
+    offsets (n_central + 1,): the neighbours of each centre; first, second (n_pairs,) of
     bool: may a neighbour be the one of the triplet, or the other? A triplet is two
     neighbours in any order.
     """
@@ -58,18 +61,18 @@ def triplet_starts(offsets, first, second):
 @njit(cache=True, nogil=True)
 def triplets(
     offsets, first, second, starts, vec, dist, cutoff, width,
-    members, x, fades, slopes, fade_slopes,
+    members, x, f_cut, slopes, f_cut_slopes,
 ):  # fmt: skip
     """Write r_ij + r_ik, (r_ij − r_ik)², r_jk and F = f(r_ij) f(r_ik) of triplets.
 
     offsets, first, second, starts: as in `triplet_starts`. vec (n_pairs, 3), dist
-    (n_pairs,). members (n, 2): the pairs ij and ik. x (n, 3), fades (n,); slopes
-    (n, 3, 3), of the three distances, and fade_slopes (n, 3).
+    (n_pairs,). members (n, 2): the pairs ij and ik. x (n, 3), f_cut (n,); slopes
+    (n, 3, 3), of the three distances, and f_cut_slopes (n, 3).
     """
     f, df = np.empty(dist.size), np.empty(dist.size)
     for p in range(dist.size):
-        f[p] = fade(dist[p], cutoff, width)
-        df[p] = fade_slope(dist[p], cutoff, width)
+        f[p] = cutoff_function(dist[p], cutoff, width)
+        df[p] = cutoff_function_slope(dist[p], cutoff, width)
     slopes[:] = 0.0
     for c in range(offsets.size - 1):
         t = starts[c]
@@ -89,10 +92,10 @@ def triplets(
                 slopes[t, 0, 1] = 2.0 * difference
                 slopes[t, 1, 1] = -2.0 * difference
                 slopes[t, 2, 2] = 1.0
-                fades[t] = f[j] * f[k]
-                fade_slopes[t, 0] = df[j] * f[k]
-                fade_slopes[t, 1] = f[j] * df[k]
-                fade_slopes[t, 2] = 0.0
+                f_cut[t] = f[j] * f[k]
+                f_cut_slopes[t, 0] = df[j] * f[k]
+                f_cut_slopes[t, 1] = f[j] * df[k]
+                f_cut_slopes[t, 2] = 0.0
                 t += 1
 
 
@@ -128,23 +131,24 @@ def _at_member(m, along, units, c):
 
 @njit(cache=True, nogil=True)
 def few_body_pull(
-    centres, atoms, vec, slopes, fade_slopes, by_x, by_fade, gradient, strain
+    central_atoms, atoms, vec, slopes, f_cut_slopes, by_x, by_f_cut, gradient, strain
 ):
     """Add derivatives of Σ_e g_e·x_e + h_e F_e with respect to positions and strains.
 
-    centres (n,), atoms (n, n_members), vec (n, n_members, 3), slopes (n, n_distances,
-    n_features), fade_slopes (n, n_distances), by_x (n, n_features), by_fade (n,);
-    gradient (n_atoms, 3), strain (n_atoms, 3, 3): see `Environments.pull`.
+    central_atoms (n,), atoms (n, n_members), vec (n, n_members, 3), slopes (n,
+    n_distances, n_features), f_cut_slopes (n, n_distances), by_x (n, n_features),
+    by_f_cut (n,); gradient (n_atoms, 3), strain (n_atoms, 3, 3): see
+    `Environments.pull`.
     """
     n_distances = slopes.shape[1]
     along, units = np.empty(n_distances), np.empty((n_distances, 3))
-    for e in range(centres.size):
+    for e in range(central_atoms.size):
         _directions(vec[e], units)
         for p in range(n_distances):
-            along[p] = fade_slopes[e, p] * by_fade[e]
+            along[p] = f_cut_slopes[e, p] * by_f_cut[e]
             for q in range(slopes.shape[2]):
                 along[p] += slopes[e, p, q] * by_x[e, q]
-        i = centres[e]
+        i = central_atoms[e]
         for m in range(atoms.shape[1]):
             j = atoms[e, m]
             for c in range(3):
@@ -156,11 +160,11 @@ def few_body_pull(
 
 
 @njit(cache=True, nogil=True)
-def few_body_jacobian(vec, slopes, fade_slopes, dx, dfade):
+def few_body_jacobian(vec, slopes, f_cut_slopes, dx, df_cut):
     """Write ∂x/∂r and ∂F/∂r of the members.
 
     vec, slopes, fade_slopes: as in `few_body_pull`; dx (n, n_members, 3, n_features),
-    dfade (n, n_members, 3).
+    df_cut (n, n_members, 3).
     """
     n_distances = slopes.shape[1]
     units = np.empty((n_distances, 3))
@@ -168,6 +172,6 @@ def few_body_jacobian(vec, slopes, fade_slopes, dx, dfade):
         _directions(vec[e], units)
         for m in range(vec.shape[1]):
             for c in range(3):
-                dfade[e, m, c] = _at_member(m, fade_slopes[e], units, c)
+                df_cut[e, m, c] = _at_member(m, f_cut_slopes[e], units, c)
                 for q in range(slopes.shape[2]):
                     dx[e, m, c, q] = _at_member(m, slopes[e, :, q], units, c)

@@ -46,9 +46,9 @@ class Composition(LocalDescriptor):
 
     def __call__(self, numbers: np.ndarray, neighbours: Neighbours) -> Environments:
         """Return the environments of the centres of a neighbour list."""
-        own = numbers[neighbours.centres]
+        own = numbers[neighbours.central_atoms]
         x = (own[:, None] == np.array(self.species)).astype(float)
-        return _Constant(x, np.ones(len(x)), neighbours.centres, 1)
+        return _Constant(x, np.ones(len(x)), neighbours.central_atoms, 1)
 
 
 class _Constant(Environments):

@@ -35,7 +35,7 @@ class FewBodyEnvironments(Environments):
         From the centre to the members, in Å.
     slopes : ndarray of shape (n_env, n_distances, n_features)
         Derivatives of x with respect to the distances.
-    fade_slopes : ndarray of shape (n_env, n_distances)
+    f_cut_slopes : ndarray of shape (n_env, n_distances)
         Derivatives of F with respect to the distances, in 1/Å.
 
     Examples
@@ -53,7 +53,7 @@ class FewBodyEnvironments(Environments):
     atoms: np.ndarray
     vec: np.ndarray
     slopes: np.ndarray
-    fade_slopes: np.ndarray
+    f_cut_slopes: np.ndarray
 
     def jacobians(self) -> Iterator[Jacobian]:
         """Return the dense derivatives of all environments, block after block."""
@@ -64,30 +64,34 @@ class FewBodyEnvironments(Environments):
             stop = min(start + size, len(self.x))
             block = slice(start, stop)
             dx = np.empty((stop - start, n_members, 3, n_features))
-            dfade = np.empty((stop - start, n_members, 3))
+            df_cut = np.empty((stop - start, n_members, 3))
             few_body_jacobian(
-                self.vec[block], self.slopes[block], self.fade_slopes[block], dx, dfade
+                self.vec[block],
+                self.slopes[block],
+                self.f_cut_slopes[block],
+                dx,
+                df_cut,
             )
             yield Jacobian(
                 np.repeat(np.arange(start, stop), n_members),
-                np.repeat(self.centres[block], n_members),
+                np.repeat(self.central_atoms[block], n_members),
                 self.atoms[block].ravel(),
                 self.vec[block].reshape(-1, 3),
                 dx.reshape(-1, 3, n_features),
-                dfade.reshape(-1, 3),
+                df_cut.reshape(-1, 3),
             )
 
     def pull(
         self,
         by_x: np.ndarray,
-        by_fade: np.ndarray,
+        by_f_cut: np.ndarray,
         gradient: np.ndarray,
         strain: np.ndarray,
     ) -> None:
         """Add derivatives of Σ_e g_e·x_e + h_e F_e, see `Environments.pull`."""
         few_body_pull(
-            self.centres, self.atoms, self.vec, self.slopes, self.fade_slopes,
-            by_x, by_fade, gradient, strain,
+            self.central_atoms, self.atoms, self.vec, self.slopes, self.f_cut_slopes,
+            by_x, by_f_cut, gradient, strain,
         )  # fmt: skip
 
 

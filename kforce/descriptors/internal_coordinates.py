@@ -159,12 +159,12 @@ class InternalCoordinates(Descriptor):
         n_pairs = pairs.x.shape[1]
         shape = (len(pairs.x), len(coordinates.atoms))
         value = np.empty(shape)
-        wilson = np.zeros((*shape, 4, 3))
-        wilson[:, :n_pairs, :2] = pairs.wilson
+        b_matrix = np.zeros((*shape, 4, 3))
+        b_matrix[:, :n_pairs, :2] = pairs.b_matrix
         positions = batch.positions.reshape(-1, n_atoms, 3)
         end = n_pairs + int((coordinates.n_body == 3).sum())
-        angles(positions, coordinates.atoms[n_pairs:end], n_pairs, value, wilson)
-        torsions(positions, coordinates.atoms[end:], end, value, wilson)
+        angles(positions, coordinates.atoms[n_pairs:end], n_pairs, value, b_matrix)
+        torsions(positions, coordinates.atoms[end:], end, value, b_matrix)
         x = np.empty((len(value), coordinates.first[-1]))
         slope = np.ones_like(x)
         dist = 1.0 / pairs.x
@@ -173,7 +173,7 @@ class InternalCoordinates(Descriptor):
             x[:, k : last : len(_POWERS)] = dist ** float(power)
             slope[:, k : last : len(_POWERS)] = power * dist ** (power - 1.0)
         x[:, last:] = value[:, n_pairs:]
-        return Features(x, slope, wilson, coordinates, n_atoms)
+        return Features(x, slope, b_matrix, coordinates, n_atoms)
 
     def describe(
         self, n_atoms: int, feature: int, value: float, low: float, high: float

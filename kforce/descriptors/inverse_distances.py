@@ -63,11 +63,11 @@ class InverseDistances(Descriptor):
         coordinates = _pairs(n_atoms)
         positions = batch.positions.reshape(-1, n_atoms, 3)
         dist = np.empty((len(positions), len(coordinates.atoms)))
-        wilson = np.empty((*dist.shape, 2, 3))
+        b_matrix = np.empty((*dist.shape, 2, 3))
         if batch.pbc.any():
-            _nearest_images(positions, coordinates.atoms, batch, dist, wilson)
+            _nearest_images(positions, coordinates.atoms, batch, dist, b_matrix)
         else:
-            pair_distances(positions, coordinates.atoms, dist, wilson)
+            pair_distances(positions, coordinates.atoms, dist, b_matrix)
         if not dist.all():
             s, pair = np.argwhere(dist == 0)[0]
             a, b = coordinates.atoms[pair]
@@ -77,7 +77,11 @@ class InverseDistances(Descriptor):
             )
         x = 1.0 / dist
         return Features(
-            x=x, slope=-x * x, wilson=wilson, coordinates=coordinates, n_atoms=n_atoms
+            x=x,
+            slope=-x * x,
+            b_matrix=b_matrix,
+            coordinates=coordinates,
+            n_atoms=n_atoms,
         )
 
     def describe(
@@ -97,7 +101,7 @@ def describe_distance(atoms, dist: float, least: float, largest: float) -> str:
     return f"{found}, farther than in training ({largest:.2f} Å at most)."
 
 
-def _nearest_images(positions, atoms, batch, dist, wilson):
+def _nearest_images(positions, atoms, batch, dist, b_matrix):
     vec = positions[:, atoms[:, 0]] - positions[:, atoms[:, 1]]
     pbc = batch.pbc[0]
     # A reduced cell with free directions completed: `find_mic` looks no farther than
@@ -107,5 +111,5 @@ def _nearest_images(positions, atoms, batch, dist, wilson):
     flat, length = find_mic(vec.reshape(-1, 3), cell, pbc)
     dist[...] = length.reshape(dist.shape)
     unit = flat.reshape(vec.shape) / np.where(dist, dist, np.nan)[:, :, None]
-    wilson[:, :, 0] = unit
-    wilson[:, :, 1] = -unit
+    b_matrix[:, :, 0] = unit
+    b_matrix[:, :, 1] = -unit

@@ -26,22 +26,22 @@ class Jacobian:
     ----------
     environments : ndarray of int, shape (n_members,)
         The environment of each member, counted within all environments.
-    centres, atoms : ndarray of int, shape (n_members,)
+    central_atoms, atoms : ndarray of int, shape (n_members,)
         The atoms of the centre and of the member, counted within the batch.
     vec : ndarray of shape (n_members, 3)
         From the centre to the member, in Å.
     dx : ndarray of shape (n_members, 3, n_features)
         ∂x/∂r of the member.
-    dfade : ndarray of shape (n_members, 3)
+    df_cut : ndarray of shape (n_members, 3)
         ∂F/∂r of the member, in 1/Å.
     """
 
     environments: np.ndarray
-    centres: np.ndarray
+    central_atoms: np.ndarray
     atoms: np.ndarray
     vec: np.ndarray
     dx: np.ndarray
-    dfade: np.ndarray
+    df_cut: np.ndarray
 
     def pieces(self, most: int) -> Iterator[Jacobian]:
         """Cut into pieces of at most so many members."""
@@ -60,17 +60,17 @@ class Environments:
     ----------
     x : ndarray of shape (n_env, n_features)
         The descriptor.
-    fade : ndarray of shape (n_env,)
+    f_cut : ndarray of shape (n_env,)
         F, 1 inside and 0 at the cutoff.
-    centres : ndarray of int, shape (n_env,)
+    central_atoms : ndarray of int, shape (n_env,)
         The atom that owns the environment, counted within the batch.
     multiplicity : int
         How often each environment counts.
     """
 
     x: np.ndarray
-    fade: np.ndarray
-    centres: np.ndarray
+    f_cut: np.ndarray
+    central_atoms: np.ndarray
     multiplicity: int
 
     def jacobians(self) -> Iterator[Jacobian]:
@@ -94,17 +94,17 @@ class Environments:
         """
         tangents, fading = np.zeros_like(self.x), np.zeros(len(self.x))
         for block in self.jacobians():
-            moved = displacement[block.atoms] - displacement[block.centres]
+            moved = displacement[block.atoms] - displacement[block.central_atoms]
             along = np.einsum("kcd,kc->kd", block.dx, moved)
             np.add.at(tangents, block.environments, along)
-            along = np.einsum("kc,kc->k", block.dfade, moved)
+            along = np.einsum("kc,kc->k", block.df_cut, moved)
             np.add.at(fading, block.environments, along)
         return tangents, fading
 
     def pull(
         self,
         by_x: np.ndarray,
-        by_fade: np.ndarray,
+        by_f_cut: np.ndarray,
         gradient: np.ndarray,
         strain: np.ndarray,
     ) -> None:
@@ -114,7 +114,7 @@ class Environments:
         ----------
         by_x : ndarray of shape (n_env, n_features)
             g.
-        by_fade : ndarray of shape (n_env,)
+        by_f_cut : ndarray of shape (n_env,)
             h.
         gradient : ndarray of shape (n_atoms, 3)
             Receives the derivatives with respect to the atoms of the batch.
@@ -125,8 +125,10 @@ class Environments:
         for block in self.jacobians():
             e = block.environments
             along = np.einsum("kcd,kd->kc", block.dx, by_x[e])
-            along += block.dfade * by_fade[e, None]
-            pull_members(block.centres, block.atoms, block.vec, along, gradient, strain)
+            along += block.df_cut * by_f_cut[e, None]
+            pull_members(
+                block.central_atoms, block.atoms, block.vec, along, gradient, strain
+            )
 
 
 class LocalDescriptor(BaseEstimator):

@@ -92,7 +92,9 @@ class ThreeBody(LocalDescriptor):
         """
         self._check()
         neighbours = neighbours.within(self.cutoff)
-        neighbours = neighbours.of(is_element(numbers[neighbours.centres], self.centre))
+        neighbours = neighbours.of(
+            is_element(numbers[neighbours.central_atoms], self.centre)
+        )
         a, b = (None, None) if self.species is None else self.species
         elements = numbers[neighbours.atoms]
         used = is_element(elements, a) | is_element(elements, b)
@@ -101,16 +103,16 @@ class ThreeBody(LocalDescriptor):
         starts = triplet_starts(neighbours.offsets, first, second)
         n = int(starts[-1])
         members = np.empty((n, 2), dtype=np.intp)
-        x, fades = np.empty((n, 3)), np.empty(n)
-        slopes, fade_slopes = np.empty((n, 3, 3)), np.empty((n, 3))
+        x, f_cut = np.empty((n, 3)), np.empty(n)
+        slopes, f_cut_slopes = np.empty((n, 3, 3)), np.empty((n, 3))
         triplets(
             neighbours.offsets, first, second, starts, neighbours.vec, neighbours.dist,
             float(self.cutoff), float(self.transition_width),
-            members, x, fades, slopes, fade_slopes,
+            members, x, f_cut, slopes, f_cut_slopes,
         )  # fmt: skip
         return FewBodyEnvironments(
-            x, fades, np.repeat(neighbours.centres, np.diff(starts)), 2,
-            neighbours.atoms[members], neighbours.vec[members], slopes, fade_slopes,
+            x, f_cut, np.repeat(neighbours.central_atoms, np.diff(starts)), 2,
+            neighbours.atoms[members], neighbours.vec[members], slopes, f_cut_slopes,
         )  # fmt: skip
 
     def _check(self):

@@ -54,7 +54,7 @@ class TwoBody(LocalDescriptor):
     >>> environments = bonds(batch.numbers, find_neighbours(batch, 3.0))
     >>> environments.x.ravel().round(3)
     array([0.969, 0.969, 0.969, 0.969])
-    >>> environments.centres
+    >>> environments.central_atoms
     array([0, 0, 1, 2])
     """
 
@@ -96,7 +96,7 @@ class TwoBody(LocalDescriptor):
         """
         self._check()
         neighbours = neighbours.within(self.cutoff)
-        owners = neighbours.centres[neighbours.owners]
+        owners = neighbours.central_atoms[neighbours.owners]
         if self.species is not None:
             a, b = self.species
             one, other = numbers[owners], numbers[neighbours.atoms]
@@ -105,16 +105,16 @@ class TwoBody(LocalDescriptor):
             neighbours, owners = neighbours.keep(kept), owners[kept]
         exponents = np.array(self.exponents, dtype=np.intp)
         n, d = len(owners), len(exponents)
-        x, fades = np.empty((n, d)), np.empty(n)
-        slopes, fade_slopes = np.empty((n, 1, d)), np.empty((n, 1))
+        x, f_cut = np.empty((n, d)), np.empty(n)
+        slopes, f_cut_slopes = np.empty((n, 1, d)), np.empty((n, 1))
         tail, reach = (0, 1.0) if self.tail is None else self.tail
         pairs(
             neighbours.dist, float(self.cutoff), float(self.transition_width),
-            exponents, int(tail), float(reach), x, fades, slopes, fade_slopes,
+            exponents, int(tail), float(reach), x, f_cut, slopes, f_cut_slopes,
         )  # fmt: skip
         return FewBodyEnvironments(
-            x, fades, owners, 1,
-            neighbours.atoms[:, None], neighbours.vec[:, None], slopes, fade_slopes,
+            x, f_cut, owners, 1,
+            neighbours.atoms[:, None], neighbours.vec[:, None], slopes, f_cut_slopes,
         )  # fmt: skip
 
     def _check(self):

@@ -6,16 +6,16 @@ from numba import njit
 @njit(cache=True, nogil=True, fastmath=True)
 def add_members(
     environments,
-    centres,
+    central_atoms,
     atoms,
     vec,
-    along_center,
+    along_inducing,
     along_x,
-    dfade,
-    fade,
+    df_cut,
+    f_cut,
     k,
     of_x,
-    of_center,
+    of_inducing,
     structures,
     forces,
     virials,
@@ -23,9 +23,9 @@ def add_members(
     """Add what the members of environments contribute to rows of forces and virials.
 
     environments, centres, atoms (n_members,): the environment, counted within k, and
-    the atoms. vec (n_members, 3). along_center (n_members, 3, m): ∂x/∂r · x_m.
-    along_x (n_members, 3): ∂x/∂r · x. dfade (n_members, 3). fade (n_env,). k, of_x,
-    of_center (n_env, m): see `SparseTerm.compare` and `gradients`; of_x may be empty.
+    the atoms. vec (n_members, 3). along_inducing (n_members, 3, m): ∂x/∂r · x_m.
+    along_x (n_members, 3): ∂x/∂r · x. df_cut (n_members, 3). f_cut (n_env,). k, of_x,
+    of_inducing (n_env, m): see `SparseTerm.compare` and `gradients`; of_x may be empty.
     structures (n_atoms,): the structure of each atom. forces (n_atoms, 3, m) receives
     forces, virials (n_structures, 6, m) the components xx, xy, xz, yy, yz, zz unless it
     is empty.
@@ -33,20 +33,20 @@ def add_members(
     m = k.shape[1]
     radial = of_x.shape[0] > 0
     for p in range(atoms.size):
-        e, i, j = environments[p], centres[p], atoms[p]
+        e, i, j = environments[p], central_atoms[p], atoms[p]
         s = structures[i]
         for c in range(3):
             f_j, f_i = forces[j, c], forces[i, c]
-            q = along_center[p, c]
+            q = along_inducing[p, c]
             # `q` becomes the derivative of F k with respect to the member.
             for n in range(m):
-                q[n] *= fade[e] * of_center[e, n]
+                q[n] *= f_cut[e] * of_inducing[e, n]
             if radial:
-                y = fade[e] * along_x[p, c]
+                y = f_cut[e] * along_x[p, c]
                 for n in range(m):
                     q[n] += y * of_x[e, n]
-            if dfade[p, c] != 0.0:
-                y = dfade[p, c]
+            if df_cut[p, c] != 0.0:
+                y = df_cut[p, c]
                 for n in range(m):
                     q[n] += y * k[e, n]
             if i != j:
@@ -58,7 +58,7 @@ def add_members(
             for a in range(3):
                 for b in range(a, 3):
                     row = virials[s, t]
-                    q_a, q_b = along_center[p, a], along_center[p, b]
+                    q_a, q_b = along_inducing[p, a], along_inducing[p, b]
                     w_a, w_b = 0.5 * vec[p, a], 0.5 * vec[p, b]
                     for n in range(m):
                         row[n] -= w_a * q_b[n] + w_b * q_a[n]

@@ -86,41 +86,43 @@ def sparse_rows(
 def _add_term(term, environments, owner, n_structures, with_forces, forces, virials):
     """Fill the rows of one term, and return those of energies."""
     times, n_features = float(environments.multiplicity), environments.x.shape[1]
-    structures = owner[environments.centres]
+    structures = owner[environments.central_atoms]
     energies = np.zeros((n_structures, term.n_inducing))
     for first in range(0, len(structures), _ENVIRONMENTS):
         own = slice(first, first + _ENVIRONMENTS)
         k, _ = term.compare(environments.x[own], orders=(0,))
-        k *= (times * environments.fade[own])[:, None]
+        k *= (times * environments.f_cut[own])[:, None]
         np.add.at(energies, structures[own], k)
     if not with_forces:
         return energies
-    to_center = np.ascontiguousarray((term.scaled_centers / term.length_scales).T)
+    to_center = np.ascontiguousarray(
+        (term.scaled_inducing_points / term.length_scales).T
+    )
     most = max(1, _NUMBERS // (3 * term.n_inducing))
     for piece in (p for block in environments.jacobians() for p in block.pieces(most)):
         first = piece.environments.min()
         own = slice(first, piece.environments.max() + 1)
         k, slope = term.compare(environments.x[own])
-        of_x, of_center = term.gradients(slope)
-        along_center = piece.dx.reshape(-1, n_features) @ to_center
+        of_x, of_inducing = term.gradients(slope)
+        along_inducing = piece.dx.reshape(-1, n_features) @ to_center
         if times != 1.0:
-            along_center *= times
+            along_inducing *= times
         along_x = np.zeros((0, 3))
         if of_x is not None:
             scaled = environments.x[piece.environments] / term.length_scales**2
             along_x = np.einsum("pcd,pd->pc", piece.dx, scaled)
         add_members(
             piece.environments - first,
-            piece.centres,
+            piece.central_atoms,
             piece.atoms,
             piece.vec,
-            along_center.reshape(len(piece.atoms), 3, term.n_inducing),
+            along_inducing.reshape(len(piece.atoms), 3, term.n_inducing),
             times * along_x,
-            times * piece.dfade,
-            environments.fade[own],
+            times * piece.df_cut,
+            environments.f_cut[own],
             k,
             np.zeros((0, 0)) if of_x is None else of_x,
-            of_center,
+            of_inducing,
             owner,
             forces,
             virials,
@@ -133,7 +135,7 @@ _BLOCK = 256
 
 
 def energy_covariance(
-    term: SparseTerm, x: np.ndarray, fade: np.ndarray, owner: np.ndarray, n_sums: int
+    term: SparseTerm, x: np.ndarray, f_cut: np.ndarray, owner: np.ndarray, n_sums: int
 ) -> np.ndarray:
     """Return the prior covariance of sums Σ_e F_e f(x_e) over environments.
 
@@ -143,7 +145,7 @@ def energy_covariance(
         Its kernel and length scales count, its inducing environments do not.
     x : ndarray of shape (n_env, n_features)
         Features.
-    fade : ndarray of shape (n_env,)
+    f_cut : ndarray of shape (n_env,)
         F.
     owner : ndarray of int, shape (n_env,)
         Which sum each environment belongs to.
@@ -155,8 +157,8 @@ def energy_covariance(
     ndarray of shape (n_sums, n_sums)
         In eV².
     """
-    own, n_env = replace(term, centers=x, fade=np.ones(len(x))), len(x)
-    member = csr_array((fade, (np.arange(n_env), owner)), shape=(n_env, n_sums))
+    own, n_env = replace(term, inducing_points=x, f_cut=np.ones(len(x))), len(x)
+    member = csr_array((f_cut, (np.arange(n_env), owner)), shape=(n_env, n_sums))
     total = np.zeros((n_sums, n_sums))
     for first in range(0, n_env, _BLOCK):
         block = slice(first, first + _BLOCK)
@@ -165,18 +167,18 @@ def energy_covariance(
     return total
 
 
-def energy_variance(term: SparseTerm, x: np.ndarray, fade: np.ndarray) -> float:
+def energy_variance(term: SparseTerm, x: np.ndarray, f_cut: np.ndarray) -> float:
     """Return the prior variance of one sum Σ_e F_e f(x_e), in eV²."""
     owner = np.zeros(len(x), dtype=int)
-    return float(energy_covariance(term, x, fade, owner, 1)[0, 0])
+    return float(energy_covariance(term, x, f_cut, owner, 1)[0, 0])
 
 
 def derivative_covariance(
     term: SparseTerm,
     x: np.ndarray,
-    fade: np.ndarray,
+    f_cut: np.ndarray,
     tangents: np.ndarray,
-    dfade: np.ndarray,
+    df_cut: np.ndarray,
 ) -> np.ndarray:
     """Return the prior covariance of derivatives along some motions.
 
@@ -186,11 +188,11 @@ def derivative_covariance(
         Its kernel and length scales count.
     x : ndarray of shape (n_env, n_features)
         Features.
-    fade : ndarray of shape (n_env,)
+    f_cut : ndarray of shape (n_env,)
         F.
     tangents : ndarray of shape (n_motions, n_env, n_features)
         t.
-    dfade : ndarray of shape (n_motions, n_env)
+    df_cut : ndarray of shape (n_motions, n_env)
         F'.
 
     Returns
@@ -199,10 +201,10 @@ def derivative_covariance(
         In eV² over the squares of the motions' unit.
     """
     z, t = x / term.length_scales, tangents / term.length_scales
-    u = replace(term, centers=x).invariant(z)
+    u = replace(term, inducing_points=x).invariant(z)
     phi, dphi, ddphi = term.kernel.profile(u, (0, 1, 2))
     phi = phi + term.constant**2
-    weighted = t * fade[:, None]
+    weighted = t * f_cut[:, None]
     # u changes by r along x_e = P[e, e'], and by its mirror image along x_e'.
     P = np.einsum("qed,fd->qef", t, z)
     if not term.kernel.is_product:
@@ -210,9 +212,9 @@ def derivative_covariance(
         cross = -2.0
     else:
         cross = 1.0
-    faded = P * fade[:, None]
-    covariance = np.einsum("pe,ef,qf->pq", dfade, phi, dfade, optimize=True)
-    slope = np.einsum("pef,ef,qf->pq", faded, dphi, dfade, optimize=True)
+    faded = P * f_cut[:, None]
+    covariance = np.einsum("pe,ef,qf->pq", df_cut, phi, df_cut, optimize=True)
+    slope = np.einsum("pef,ef,qf->pq", faded, dphi, df_cut, optimize=True)
     covariance += slope + slope.T
     covariance += np.einsum("pef,ef,qfe->pq", faded, ddphi, faded, optimize=True)
     products = np.einsum("ef,qfd->qed", dphi, weighted, optimize=True)
@@ -251,8 +253,8 @@ def prior_variances(
         found = term.descriptor(batch.numbers, neighbours)
         if len(found.x) == 0:
             continue
-        fade = found.multiplicity * found.fade
-        energy += energy_variance(term, found.x, fade)
+        f_cut = found.multiplicity * found.f_cut
+        energy += energy_variance(term, found.x, f_cut)
         if with_forces or with_virial:
             members = _Members(found)
         if with_forces:
@@ -272,13 +274,20 @@ class _Members:
 
     def __init__(self, environments):
         self._environments = environments
-        self._fade = environments.multiplicity * environments.fade
+        self._fade = environments.multiplicity * environments.f_cut
         blocks = list(environments.jacobians())
         self._is_empty = not blocks
         if blocks:
             self._e, self._i, self._j, self._vec, self._dx, self._dfade = (
                 np.concatenate([getattr(block, name) for block in blocks])
-                for name in ("environments", "centres", "atoms", "vec", "dx", "dfade")
+                for name in (
+                    "environments",
+                    "central_atoms",
+                    "atoms",
+                    "vec",
+                    "dx",
+                    "df_cut",
+                )
             )
 
     def of_forces(self, term, n_atoms):

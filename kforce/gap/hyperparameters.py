@@ -290,18 +290,18 @@ class FreeEnergyProblem:
 
     def _probe_variance(self, term, probe):
         environments, motion = self._environments(term, probe.frame), probe.motion
-        fade = environments.fade * environments.multiplicity
-        if len(fade) == 0:
+        f_cut = environments.f_cut * environments.multiplicity
+        if len(f_cut) == 0:
             return 0.0
         if probe.order == 0:
-            return motion**2 * energy_variance(term, environments.x, fade)
-        tangents, dfade = environments.push(motion)
+            return motion**2 * energy_variance(term, environments.x, f_cut)
+        tangents, df_cut = environments.push(motion)
         return derivative_covariance(
             term,
             environments.x,
-            fade,
+            f_cut,
             tangents[None],
-            environments.multiplicity * dfade[None],
+            environments.multiplicity * df_cut[None],
         )[0, 0]
 
     def start(self):
@@ -432,8 +432,10 @@ def _stretched(term, log_factor):
 
 def _thinned(term, rng):
     """Return the term with a random part of its inducing environments."""
-    most = _FEW_INDUCING if term.centers.shape[1] <= 3 else _INDUCING
+    most = _FEW_INDUCING if term.inducing_points.shape[1] <= 3 else _INDUCING
     if term.n_inducing <= most:
         return term
     chosen = rng.choice(term.n_inducing, most, replace=False)
-    return replace(term, centers=term.centers[chosen], fade=term.fade[chosen])
+    return replace(
+        term, inducing_points=term.inducing_points[chosen], f_cut=term.f_cut[chosen]
+    )

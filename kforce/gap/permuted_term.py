@@ -45,7 +45,7 @@ class PermutedTerm(SparseTerm):
     ...     length_scales=np.ones(2),
     ...     constant=0.0,
     ...     centers=np.array([[1.0, 2.0]]),
-    ...     fade=np.ones(1),
+    ...     f_cut=np.ones(1),
     ...     permutations=np.array([[0, 1], [1, 0]]),
     ... )
     >>> term.compare(np.array([[1.0, 2.0], [2.0, 1.0]]))[0].ravel()
@@ -66,7 +66,7 @@ class PermutedTerm(SparseTerm):
 
     def prior_variance(self, environments: Environments) -> np.ndarray:
         """Return F² k(x, x) of each environment, in eV²."""
-        return environments.fade**2 * (self._variance + self.constant**2)
+        return environments.f_cut**2 * (self._variance + self.constant**2)
 
     def compare(self, x: np.ndarray, orders=(0,)):
         """Return covariances with the inducing environments, and no slopes.
@@ -84,18 +84,18 @@ class PermutedTerm(SparseTerm):
         k, _ = self._images.compare(x, orders=(0,))
         k = k.reshape(len(x), len(self.permutations), -1).sum(axis=1)
         k *= self._variance / np.sqrt(self._norm(x))[:, None]
-        return k + self.fade * self.constant**2, None
+        return k + self.f_cut * self.constant**2, None
 
     def jet(self, environments: Environments):
         """Return local energies and their derivatives, see `SparseTerm.jet`."""
         x = environments.x
-        plain = Environments(x, np.ones(len(x)), environments.centres, 1)
+        plain = Environments(x, np.ones(len(x)), environments.central_atoms, 1)
         total, slope, _ = self._images.jet(plain)
         norm, norm_slope = self._norm(x), self._norm_slope(x)
         factor = self._variance / np.sqrt(norm)
         slope -= (0.5 * total / norm)[:, None] * norm_slope
-        energy = factor * total + self.constant**2 * (self.fade @ self.weights)
-        faded = environments.multiplicity * environments.fade
+        energy = factor * total + self.constant**2 * (self.f_cut @ self.weights)
+        faded = environments.multiplicity * environments.f_cut
         by_x = (faded * factor)[:, None] * slope
         return faded * energy, by_x, environments.multiplicity * energy
 
@@ -108,9 +108,11 @@ class PermutedTerm(SparseTerm):
     def _images(self) -> SparseTerm:
         """All images of the inducing environments, with factors 1/√G(s, s)."""
         perms = self.permutations
-        n_images, n_features = len(perms), self.centers.shape[1]
-        images = self.centers[:, perms].transpose(1, 0, 2).reshape(-1, n_features)
-        fade = self.fade / np.sqrt(self._norm(self.centers))
+        n_images, n_features = len(perms), self.inducing_points.shape[1]
+        images = (
+            self.inducing_points[:, perms].transpose(1, 0, 2).reshape(-1, n_features)
+        )
+        f_cut = self.f_cut / np.sqrt(self._norm(self.inducing_points))
         weights = None if self.weights is None else np.tile(self.weights, n_images)
         return SparseTerm(
             self.descriptor,
@@ -118,7 +120,7 @@ class PermutedTerm(SparseTerm):
             self.length_scales,
             0.0,
             images,
-            np.tile(fade, n_images),
+            np.tile(f_cut, n_images),
             weights,
         )
 

@@ -65,9 +65,9 @@ def predict_local(
     with_gradient : bool, default=True
         Whether derivatives are wanted.
     """
-    n_centres = len(neighbours.centres)
-    parts = max(1, min(n_threads(), n_centres // _PER_THREAD))
-    bounds = np.linspace(0, n_centres, parts + 1).astype(int)
+    n_central = len(neighbours.central_atoms)
+    parts = max(1, min(n_threads(), n_central // _PER_THREAD))
+    bounds = np.linspace(0, n_central, parts + 1).astype(int)
 
     def share(part):
         """Evaluate a thread's share of the centres in arrays of its own."""
@@ -99,10 +99,10 @@ def _add(total, terms, numbers, neighbours):
         environments = term.descriptor(numbers, neighbours)
         if len(environments.x) == 0:
             continue
-        energy, by_x, by_fade = term.jet(environments)
-        np.add.at(total.energies, environments.centres, energy)
+        energy, by_x, by_f_cut = term.jet(environments)
+        np.add.at(total.energies, environments.central_atoms, energy)
         if total.gradient is not None:
-            environments.pull(by_x, by_fade, total.gradient, total.strain)
+            environments.pull(by_x, by_f_cut, total.gradient, total.strain)
 
 
 def describe_strange_pairs(
@@ -154,7 +154,7 @@ def _shortest(terms):
     for term in terms:
         pairs = term.descriptor
         if isinstance(pairs, TwoBody) and tuple(pairs.exponents) == (1,):
-            distances = term.centers[:, 0]
+            distances = term.inducing_points[:, 0]
             # One inducing distance stands for a cell of a grid, which it is within.
             cell = 1.5 * np.ptp(distances) / len(distances)
             key = tuple(sorted(pairs.species))

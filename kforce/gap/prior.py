@@ -102,7 +102,9 @@ def composition_term(species: tuple[int, ...]) -> SparseTerm:
 
 def _build(term, descriptor, frames, rng):
     n = term.n_inducing or _default_number(descriptor)
-    x, fade, types = _environments(descriptor, frames, max(_POOL * n, _LEAST_POOL), rng)
+    x, f_cut, types = _environments(
+        descriptor, frames, max(_POOL * n, _LEAST_POOL), rng
+    )
     if len(x) == 0:
         return None
     kernel, lengths = _kernel(term, descriptor, x)
@@ -128,7 +130,7 @@ def _build(term, descriptor, frames, rng):
             descriptor,
         )
     return SparseTerm(
-        descriptor, kernel, lengths, float(term.constant), x[chosen], fade[chosen]
+        descriptor, kernel, lengths, float(term.constant), x[chosen], f_cut[chosen]
     )
 
 
@@ -140,19 +142,19 @@ def _default_number(descriptor):
 
 def _environments(descriptor, frames, most, rng):
     """Return features, fading factors and config_types of at most `most` of them."""
-    x, fade, types, seen = [], [], [], 0
+    x, f_cut, types, seen = [], [], [], 0
     for s in rng.permutation(len(frames)):
         batch = Batch.from_frames([frames[s]])
         neighbours = find_neighbours(batch, descriptor.cutoff, int(s))
         found = descriptor(batch.numbers, neighbours)
         n = len(found.x)
         x.append(found.x)
-        fade.append(found.fade)
+        f_cut.append(found.f_cut)
         types.append(np.full(n, str(frames[s].info.get("config_type", "")), object))
         seen += n
         if seen >= most:
             break
-    return np.concatenate(x), np.concatenate(fade), np.concatenate(types).astype(str)
+    return np.concatenate(x), np.concatenate(f_cut), np.concatenate(types).astype(str)
 
 
 def _kernel(term, descriptor, x):

@@ -43,9 +43,9 @@ class SparseTerm:
         ℓ, in units of the features.
     constant : float
         Prior standard deviation of a shift of all local energies, in eV.
-    centers : ndarray of shape (n_inducing, n_features)
+    inducing_points : ndarray of shape (n_inducing, n_features)
         x_m.
-    fade : ndarray of shape (n_inducing,)
+    f_cut : ndarray of shape (n_inducing,)
         F_m.
     weights : ndarray of shape (n_inducing,) or None
         α_m in 1/eV; None before the fit.
@@ -55,35 +55,35 @@ class SparseTerm:
     kernel: Kernel
     length_scales: np.ndarray
     constant: float
-    centers: np.ndarray
-    fade: np.ndarray
+    inducing_points: np.ndarray
+    f_cut: np.ndarray
     weights: np.ndarray | None = None
 
     @property
     def n_inducing(self) -> int:
         """Number of inducing environments."""
-        return len(self.centers)
+        return len(self.inducing_points)
 
     @cached_property
-    def scaled_centers(self) -> np.ndarray:
+    def scaled_inducing_points(self) -> np.ndarray:
         """x_m / ℓ, (n_inducing, n_features)."""
-        return np.ascontiguousarray(self.centers / self.length_scales)
+        return np.ascontiguousarray(self.inducing_points / self.length_scales)
 
     @property
     def _has_few_features(self):
         """Whether differences are cheaper than products, and more accurate."""
-        return not self.kernel.is_product and self.centers.shape[1] <= _FEW
+        return not self.kernel.is_product and self.inducing_points.shape[1] <= _FEW
 
     def covariance(self) -> np.ndarray:
         """Return K_mm of the inducing environments, faded, in eV²."""
-        k, _ = self.compare(self.centers, orders=(0,))
-        return k * self.fade[:, None]
+        k, _ = self.compare(self.inducing_points, orders=(0,))
+        return k * self.f_cut[:, None]
 
     def prior_variance(self, environments: Environments) -> np.ndarray:
         """Return F² k(x, x) of each environment, in eV²."""
         x = environments.x / self.length_scales
         u = np.einsum("ed,ed->e", x, x) if self.kernel.is_product else np.zeros(len(x))
-        return environments.fade**2 * (self.kernel(u) + self.constant**2)
+        return environments.f_cut**2 * (self.kernel(u) + self.constant**2)
 
     def compare(self, x: np.ndarray, orders=(0, 1)):
         """Return covariances with the inducing environments, and their slopes.
@@ -107,8 +107,8 @@ class SparseTerm:
         k = found[0]
         if self.constant:
             k = k + self.constant**2
-        k *= self.fade
-        return k, found[1] * self.fade if len(found) > 1 else None
+        k *= self.f_cut
+        return k, found[1] * self.f_cut if len(found) > 1 else None
 
     def invariant(self, x: np.ndarray) -> np.ndarray:
         """Return what the kernel is a function of, (n_env, n_inducing).
@@ -116,18 +116,18 @@ class SparseTerm:
         These are squared distances of scaled features from the inducing environments,
         or products.
         """
-        centers = self.scaled_centers
+        inducing_points = self.scaled_inducing_points
         if self._has_few_features:
             # Coefficients of two-body terms reach 1e6: no digit may cancel.
-            u = np.square(x[:, 0, None] - centers[:, 0])
+            u = np.square(x[:, 0, None] - inducing_points[:, 0])
             for d in range(1, x.shape[1]):
-                u += np.square(x[:, d, None] - centers[:, d])
+                u += np.square(x[:, d, None] - inducing_points[:, d])
             return u
-        u = x @ centers.T
+        u = x @ inducing_points.T
         if not self.kernel.is_product:
             u *= -2.0
             u += np.einsum("ed,ed->e", x, x)[:, None]
-            u += np.einsum("md,md->m", centers, centers)
+            u += np.einsum("md,md->m", inducing_points, inducing_points)
             np.maximum(u, 0.0, out=u)
         return u
 
@@ -143,7 +143,7 @@ class SparseTerm:
         -------
         of_x : ndarray of shape (n_env, n_inducing) or None
             2 φ' for radial kernels; None stands for 0.
-        of_center : ndarray of shape (n_env, n_inducing)
+        of_inducing : ndarray of shape (n_env, n_inducing)
             −2 φ', or φ' for kernels of products.
         """
         if self.kernel.is_product:
@@ -159,13 +159,13 @@ class SparseTerm:
             Multiplicity × F Σ_m α_m F_m k, in eV.
         by_x : ndarray of shape (n_env, n_features)
             Its derivative with respect to the features.
-        by_fade : ndarray of shape (n_env,)
+        by_f_cut : ndarray of shape (n_env,)
             Its derivative with respect to F.
         """
         parts = []
         for first in range(0, max(1, len(environments.x)), _BLOCK):
             own = slice(first, first + _BLOCK)
-            faded = environments.multiplicity * environments.fade[own]
+            faded = environments.multiplicity * environments.f_cut[own]
             value, by_x = self._values(environments.x[own] / self.length_scales)
             by_x *= faded[:, None] / self.length_scales
             parts.append((faded * value, by_x, environments.multiplicity * value))
@@ -176,7 +176,10 @@ class SparseTerm:
         if self._collapsed is not None:
             return self._collapsed_values(x)
         found = self.kernel.profile(self.invariant(x), orders=(0, 1))
-        weights, centers = self.weights * self.fade, self.scaled_centers
+        weights, inducing_points = (
+            self.weights * self.f_cut,
+            self.scaled_inducing_points,
+        )
         value = found[0] @ weights
         if self.constant:
             value += self.constant**2 * weights.sum()
@@ -185,11 +188,11 @@ class SparseTerm:
         if self._has_few_features:
             by_x = np.empty_like(x)
             for d in range(x.shape[1]):
-                difference = x[:, d, None] - centers[:, d]
+                difference = x[:, d, None] - inducing_points[:, d]
                 by_x[:, d] = 2.0 * np.einsum("em,em->e", slope, difference)
         else:
-            of_x, of_center = self.gradients(slope)
-            by_x = of_center @ centers
+            of_x, of_inducing = self.gradients(slope)
+            by_x = of_inducing @ inducing_points
             if of_x is not None:
                 by_x += of_x.sum(axis=1)[:, None] * x
         return value, by_x
@@ -203,12 +206,14 @@ class SparseTerm:
         inner = unscaled(self.kernel)
         if not isinstance(inner, Polynomial) or self.constant:
             return None
-        n_inducing, n_features = self.centers.shape
-        weights = self.weights * self.fade * float(self.kernel(1.0))
+        n_inducing, n_features = self.inducing_points.shape
+        weights = self.weights * self.f_cut * float(self.kernel(1.0))
         if inner.zeta == 1:
-            return weights @ self.scaled_centers
+            return weights @ self.scaled_inducing_points
         if inner.zeta == 2 and n_features < 2 * n_inducing:
-            return (self.scaled_centers.T * weights) @ self.scaled_centers
+            return (
+                self.scaled_inducing_points.T * weights
+            ) @ self.scaled_inducing_points
         return None
 
     def _collapsed_values(self, x):

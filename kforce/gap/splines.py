@@ -60,16 +60,16 @@ class TabulatedTerm:
         outside = evaluate(self.coefficients, self.low, self.step, x, value, gradient)
         if outside >= 0:
             raise InputError(
-                f"Atom {int(environments.centres[outside])} has neighbours closer "
-                "than where the spline of a tabulated term starts (its features are "
-                f"{environments.x[outside].round(3).tolist()}, the spline starts at "
+                f"Atom {int(environments.central_atoms[outside])} has neighbours "
+                "closer than where the spline of a tabulated term starts (its features "
+                f"are {environments.x[outside].round(3).tolist()}, the spline starts at "
                 f"{self.low[:n_features].round(3).tolist()}): use the model that is "
                 "not tabulated, or tabulate from a shorter distance on."
             )
         value *= environments.multiplicity
-        faded = environments.multiplicity * environments.fade
+        faded = environments.multiplicity * environments.f_cut
         by_x = gradient[:, :n_features] * faded[:, None]
-        return environments.fade * value, by_x, value
+        return environments.f_cut * value, by_x, value
 
 
 def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
@@ -98,9 +98,9 @@ def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
             "Only two-body terms of the distance itself can be tabulated, found "
             f"{term.descriptor!r}."
         )
-    if term.centers.shape[1] == 1:
+    if term.inducing_points.shape[1] == 1:
         low, high = np.array([start]), np.array([cutoff])
-    elif term.centers.shape[1] == 3:
+    elif term.inducing_points.shape[1] == 3:
         # Third sides shorter than `start` have no place on the grid either.
         low = np.array([2.0 * start, 0.0, start])
         high = np.array([2.0 * cutoff, (cutoff - start) ** 2, 2.0 * cutoff])

@@ -20,6 +20,9 @@ from kforce.storage.parts import from_json, to_json
 #: Atomic numbers are at most this.
 _HEAVIEST = 118
 
+#: Names of arrays in files, where they are not those of a term.
+_ATTRIBUTES = {"centers": "inducing_points", "fade": "f_cut"}
+
 _NUMBERS = ("noise_energy", "noise_forces", "noise_virial", "log_marginal_likelihood")
 
 
@@ -72,7 +75,7 @@ def to_arrays(
     }
     for t, term in enumerate(model.terms_):
         for name in _fields(isinstance(term, PermutedTerm)):
-            arrays[f"term_{t}.{name}"] = getattr(term, name)
+            arrays[f"term_{t}.{name}"] = getattr(term, _ATTRIBUTES.get(name, name))
     if solution is not None:
         header["solution"] = {
             "jitter": to_json(solution.jitter),
@@ -142,8 +145,8 @@ def _term(facts, arrays, start):
         raise TypeError("a term needs a local descriptor and a kernel")
     check_parameters(descriptor)
     width = n_features(descriptor)
-    centers = read_array(arrays, f"{start}centers", (None, width), "f")
-    n = len(centers)
+    inducing_points = read_array(arrays, f"{start}centers", (None, width), "f")
+    n = len(inducing_points)
     if not np.isfinite(kernel(np.zeros(1))).all():
         raise ValueError("a kernel is not finite")
     lengths = read_array(arrays, f"{start}length_scales", (width,), "f")
@@ -155,8 +158,8 @@ def _term(facts, arrays, start):
         kernel=kernel,
         length_scales=lengths,
         constant=constant,
-        centers=centers,
-        fade=read_array(arrays, f"{start}fade", (n,), "f"),
+        inducing_points=inducing_points,
+        f_cut=read_array(arrays, f"{start}fade", (n,), "f"),
         weights=read_array(arrays, f"{start}weights", (n,), "f"),
     )
     if not facts["permuted"]:

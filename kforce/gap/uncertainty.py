@@ -85,14 +85,14 @@ def variances_of_atoms(
     rows, prior = [], np.zeros(len(atoms))
     for term in terms:
         part = term.descriptor(batch.numbers, neighbours)
-        fade = part.multiplicity * part.fade
+        f_cut = part.multiplicity * part.f_cut
         own = np.zeros((len(atoms), term.n_inducing))
         k, _ = term.compare(part.x, orders=(0,))
-        np.add.at(own, part.centres, k * fade[:, None])
+        np.add.at(own, part.central_atoms, k * f_cut[:, None])
         rows.append(own)
-        for atom in np.unique(part.centres):
-            mine = part.centres == atom
-            prior[atom] += energy_variance(term, part.x[mine], fade[mine])
+        for atom in np.unique(part.central_atoms):
+            mine = part.central_atoms == atom
+            prior[atom] += energy_variance(term, part.x[mine], f_cut[mine])
     return np.maximum(prior + solution.unexplained(np.hstack(rows)), 0.0)
 
 
@@ -105,10 +105,10 @@ def covariance_of_energies(
     for s, frame in enumerate(frames):
         batch, neighbours = _local(terms, frame)
         rows.append(sparse_rows(terms, batch, neighbours, False).energies)
-        for term, (x, fade, owner) in zip(terms, parts, strict=True):
+        for term, (x, f_cut, owner) in zip(terms, parts, strict=True):
             part = term.descriptor(batch.numbers, neighbours)
             x.append(part.x)
-            fade.append(part.multiplicity * part.fade)
+            f_cut.append(part.multiplicity * part.f_cut)
             owner.append(np.full(len(part.x), s))
     C = solution.unexplained_covariance(np.concatenate(rows))
     for term, part in zip(terms, parts, strict=True):
@@ -146,13 +146,13 @@ def novelty(
             continue
         shift = term.constant**2
         # The constant is not faded here, as in that program.
-        M = term.covariance() - shift * np.outer(term.fade, term.fade) + shift
+        M = term.covariance() - shift * np.outer(term.f_cut, term.f_cut) + shift
         np.einsum("mm->m", M)[:] += regularisation**2
         k, _ = term.compare(part.x, orders=(0,))
         explained = np.einsum("em,me->e", k, cho_solve(cho_factor(M), k.T))
         left = term.prior_variance(part)
-        left += part.fade**2 * (regularisation**2 - explained)
-        np.add.at(total, part.centres, part.multiplicity * left)
+        left += part.f_cut**2 * (regularisation**2 - explained)
+        np.add.at(total, part.central_atoms, part.multiplicity * left)
     return total
 
 

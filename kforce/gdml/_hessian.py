@@ -40,7 +40,7 @@ Images = namedtuple(
     "Images", "features coordinates term metric begin active touches start columns"
 )
 
-#: Structures one by one: x, slope (n, n_features), wilson (n, n_coord, n_body, 3),
+#: Structures one by one: x, slope (n, n_features), b_matrix (n, n_coord, n_body, 3),
 #: rigid = W (n, 3 n_atoms, 6), n_rigid (n,), rows (n, 3 n_atoms + 1) in the matrix.
 Single = namedtuple("Single", "x slope wilson rigid n_rigid rows")
 
@@ -147,8 +147,8 @@ def pull_differences(i, chunk, single, lanes, topology, images, pull_i, pull_j):
                     e_j[lane] += metric * sj[lane] * d
             for m in range(topology.n_body[g]):
                 for c in range(3):
-                    wi = single.wilson[i, g, m, c]
-                    wj = lanes.wilson[chunk, g_j, m, c]
+                    wi = single.b_matrix[i, g, m, c]
+                    wj = lanes.b_matrix[chunk, g_j, m, c]
                     out_i = pull_i[s, 3 * atoms[g, m] + c]
                     out_j = pull_j[s, 3 * atoms[g_j, m] + c]
                     for lane in range(e_i.size):
@@ -179,13 +179,13 @@ def _add_diagonal_part(i, chunk, single, lanes, topology, images, c1, block):
                 h[lane] *= w[lane]
             for m_j in range(n_body):
                 for c_j in range(3):
-                    wj = lanes.wilson[chunk, g_j, m_j, c_j]
+                    wj = lanes.b_matrix[chunk, g_j, m_j, c_j]
                     for lane in range(h.size):
                         hj[lane] = h[lane] * wj[lane]
                     column = 3 * atoms[g_j, m_j] + c_j
                     for m in range(n_body):
                         for c in range(3):
-                            wi = single.wilson[i, g, m, c]
+                            wi = single.b_matrix[i, g, m, c]
                             out = block[3 * atoms[g, m] + c, column]
                             for lane in range(h.size):
                                 out[lane] += wi * hj[lane]

@@ -150,12 +150,12 @@ def _add_image(
         h_g = h[e]
         for m in range(n_body[g]):
             for c in range(3):
-                w_i = single.wilson[i, g, m, c]
+                w_i = single.b_matrix[i, g, m, c]
                 row = block[3 * atoms[g, m] + c]
                 for m_j in range(n_body[g]):
                     for c_j in range(3):
                         entry = row[3 * atoms[g_j, m_j] + c_j]
-                        w_j = lanes.wilson[chunk, g_j, m_j, c_j]
+                        w_j = lanes.b_matrix[chunk, g_j, m_j, c_j]
                         for lane in range(n_lanes):
                             h_g[lane] += w_i * entry[lane] * w_j[lane]
         for k in range(first[g], first[g + 1]):
@@ -185,8 +185,8 @@ def _add_image(
         along_j[:] = 0.0
         for m in range(n_body[g]):
             for c in range(3):
-                w_i = single.wilson[i, g, m, c]
-                w_j = lanes.wilson[chunk, g_j, m, c]
+                w_i = single.b_matrix[i, g, m, c]
+                w_j = lanes.b_matrix[chunk, g_j, m, c]
                 from_i = a_i[3 * atoms[g, m] + c]
                 from_j = a_j[3 * atoms[g_j, m] + c]
                 for lane in range(n_lanes):

@@ -223,7 +223,7 @@ def _unprojected(queries, rows):
     rigid = np.zeros((n, 3 * queries.n_atoms, 6))
     n_rigid = np.zeros(n, dtype=np.intp)
     return Single(
-        queries.x, queries.slope, queries.wilson, rigid, n_rigid, np.array(rows)
+        queries.x, queries.slope, queries.b_matrix, rigid, n_rigid, np.array(rows)
     )
 
 
@@ -252,7 +252,7 @@ def one_by_one(features: Features, observations: Observations) -> Single:
     return Single(
         features.x,
         features.slope,
-        features.wilson,
+        features.b_matrix,
         observations.rigid,
         observations.n_rigid,
         observations.rows,
@@ -276,7 +276,7 @@ def side_by_side(single: Single, frames: np.ndarray, n_lanes: int) -> Lanes:
         frame,
         lanes_last(single.x),
         lanes_last(single.slope),
-        lanes_last(single.wilson),
+        lanes_last(single.b_matrix),
         lanes_last(single.rigid),
         single.n_rigid[filled[:, 0]],
     )

@@ -38,10 +38,10 @@ def mean_energy(expansion: Expansion, weights: np.ndarray) -> Expansion:
     ----------
     expansion : Expansion
         Its kernel, centers and permutations count.
-    weights : ndarray of shape (n_centers,)
+    weights : ndarray of shape (n_x_train,)
         Their sum is 1.
     """
-    nowhere = np.zeros_like(expansion.centers)
+    nowhere = np.zeros_like(expansion.x_train)
     return replace(expansion, directions=nowhere, weights=weights)
 
 
@@ -111,7 +111,7 @@ class EnergyPrior:
             for image in term.images
         ]
         if mean is not None:
-            self._spread = float(self._to_mean(mean.centers) @ mean.weights)
+            self._spread = float(self._to_mean(mean.x_train) @ mean.weights)
             self.of_mean = self._observed(mean)
 
     def variance(self, x: np.ndarray) -> np.ndarray:
@@ -143,11 +143,11 @@ class EnergyPrior:
         """Return the variogram between f(x) and f̄, (n,)."""
         mean = self._mean
         out = np.empty(len(x))
-        step = max(1, _ENTRIES // len(mean.centers))
+        step = max(1, _ENTRIES // len(mean.x_train))
 
         def chunk(start):
             part = slice(start, start + step)
-            out[part] = self._between(x[part], mean.centers) @ mean.weights
+            out[part] = self._between(x[part], mean.x_train) @ mean.weights
 
         run_parallel(chunk, range(0, len(x), step))
         return out

@@ -162,7 +162,7 @@ def _expand(kernel, features, observations, permutations, coef):
     forces, energies = observations.split(coef)
     return Expansion(
         kernel=kernel,
-        centers=features.x,
+        x_train=features.x,
         directions=-features.push(forces),
         weights=energies if len(observations.energy_rows) else None,
         feature_perms=features.coordinates.images(permutations)[0],

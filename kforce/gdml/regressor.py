@@ -190,7 +190,7 @@ class GDMLRegressor(ForceField):
         observations = Observations.build(
             batch, labels, noise, prior.noise_energy, offset
         )
-        forecast = Forecast.of(len(observations.y), features.wilson.nbytes)
+        forecast = Forecast.of(len(observations.y), features.b_matrix.nbytes)
         _forecast_log.info("forecast: %s", forecast)
         forecast.require_memory()
         forces_alone = prior.noise_energy is None

@@ -59,7 +59,7 @@ def to_arrays(
     arrays = {
         **vars(model.molecule_),
         "permutations": model.permutations_,
-        "centers": model.expansion_.centers,
+        "centers": model.expansion_.x_train,
         "directions": model.expansion_.directions,
     }
     if model.expansion_.weights is not None:
@@ -123,17 +123,17 @@ def _molecule(arrays):
 
 def _expansion(arrays, header, coordinates, permutations):
     n_features = int(coordinates.first[-1])
-    centers = read_array(arrays, "centers", (None, n_features), "f")
+    x_train = read_array(arrays, "centers", (None, n_features), "f")
     weights = None
     # A lost optional field must not turn into another model.
     if header["weights"]:
-        weights = read_array(arrays, "weights", (len(centers),), "f")
+        weights = read_array(arrays, "weights", (len(x_train),), "f")
     kernel = from_json(header["kernel"])
     terms_of(kernel, n_features).profile(np.zeros(1))  # raises where it makes no sense
     return Expansion(
         kernel=kernel,
-        centers=centers,
-        directions=read_array(arrays, "directions", centers.shape, "f"),
+        x_train=x_train,
+        directions=read_array(arrays, "directions", x_train.shape, "f"),
         weights=weights,
         feature_perms=coordinates.images(permutations)[0],
     )

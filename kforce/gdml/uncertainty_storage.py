@@ -82,7 +82,7 @@ def from_arrays(
         train_positions (n_structures, n_atoms, 3) in Å; observed, which entries of
         `Observations.rows` there are, (n_structures, 3 n_atoms + 1); n_rigid
         (n_structures,); noise_variance (n_observations,); calibration, a number;
-        reference (n_centers,), weights of the mean energy, or of length 0; optionally
+        reference (n_train,), weights of the mean energy, or of length 0; optionally
         factor_offsets and the tiles factor_i_j.
     batch, features : Batch, Features
         The structures at train_positions, and their descriptors in the model.
@@ -102,7 +102,7 @@ def from_arrays(
         raise ValueError(f"the calibration is {calibration}, not a positive number")
     reference = arrays["reference"]
     if reference.size:
-        weights = _checked(reference, (len(expansion.centers),), "f")
+        weights = _checked(reference, (len(expansion.x_train),), "f")
         reference = mean_energy(expansion, weights)
     else:
         reference = None

@@ -172,16 +172,16 @@ def _read_term(part, version):
     kernel, lengths, constant = _read_kernel(part, d)
     if "sparseX_filename" in part.element.attrib:
         name, md5 = part.get("sparseX_filename"), part.get("sparseX_md5sum", "")
-        centers = read_numbers(part, name, n * d, md5.strip()).reshape(n, d)
+        inducing_points = read_numbers(part, name, n * d, md5.strip()).reshape(n, d)
     else:
-        centers = np.array([_read_point(point, d) for point in points])
+        inducing_points = np.array([_read_point(point, d) for point in points])
     fields = dict(
         descriptor=descriptor,
         kernel=Scaled(kernel, amplitude=part.positive("signal_variance")),
         length_scales=lengths,
         constant=constant,
-        centers=centers,
-        fade=np.array([point.number("sparseCutoff") for point in points]),
+        inducing_points=inducing_points,
+        f_cut=np.array([point.number("sparseCutoff") for point in points]),
         weights=np.array([point.number("alpha") for point in points]),
     )
     permutations = _read_permutations(part, d)

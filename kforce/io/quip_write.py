@@ -129,7 +129,7 @@ def _describe(term):
     kernel, amplitude = term.kernel, 1.0
     while isinstance(kernel, Scaled):
         kernel, amplitude = kernel.kernel, amplitude * kernel.amplitude
-    kind, d = _KINDS.get(type(kernel)), term.centers.shape[1]
+    kind, d = _KINDS.get(type(kernel)), term.inducing_points.shape[1]
     if kind is None or (kind == 4 and kernel.n_features // 2 != d // 2):
         raise InputError(
             "A file of QUIP holds the kernels RBF, Polynomial and PiecewisePolynomial "
@@ -157,7 +157,7 @@ def _fingerprint(terms, heads):
     found = hashlib.sha256()
     for term, head in zip(terms, heads, strict=True):
         found.update(head["descriptor"].encode())
-        for array in (term.centers, term.weights, term.fade):
+        for array in (term.inducing_points, term.weights, term.f_cut):
             found.update(np.ascontiguousarray(array, dtype=float).tobytes())
     return found.hexdigest()[:12]
 
@@ -165,9 +165,9 @@ def _fingerprint(terms, heads):
 def _write_numbers(path, term):
     """Write the features of sparse points one by one; return the checksum."""
     found = hashlib.md5(usedforsecurity=False)
-    form = "%.16e\n" * term.centers.shape[1]
+    form = "%.16e\n" * term.inducing_points.shape[1]
     with open(path, "wb") as stream:
-        for point in term.centers:
+        for point in term.inducing_points:
             text = (form % tuple(point.tolist())).encode()
             found.update(text)
             stream.write(text)
@@ -196,7 +196,7 @@ def _document(model, label, version, bodies):
 
 def _coordinates(label, term, head, file, checksum):
     """Return the stanza of a term."""
-    n, d = term.centers.shape
+    n, d = term.inducing_points.shape
     kind = head["covariance_type"]
     permutations = np.arange(d)[None]
     if isinstance(term, PermutedTerm):
@@ -222,8 +222,8 @@ def _coordinates(label, term, head, file, checksum):
     for i, row in enumerate(permutations, 1) if kind != 2 else ():
         numbers = "\n".join(_lines(str(q + 1) for q in row))
         lines.append(f'<permutation i="{i}">{numbers}</permutation>')
-    for i, (weight, fade) in enumerate(zip(term.weights, term.fade, strict=True), 1):
-        numbers = f'alpha="{_number(weight)}" sparseCutoff="{_number(fade)}"'
+    for i, (weight, f_cut) in enumerate(zip(term.weights, term.f_cut, strict=True), 1):
+        numbers = f'alpha="{_number(weight)}" sparseCutoff="{_number(f_cut)}"'
         lines.append(f'<sparseX i="{i}" {numbers}/>')
     return "\n".join([*lines, "</gpCoordinates>"])
 

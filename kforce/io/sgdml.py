@@ -98,7 +98,7 @@ def read_sgdml(path: str | os.PathLike, unit: str | None = None) -> GDMLRegresso
         molecule_=_read_molecule(fields, numbers, length),
         constant_=fields.number("c") * energy,
         training_=Training(
-            n_frames=len(expansion.centers),
+            n_frames=len(expansion.x_train),
             hash=fields.text("md5_train").removeprefix(_FINGERPRINT),
             versions={"sgdml": version} if version else {},
         ),
@@ -107,17 +107,17 @@ def read_sgdml(path: str | os.PathLike, unit: str | None = None) -> GDMLRegresso
 
 def _read_expansion(fields, n_atoms, permutations, energy, length):
     n_features = n_atoms * (n_atoms - 1) // 2
-    centers = fields.array("R_desc", (n_features, None)).T
+    x_train = fields.array("R_desc", (n_features, None)).T
     feature_perms = InverseDistances().coordinates(n_atoms).images(permutations)[0]
     fields.compare_images(feature_perms)
     scale = energy * (fields.number("std") if "std" in fields.arrays else 1.0)
-    directions = fields.array("R_d_desc_alpha", centers.shape)
+    directions = fields.array("R_d_desc_alpha", x_train.shape)
     weights = None
     if "alphas_E" in fields.arrays:
-        weights = scale * fields.array("alphas_E", (len(centers),))
+        weights = scale * fields.array("alphas_E", (len(x_train),))
     return Expansion(
         kernel=Matern52(length_scale=fields.positive("sig") / length),
-        centers=np.ascontiguousarray(centers) / length,
+        x_train=np.ascontiguousarray(x_train) / length,
         directions=directions * (scale / length),
         weights=weights,
         feature_perms=feature_perms,
@@ -204,7 +204,7 @@ def write_sgdml(
     scale = amplitude**2 / energy
     arrays = {
         **_identity(model),
-        "R_desc": expansion.centers.T * length,
+        "R_desc": expansion.x_train.T * length,
         "R_d_desc_alpha": expansion.directions * (scale * length),
         "c": model.constant_ / energy,
         "std": 1.0,

@@ -29,18 +29,18 @@ class Expansion:
     ----------
     kernel : Kernel
         k, in eV².
-    centers : ndarray of shape (n_centers, n_features)
+    x_train : ndarray of shape (n_x_train, n_features)
         x_m.
-    directions : ndarray of shape (n_centers, n_features)
+    directions : ndarray of shape (n_x_train, n_features)
         v_m; −J_m α_m for a model of forces.
-    weights : ndarray of shape (n_centers,) or None
+    weights : ndarray of shape (n_x_train,) or None
         a_m; None where no energies were fitted.
     feature_perms : ndarray of int, shape (n_perms, n_features)
         Images of the features under the atom permutations.
     """
 
     kernel: Kernel
-    centers: np.ndarray
+    x_train: np.ndarray
     directions: np.ndarray
     weights: np.ndarray | None
     feature_perms: np.ndarray
@@ -51,7 +51,7 @@ class Expansion:
 
         Outside of it the kernel knows nothing, and f goes to a constant.
         """
-        x = self.centers
+        x = self.x_train
         margin = 0.1 * np.ptp(x, axis=0)
         low = (x.min(axis=0) - margin)[self.feature_perms].min(axis=0)
         high = (x.max(axis=0) + margin)[self.feature_perms].max(axis=0)
@@ -69,7 +69,7 @@ class Expansion:
             _Sum(
                 profile,
                 term,
-                self.centers[:, term.active] * term.scales,
+                self.x_train[:, term.active] * term.scales,
                 self.directions[:, term.active] * term.scales,
                 self.weights,
             )
@@ -96,7 +96,7 @@ class Expansion:
         """
         f = np.zeros(len(x))
         gradient = np.zeros(x.shape)
-        columns = min(len(self.centers), _BLOCK)
+        columns = min(len(self.x_train), _BLOCK)
         step = max(1, _ENTRIES // (len(self.feature_perms) * columns))
         terms = self._terms
 
@@ -122,18 +122,18 @@ class _Sum:
         φ.
     term : TermImages
         What the term looks at.
-    centers, directions : ndarray of shape (n_centers, n_active)
+    x_train, directions : ndarray of shape (n_x_train, n_active)
         Of the expansion, scaled.
-    weights : ndarray of shape (n_centers,) or None
+    weights : ndarray of shape (n_x_train,) or None
         Of the expansion.
     """
 
-    def __init__(self, profile, term, centers, directions, weights):
+    def __init__(self, profile, term, x_train, directions, weights):
         self._profile = profile
         self._term = term
         # The mean of the centers: u = |y|² + |x|² − 2 y·x loses no digits around it.
-        self._origin = centers.mean(axis=0)
-        self._blocks = list(self._cut(centers - self._origin, directions, weights))
+        self._origin = x_train.mean(axis=0)
+        self._blocks = list(self._cut(x_train - self._origin, directions, weights))
 
     def _cut(self, X, V, weights):
         """Right-hand factors of the matrix products, for each block of centers.

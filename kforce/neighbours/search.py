@@ -31,9 +31,9 @@ class Neighbours:
 
     Attributes
     ----------
-    centres : ndarray of int, shape (n_centres,)
+    central_atoms : ndarray of int, shape (n_central_atoms,)
         The atoms whose neighbours these are.
-    offsets : ndarray of int, shape (n_centres + 1,)
+    offsets : ndarray of int, shape (n_central_atoms + 1,)
         Centre e has the neighbours ``offsets[e]:offsets[e + 1]``.
     atoms : ndarray of int, shape (n_pairs,)
         The neighbours, or the atoms that they are images of.
@@ -45,7 +45,7 @@ class Neighbours:
         Cells between the neighbour and its atom.
     """
 
-    centres: np.ndarray
+    central_atoms: np.ndarray
     offsets: np.ndarray
     atoms: np.ndarray
     vec: np.ndarray
@@ -55,13 +55,13 @@ class Neighbours:
     @property
     def owners(self) -> np.ndarray:
         """Index of the centre of each neighbour, (n_pairs,)."""
-        return np.repeat(np.arange(len(self.centres)), np.diff(self.offsets))
+        return np.repeat(np.arange(len(self.central_atoms)), np.diff(self.offsets))
 
     def take(self, start: int, stop: int) -> Neighbours:
         """Return the neighbours of the centres start to stop."""
         first, last = self.offsets[start], self.offsets[stop]
         return Neighbours(
-            self.centres[start:stop],
+            self.central_atoms[start:stop],
             self.offsets[start : stop + 1] - first,
             self.atoms[first:last],
             self.vec[first:last],
@@ -86,13 +86,17 @@ class Neighbours:
         closer = self.dist < cutoff
         return self if closer.all() else self.keep(closer)
 
-    def of(self, centres: np.ndarray) -> Neighbours:
-        """Return the neighbours of some centres (n_centres,) of bool."""
-        if centres.all():
+    def of(self, central_atoms: np.ndarray) -> Neighbours:
+        """Return the neighbours of some central_atoms (n_central_atoms,) of bool."""
+        if central_atoms.all():
             return self
-        kept = self.keep(np.repeat(centres, np.diff(self.offsets)))
-        ends = np.concatenate([[True], centres])
-        return replace(kept, centres=self.centres[centres], offsets=kept.offsets[ends])
+        kept = self.keep(np.repeat(central_atoms, np.diff(self.offsets)))
+        ends = np.concatenate([[True], central_atoms])
+        return replace(
+            kept,
+            central_atoms=self.central_atoms[central_atoms],
+            offsets=kept.offsets[ends],
+        )
 
 
 def find_neighbours(batch: Batch, cutoff: float, first: int = 0) -> Neighbours:

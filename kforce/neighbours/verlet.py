@@ -83,7 +83,7 @@ class SkinList:
         offsets, atoms, shifts, vec, dist = pairs_within(
             batch.positions, cell, pairs.offsets, pairs.atoms, pairs.shifts, self.cutoff
         )
-        found = Neighbours(pairs.centres, offsets, atoms, vec, dist, shifts)
+        found = Neighbours(pairs.central_atoms, offsets, atoms, vec, dist, shifts)
         check_apart(found.owners, atoms, dist, 0)
         return found
 

@@ -322,7 +322,7 @@ def test_the_features_of_a_structure_do_not_depend_on_the_others():
     for s, frame in enumerate(frames):
         one = descriptor(Batch.from_frames([frame]))
         np.testing.assert_array_equal(one.x[0], features.x[s])
-        np.testing.assert_array_equal(one.wilson[0], features.wilson[s])
+        np.testing.assert_array_equal(one.b_matrix[0], features.b_matrix[s])
 
 
 def periodic():

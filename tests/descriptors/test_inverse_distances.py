@@ -167,7 +167,7 @@ def test_nearest_images_against_brute_force(cell, pbc):
             dist = np.linalg.norm(vec)
             np.testing.assert_allclose(features.x[s, k], 1.0 / dist, rtol=1e-12)
             unit = np.array([vec, -vec]) / dist
-            np.testing.assert_allclose(features.wilson[s, k], unit, atol=1e-12)
+            np.testing.assert_allclose(features.b_matrix[s, k], unit, atol=1e-12)
 
 
 def test_a_short_vector_of_a_skewed_cell_is_found():

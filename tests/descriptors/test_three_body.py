@@ -7,7 +7,7 @@ from ase import Atoms
 from sklearn.base import clone
 
 from kforce.descriptors import few_body
-from kforce.descriptors._cutoff import fade
+from kforce.descriptors._cutoff import cutoff_function
 from kforce.descriptors.three_body import ThreeBody
 from kforce.errors import InputError
 from kforce.neighbours.search import find_neighbours
@@ -50,7 +50,9 @@ def slow_triplets(descriptor, atoms):
                 continue
             r_j, r_k = n.dist[j], n.dist[k]
             r_jk = np.linalg.norm(n.vec[j] - n.vec[k])
-            f = np.prod([fade(r, d.cutoff, d.transition_width) for r in (r_j, r_k)])
+            f = np.prod(
+                [cutoff_function(r, d.cutoff, d.transition_width) for r in (r_j, r_k)]
+            )
             found.append([i, r_j + r_k, (r_j - r_k) ** 2, r_jk, f])
     table = np.array(found)
     return table[np.lexsort(np.round(table, 8).T)]
@@ -62,7 +64,7 @@ def test_against_the_formulas(name, structure):
     descriptor, atoms = DESCRIPTORS[name], checks.STRUCTURES[structure]()
     env = checks.environments(descriptor, atoms)
     assert env.multiplicity == 2
-    assert structure == "cluster" or (env.fade < 1.0).any()
+    assert structure == "cluster" or (env.f_cut < 1.0).any()
     # Ordered triplets are twice as many, with the same values.
     slow = slow_triplets(descriptor, atoms)
     both_orders = np.repeat(checks.rows(env), 2, axis=0)
@@ -102,8 +104,8 @@ def test_a_triplet_by_hand():
     atoms = Atoms("OHH", [(0, 0, 0), (1.5, 0, 0), (0, 2.0, 0)])
     env = checks.environments(ThreeBody(cutoff=2.2, centre=8), atoms)
     np.testing.assert_allclose(env.x, [[3.5, 0.25, 2.5]], rtol=1e-15)
-    np.testing.assert_allclose(env.fade, [0.5 * (1 + np.cos(np.pi * 0.6))], rtol=1e-12)
-    np.testing.assert_array_equal(env.centres, [0])
+    np.testing.assert_allclose(env.f_cut, [0.5 * (1 + np.cos(np.pi * 0.6))], rtol=1e-12)
+    np.testing.assert_array_equal(env.central_atoms, [0])
     np.testing.assert_array_equal(np.sort(env.atoms), [[1, 2]])
     # Farther apart than the cutoff, the neighbours see each other all the same.
     assert env.x[0, 2] > 2.2
@@ -143,11 +145,11 @@ def test_environments_of_some_centres_and_of_several_frames():
     neighbours = find_neighbours(batch, 3.4)
     whole = descriptor(batch.numbers, neighbours)
     parts = [descriptor(batch.numbers, neighbours.take(*p)) for p in [(0, 3), (3, 8)]]
-    for key in ("x", "fade", "centres", "atoms", "vec"):
+    for key in ("x", "f_cut", "central_atoms", "atoms", "vec"):
         joined = np.concatenate([getattr(part, key) for part in parts])
         np.testing.assert_array_equal(joined, getattr(whole, key))
     second = checks.environments(descriptor, frames[1])
-    last = whole.centres >= 4
+    last = whole.central_atoms >= 4
     np.testing.assert_array_equal(whole.x[last], second.x)
     np.testing.assert_array_equal(whole.atoms[last] - 4, second.atoms)
 
@@ -158,7 +160,7 @@ def test_blocks_of_derivatives(monkeypatch):
     monkeypatch.setattr(few_body, "_BLOCK_BYTES", 1e4)
     blocks = list(env.jacobians())
     assert len(blocks) > 5
-    for key in ("environments", "centres", "atoms", "vec", "dx", "dfade"):
+    for key in ("environments", "central_atoms", "atoms", "vec", "dx", "df_cut"):
         joined = np.concatenate([getattr(block, key) for block in blocks])
         np.testing.assert_array_equal(joined, getattr(whole, key))
     assert all(block.dx.nbytes <= 1e4 for block in blocks)

@@ -48,12 +48,12 @@ def slow_pairs(descriptor, atoms):
             if not any(matches):
                 continue
         start = d.cutoff - d.transition_width
-        fade = 1.0
+        f_cut = 1.0
         if r > start:
-            fade = 0.5 * (1 + cos(pi * (r - start) / d.transition_width))
+            f_cut = 0.5 * (1 + cos(pi * (r - start) / d.transition_width))
         if d.tail is not None:
-            fade *= (erf(d.tail[1] * r) / r) ** d.tail[0]
-        found.append([i, *(r ** float(e) for e in d.exponents), fade])
+            f_cut *= (erf(d.tail[1] * r) / r) ** d.tail[0]
+        found.append([i, *(r ** float(e) for e in d.exponents), f_cut])
     table = np.array(found)
     return table[np.lexsort(np.round(table, 8).T)]
 
@@ -64,7 +64,7 @@ def test_against_the_formulas(name, structure):
     descriptor, atoms = DESCRIPTORS[name], checks.STRUCTURES[structure]()
     env = checks.environments(descriptor, atoms)
     assert env.multiplicity == 1
-    assert structure == "cluster" or (env.fade < 1.0).any()
+    assert structure == "cluster" or (env.f_cut < 1.0).any()
     slow = slow_pairs(descriptor, atoms)
     np.testing.assert_allclose(checks.rows(env), slow, rtol=1e-13, atol=1e-14)
 
@@ -105,10 +105,10 @@ def test_against_reference(shared, case):
 
 def test_each_bond_counts_at_both_ends():
     env = checks.environments(TwoBody(cutoff=3.0), Atoms("SiC", [(0, 0, 0), (0, 0, 2)]))
-    np.testing.assert_array_equal(env.centres, [0, 1])
+    np.testing.assert_array_equal(env.central_atoms, [0, 1])
     np.testing.assert_array_equal(env.atoms, [[1], [0]])
     np.testing.assert_array_equal(env.x, [[2.0], [2.0]])
-    np.testing.assert_array_equal(env.fade, [1.0, 1.0])
+    np.testing.assert_array_equal(env.f_cut, [1.0, 1.0])
 
 
 def test_it_is_smooth_at_the_cutoff():
@@ -134,11 +134,11 @@ def test_environments_of_some_centres_and_of_several_frames():
     neighbours = find_neighbours(batch, 4.0)
     whole = descriptor(batch.numbers, neighbours)
     parts = [descriptor(batch.numbers, neighbours.take(*p)) for p in [(0, 3), (3, 8)]]
-    for key in ("x", "fade", "centres", "atoms", "vec"):
+    for key in ("x", "f_cut", "central_atoms", "atoms", "vec"):
         joined = np.concatenate([getattr(part, key) for part in parts])
         np.testing.assert_array_equal(joined, getattr(whole, key))
     second = checks.environments(descriptor, frames[1])
-    last = whole.centres >= 4
+    last = whole.central_atoms >= 4
     np.testing.assert_array_equal(whole.x[last], second.x)
 
 

@@ -333,7 +333,7 @@ def test_copies_of_frames(frames):
     """Environments that are the same count once, and fits go through."""
     model = regressor([pairs(n_inducing=30)]).fit([frames[1]] * 5)
     for term in model.terms_:
-        assert len(np.unique(term.centers.round(9), axis=0)) == term.n_inducing
+        assert len(np.unique(term.inducing_points.round(9), axis=0)) == term.n_inducing
     assert np.isfinite(model.predict([frames[1]])).all()
 
 

@@ -131,14 +131,14 @@ def dense_free_energy(problem, terms, labels):
         prior = 0.0
         for term in terms:
             env = environments(term.descriptor, [frames[s]])
-            fade = env.multiplicity * env.fade
+            f_cut = env.multiplicity * env.f_cut
             if kind == 0:
-                prior += motion**2 * energy_variance(term, env.x, fade)
+                prior += motion**2 * energy_variance(term, env.x, f_cut)
             else:
-                tangents, dfade = env.push(motion)
-                dfade = env.multiplicity * dfade
+                tangents, df_cut = env.push(motion)
+                df_cut = env.multiplicity * df_cut
                 prior += derivative_covariance(
-                    term, env.x, fade, tangents[None], dfade[None]
+                    term, env.x, f_cut, tangents[None], df_cut[None]
                 )[0, 0]
         value -= 0.5 * (prior - share @ Q @ share)
     return value
@@ -189,7 +189,7 @@ def test_results():
     for old, new, factor in zip(terms, learned, [5, 1, 6, 1], strict=True):
         np.testing.assert_allclose(new.length_scales, factor * old.length_scales)
         assert type(new.kernel.kernel) is type(old.kernel.kernel)
-        np.testing.assert_array_equal(new.centers, old.centers)
+        np.testing.assert_array_equal(new.inducing_points, old.inducing_points)
     np.testing.assert_allclose(
         [noises.energy, noises.forces, noises.virial], [0.21, 2.1, 1.4]
     )

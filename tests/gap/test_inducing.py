@@ -203,8 +203,8 @@ def test_a_feature_without_spread():
 
 def test_clusters():
     """One of each of three clusters that are far apart, and next to its centre."""
-    centres = np.array([[0.0, 0], [50, 0], [0, 50]])
-    x = np.concatenate([c + rng(3).normal(size=(20, 2)) for c in centres])
+    central_atoms = np.array([[0.0, 0], [50, 0], [0, 50]])
+    x = np.concatenate([c + rng(3).normal(size=(20, 2)) for c in central_atoms])
     found = choose(x, 3, "kmeans")
     np.testing.assert_array_equal(found // 20, [0, 1, 2])
     for k, f in enumerate(found):

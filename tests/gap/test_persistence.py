@@ -146,8 +146,8 @@ def test_models_of_other_programs(tmp_path, model):
         Scaled(RBF(length_scale=1.0), amplitude=2.0),
         length_scales=np.array([2.0, 2.0]),
         constant=0.1,
-        centers=np.array([[2.5, 6.0], [3.0, 8.0]]),
-        fade=np.array([1.0, 0.5]),
+        inducing_points=np.array([[2.5, 6.0], [3.0, 8.0]]),
+        f_cut=np.array([1.0, 0.5]),
         weights=np.array([0.1, -0.2]),
         permutations=np.array([[0, 1], [1, 0]]),
     )

@@ -67,10 +67,10 @@ def test_inducing_environments_are_some_of_the_training_set(term):
     again, _ = build([term], frames)
     for found, same in zip(built, again, strict=True):
         assert found.n_inducing == 6
-        np.testing.assert_array_equal(found.centers, same.centers)
+        np.testing.assert_array_equal(found.inducing_points, same.inducing_points)
         env = environments(found.descriptor, frames)
-        known = np.column_stack([env.x, env.fade])
-        for row in np.column_stack([found.centers, found.fade]):
+        known = np.column_stack([env.x, env.f_cut])
+        for row in np.column_stack([found.inducing_points, found.f_cut]):
             assert np.abs(known - row).max(axis=1).min() < 1e-12
 
 
@@ -163,7 +163,7 @@ def test_types_share_inducing_environments():
     built, _ = build([term], few + many)
     for found in built:
         dimers = environments(found.descriptor, few).x
-        apart = np.abs(found.centers[:, None] - dimers).max(axis=2).min(axis=1)
+        apart = np.abs(found.inducing_points[:, None] - dimers).max(axis=2).min(axis=1)
         assert np.sum(apart < 1e-12) == 4
 
 
@@ -176,7 +176,7 @@ def test_a_pool_of_environments(monkeypatch):
     places = []
     for seed in range(4):
         built, _ = build([term], frames, seed=seed)
-        for center in built[0].centers:
+        for center in built[0].inducing_points:
             apart = [
                 np.abs(environments(built[0].descriptor, [f]).x - center).max(axis=1)
                 for f in frames

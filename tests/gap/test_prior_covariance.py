@@ -21,33 +21,33 @@ SMOOTH = [name for name in SORTS if name != "elements"]
 
 def points(name, n=5):
     found = environments(SORTS[name][0], [cluster(4)])
-    return found.x[:n], found.fade[:n]
+    return found.x[:n], found.f_cut[:n]
 
 
 @pytest.mark.parametrize("name", SORTS)
 def test_covariance_of_energies(monkeypatch, name):
     term = make(name)
-    x, fade = points(name)
+    x, f_cut = points(name)
     slow = np.array([[slow_kernel(term, a, b) for b in x] for a in x])
-    slow *= np.outer(fade, fade)
-    single = energy_covariance(term, x, fade, np.arange(len(x)), len(x))
+    slow *= np.outer(f_cut, f_cut)
+    single = energy_covariance(term, x, f_cut, np.arange(len(x)), len(x))
     # Squared distances may be differences of squares, with an error of 1e-16.
     np.testing.assert_allclose(single, slow, rtol=1e-11, atol=1e-12)
     monkeypatch.setattr(functionals, "_BLOCK", 2)
     owner = np.array([1, 0, 1, 2, 2])[: len(x)]
     member = np.eye(4)[owner]
-    pooled = energy_covariance(term, x, fade, owner, 4)
+    pooled = energy_covariance(term, x, f_cut, owner, 4)
     np.testing.assert_allclose(pooled, member.T @ slow @ member, rtol=1e-10, atol=1e-12)
     weighted = slow.sum()
-    np.testing.assert_allclose(energy_variance(term, x, fade), weighted, rtol=1e-11)
+    np.testing.assert_allclose(energy_variance(term, x, f_cut), weighted, rtol=1e-11)
 
 
 def slow_double(term, left, right):
     """cov of Σ F f(x) at one geometry with that at another."""
-    (x, fade), (y, other) = left, right
+    (x, f_cut), (y, other) = left, right
     return sum(
         f * g * slow_kernel(term, a, b)
-        for a, f in zip(x, fade, strict=True)
+        for a, f in zip(x, f_cut, strict=True)
         for b, g in zip(y, other, strict=True)
     )
 
@@ -62,19 +62,19 @@ def mixed_differences(function, h):
 def test_covariance_of_derivatives(name):
     """Along motions of features and fading that are made up."""
     term = make(name)
-    x, fade = points(name, 4)
+    x, f_cut = points(name, 4)
     rng = np.random.default_rng(0)
     tangents = 0.2 * rng.normal(size=(2, *x.shape))
-    dfade = rng.normal(size=(2, len(x)))
-    found = derivative_covariance(term, x, fade, tangents, dfade)
+    df_cut = rng.normal(size=(2, len(x)))
+    found = derivative_covariance(term, x, f_cut, tangents, df_cut)
     np.testing.assert_allclose(found, found.T, rtol=1e-9)
     for p, q in ((0, 0), (0, 1), (1, 1)):
 
         def double(s, t, p=p, q=q):
             return slow_double(
                 term,
-                (x + s * tangents[p], fade + s * dfade[p]),
-                (x + t * tangents[q], fade + t * dfade[q]),
+                (x + s * tangents[p], f_cut + s * df_cut[p]),
+                (x + t * tangents[q], f_cut + t * df_cut[q]),
             )
 
         coarse, fine = (mixed_differences(double, h) for h in (9e-3, 3e-3))
@@ -97,15 +97,15 @@ def test_covariance_along_motions_of_atoms(name):
     motions = rng.normal(size=(2, *atoms.positions.shape))
     env = environments(term.descriptor, [atoms])
     pushed = [env.push(motion) for motion in motions]
-    tangents, dfade = (np.array(part) for part in zip(*pushed, strict=True))
-    found = derivative_covariance(term, env.x, env.fade, tangents, dfade)
+    tangents, df_cut = (np.array(part) for part in zip(*pushed, strict=True))
+    found = derivative_covariance(term, env.x, env.f_cut, tangents, df_cut)
 
     def at(p, s):
         changed = atoms.copy()
         changed.positions += s * motions[p]
         moved = environments(term.descriptor, [changed])
         assert len(moved.x) == len(env.x)
-        return moved.x, moved.fade
+        return moved.x, moved.f_cut
 
     h = 1e-3
     sides = {(p, s): at(p, s * h) for p in (0, 1) for s in (1, -1)}
@@ -120,31 +120,31 @@ def test_covariance_along_motions_of_atoms(name):
 
 
 def test_a_constant_alone_counts_through_fading():
-    x, fade = points("constant", 4)
+    x, f_cut = points("constant", 4)
     term = make("constant")
     shift = SparseTerm(
-        None, Scaled(term.kernel.kernel, 1e-9), term.length_scales, 0.5, x, fade
+        None, Scaled(term.kernel.kernel, 1e-9), term.length_scales, 0.5, x, f_cut
     )
-    dfade = np.random.default_rng(2).normal(size=(3, len(x)))
+    df_cut = np.random.default_rng(2).normal(size=(3, len(x)))
     tangents = np.random.default_rng(3).normal(size=(3, *x.shape))
-    found = derivative_covariance(shift, x, fade, tangents, dfade)
-    sums = dfade.sum(axis=1)
+    found = derivative_covariance(shift, x, f_cut, tangents, df_cut)
+    sums = df_cut.sum(axis=1)
     np.testing.assert_allclose(found, 0.25 * np.outer(sums, sums), atol=1e-12)
     np.testing.assert_allclose(
-        energy_variance(shift, x, fade), 0.25 * fade.sum() ** 2, rtol=1e-12
+        energy_variance(shift, x, f_cut), 0.25 * f_cut.sum() ** 2, rtol=1e-12
     )
 
 
 def test_a_kernel_whose_second_derivative_diverges():
     """φ'' of Matérn 3/2 is infinite at 0, where its factor is zero."""
     rng = np.random.default_rng(4)
-    x, fade = rng.normal(size=(3, 2)), np.ones(3)
-    term = SparseTerm(None, Matern32(length_scale=1.2), np.ones(2), 0.0, x, fade)
+    x, f_cut = rng.normal(size=(3, 2)), np.ones(3)
+    term = SparseTerm(None, Matern32(length_scale=1.2), np.ones(2), 0.0, x, f_cut)
     tangents = rng.normal(size=(1, 3, 2))
-    found = derivative_covariance(term, x, fade, tangents, np.zeros((1, 3)))
+    found = derivative_covariance(term, x, f_cut, tangents, np.zeros((1, 3)))
     # −2 φ'(0) = 3/ℓ² for one point.
     alone = derivative_covariance(
-        term, x[:1], fade[:1], tangents[:, :1], np.zeros((1, 1))
+        term, x[:1], f_cut[:1], tangents[:, :1], np.zeros((1, 1))
     )
     expected = 3.0 / 1.2**2 * np.sum(tangents[0, 0] ** 2)
     np.testing.assert_allclose(alone, [[expected]], rtol=1e-12)
@@ -154,22 +154,22 @@ def test_a_kernel_whose_second_derivative_diverges():
 def test_the_diagonal_is_not_negative():
     for name in SMOOTH:
         term = make(name)
-        x, fade = points(name)
+        x, f_cut = points(name)
         tangents = np.random.default_rng(5).normal(size=(4, *x.shape))
-        dfade = np.random.default_rng(6).normal(size=(4, len(x)))
-        found = derivative_covariance(term, x, fade, tangents, dfade)
+        df_cut = np.random.default_rng(6).normal(size=(4, len(x)))
+        found = derivative_covariance(term, x, f_cut, tangents, df_cut)
         assert np.linalg.eigvalsh(found).min() > -1e-9 * np.trace(found)
 
 
 def test_copies_of_an_environment():
     """Many features that are equal: the covariance is that of one, times squares."""
     term = make("many features")
-    x, fade = points("many features", 1)
-    both, twice = np.repeat(x, 2, axis=0), np.repeat(fade, 2)
+    x, f_cut = points("many features", 1)
+    both, twice = np.repeat(x, 2, axis=0), np.repeat(f_cut, 2)
     found = energy_variance(term, both, twice)
-    np.testing.assert_allclose(found, 4.0 * energy_variance(term, x, fade), rtol=1e-7)
+    np.testing.assert_allclose(found, 4.0 * energy_variance(term, x, f_cut), rtol=1e-7)
     tangents = np.random.default_rng(7).normal(size=(1, 1, x.shape[1]))
-    one = derivative_covariance(term, x, fade, tangents, np.zeros((1, 1)))
+    one = derivative_covariance(term, x, f_cut, tangents, np.zeros((1, 1)))
     two = derivative_covariance(
         term, both, twice, np.repeat(tangents, 2, axis=1), np.zeros((1, 2))
     )

@@ -89,7 +89,7 @@ def same_points(monkeypatch):
             term = left.pop(0)
             assert n == term.n_inducing
             chosen = []
-            for center in term.centers / term.length_scales:
+            for center in term.inducing_points / term.length_scales:
                 apart = np.abs(x - center).max(axis=1)
                 assert apart.min() < 1e-11  # it is there, and scaled like this
                 chosen.append(int(np.argmin(apart)))
@@ -141,8 +141,10 @@ def test_silicon(shared, same_points):
     assert model.reference_energies_ == {14: -0.5}
     assert model.solution_.jitter == 1e-8
     for own, theirs in zip(model.terms_, reference.terms_, strict=True):
-        np.testing.assert_allclose(own.centers, theirs.centers, rtol=0, atol=1e-11)
-        np.testing.assert_allclose(own.fade, theirs.fade, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            own.inducing_points, theirs.inducing_points, rtol=0, atol=1e-11
+        )
+        np.testing.assert_allclose(own.f_cut, theirs.f_cut, rtol=0, atol=1e-12)
         np.testing.assert_array_equal(own.length_scales, theirs.length_scales)
     assert_predicts_like_gap(model, folder, with_stress=True)
 
@@ -164,7 +166,7 @@ def test_benzene(shared, same_points):
     assert len(model.terms_) == len(reference.terms_) == 11
     for own, theirs in zip(model.terms_, reference.terms_, strict=True):
         assert own.constant == theirs.constant
-        np.testing.assert_allclose(own.fade, theirs.fade, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(own.f_cut, theirs.f_cut, rtol=0, atol=1e-12)
         np.testing.assert_allclose(own.length_scales, theirs.length_scales, rtol=1e-9)
     assert_predicts_like_gap(model, folder, with_stress=False)
 

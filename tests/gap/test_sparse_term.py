@@ -30,25 +30,29 @@ def sample(term, n=6):
     chosen = np.random.default_rng(3).choice(
         len(found.x), min(n, len(found.x)), replace=False
     )
-    return Environments(found.x[chosen], found.fade[chosen], found.centres[chosen], 3)
+    return Environments(
+        found.x[chosen], found.f_cut[chosen], found.central_atoms[chosen], 3
+    )
 
 
-def at(env, x=None, fade=None):
+def at(env, x=None, f_cut=None):
     x = env.x if x is None else x
-    fade = env.fade if fade is None else fade
-    return Environments(x, fade, env.centres, env.multiplicity)
+    f_cut = env.f_cut if f_cut is None else f_cut
+    return Environments(x, f_cut, env.central_atoms, env.multiplicity)
 
 
 def slow_local_energies(term, env):
     return np.array(
         [
             env.multiplicity
-            * fade
+            * f_cut
             * sum(
                 w * f * slow_kernel(term, x, c)
-                for w, f, c in zip(term.weights, term.fade, term.centers, strict=True)
+                for w, f, c in zip(
+                    term.weights, term.f_cut, term.inducing_points, strict=True
+                )
             )
-            for x, fade in zip(env.x, env.fade, strict=True)
+            for x, f_cut in zip(env.x, env.f_cut, strict=True)
         ]
     )
 
@@ -61,7 +65,7 @@ def test_covariances(name):
     slow = [
         [
             f * slow_kernel(term, x, c)
-            for c, f in zip(term.centers, term.fade, strict=True)
+            for c, f in zip(term.inducing_points, term.f_cut, strict=True)
         ]
         for x in env.x
     ]
@@ -78,11 +82,11 @@ def test_gradients_of_covariances(name):
     term = sort_of_term(name)
     env = sample(term, 3)
     _, slope = term.compare(env.x)
-    of_x, of_center = term.gradients(slope)
+    of_x, of_inducing = term.gradients(slope)
     lengths = term.length_scales
     direction = np.random.default_rng(1).normal(size=env.x.shape)
     derivative = np.einsum(
-        "em,md,ed->em", of_center, term.scaled_centers, direction / lengths
+        "em,md,ed->em", of_inducing, term.scaled_inducing_points, direction / lengths
     )
     if of_x is not None:
         along = np.einsum("ed,ed->e", env.x / lengths, direction / lengths)
@@ -104,12 +108,12 @@ def test_gradients_of_covariances(name):
 def test_local_energies(name):
     term = sort_of_term(name)
     env = sample(term)
-    energy, by_x, by_fade = term.jet(env)
+    energy, by_x, by_f_cut = term.jet(env)
     slow = slow_local_energies(term, env)
     np.testing.assert_allclose(energy, slow, rtol=1e-11, atol=1e-13)
     # Local energies are linear in F.
-    one = slow_local_energies(term, at(env, fade=np.ones(len(env.x))))
-    np.testing.assert_allclose(by_fade, one, rtol=1e-11, atol=1e-13)
+    one = slow_local_energies(term, at(env, f_cut=np.ones(len(env.x))))
+    np.testing.assert_allclose(by_f_cut, one, rtol=1e-11, atol=1e-13)
     assert by_x.shape == env.x.shape
 
 
@@ -136,7 +140,7 @@ def test_derivatives_of_local_energies(name):
 def test_collapsed_sums_are_the_sums(name, zeta, n_inducing):
     """A matrix or a vector stands for all inducing environments, where it is less."""
     term = sort_of_term(name, n_inducing=n_inducing)
-    n_inducing, n_features = term.centers.shape
+    n_inducing, n_features = term.inducing_points.shape
     assert (term._collapsed is None) == (zeta == 2 and n_features >= 2 * n_inducing)
     generic = replace(term, kernel=Scaled(_Power(zeta), term.kernel.amplitude))
     assert generic._collapsed is None
@@ -161,9 +165,9 @@ def test_covariance_of_inducing_environments(name):
     slow = [
         [
             f * g * slow_kernel(term, a, b)
-            for b, g in zip(term.centers, term.fade, strict=True)
+            for b, g in zip(term.inducing_points, term.f_cut, strict=True)
         ]
-        for a, f in zip(term.centers, term.fade, strict=True)
+        for a, f in zip(term.inducing_points, term.f_cut, strict=True)
     ]
     np.testing.assert_allclose(K, slow, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(K, K.T, rtol=1e-14, atol=1e-15)
@@ -175,7 +179,7 @@ def test_prior_variance(name):
     term = sort_of_term(name)
     env = sample(term)
     slow = [
-        f**2 * slow_kernel(term, x, x) for x, f in zip(env.x, env.fade, strict=True)
+        f**2 * slow_kernel(term, x, x) for x, f in zip(env.x, env.f_cut, strict=True)
     ]
     np.testing.assert_allclose(term.prior_variance(env), slow, rtol=1e-12)
 
@@ -183,10 +187,10 @@ def test_prior_variance(name):
 @pytest.mark.parametrize("name", SORTS)
 def test_an_empty_set_of_environments(name):
     term = sort_of_term(name)
-    width = term.centers.shape[1]
+    width = term.inducing_points.shape[1]
     none = Environments(np.zeros((0, width)), np.zeros(0), np.zeros(0, dtype=int), 1)
-    energy, by_x, by_fade = term.jet(none)
-    assert energy.shape == by_fade.shape == (0,)
+    energy, by_x, by_f_cut = term.jet(none)
+    assert energy.shape == by_f_cut.shape == (0,)
     assert by_x.shape == (0, width)
 
 

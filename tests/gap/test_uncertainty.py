@@ -85,8 +85,8 @@ def slow_prior(terms, left, right):
         one, two = (environments(term.descriptor, [a]) for a in (left, right))
         total += one.multiplicity**2 * sum(
             f * g * slow_kernel(term, x, y)
-            for x, f in zip(one.x, one.fade, strict=True)
-            for y, g in zip(two.x, two.fade, strict=True)
+            for x, f in zip(one.x, one.f_cut, strict=True)
+            for y, g in zip(two.x, two.f_cut, strict=True)
         )
     return total
 
@@ -336,15 +336,21 @@ def test_novelty(names, rho):
     expected = np.zeros(len(atoms))
     shift = term.constant**2
     k = np.array(
-        [[slow_kernel(term, a, b) for b in term.centers] for a in term.centers]
+        [
+            [slow_kernel(term, a, b) for b in term.inducing_points]
+            for a in term.inducing_points
+        ]
     )
-    M = (k - shift) * np.outer(term.fade, term.fade) + shift
+    M = (k - shift) * np.outer(term.f_cut, term.f_cut) + shift
     M += rho**2 * np.eye(len(M))
     env = environments(term.descriptor, [atoms])
-    for x, fade, centre in zip(env.x, env.fade, env.centres, strict=True):
-        row = np.array([slow_kernel(term, x, c) for c in term.centers]) * term.fade
+    for x, f_cut, centre in zip(env.x, env.f_cut, env.central_atoms, strict=True):
+        row = (
+            np.array([slow_kernel(term, x, c) for c in term.inducing_points])
+            * term.f_cut
+        )
         left = slow_kernel(term, x, x) + rho**2 - row @ np.linalg.solve(M, row)
-        expected[centre] += env.multiplicity * fade**2 * left
+        expected[centre] += env.multiplicity * f_cut**2 * left
     found = novelty(terms, atoms, rho)
     # k(x, x) less nearly as much, over the least eigenvalue.
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)

@@ -201,13 +201,13 @@ def test_the_text_as_a_model(tmp_path):
     two, three, many = found.terms_
     assert repr(two.descriptor) == repr(TwoBody(cutoff=3.0, species=(14, 6)))
     assert (two.constant, two.kernel.amplitude, two.length_scales) == (0.1, 0.5, [0.8])
-    assert two.centers.tolist() == [[1.9], [2.2]]
+    assert two.inducing_points.tolist() == [[1.9], [2.2]]
     assert two.weights.tolist() == [-0.015, 0.25]
-    assert two.fade.tolist() == [1.0, 0.75]
+    assert two.f_cut.tolist() == [1.0, 0.75]
     assert three.permutations.tolist() == SWAP
     assert repr(three.kernel.kernel) == repr(PiecewisePolynomial(n_features=3))
-    assert three.centers.tolist() == [[3.8, 0.1, 3.1]]
-    assert many.centers.tolist() == [[0.6, 0.5, 0.4, 0], [0.3, 0.5, 0.7, 0]]
+    assert three.inducing_points.tolist() == [[3.8, 0.1, 3.1]]
+    assert many.inducing_points.tolist() == [[0.6, 0.5, 0.4, 0], [0.3, 0.5, 0.7, 0]]
     assert (many.descriptor.species, many.descriptor.centre) == ((6,), 14)
     assert (many.constant, many.kernel.kernel.zeta) == (0.0, 2)
     assert found.species_ == (14, 6)

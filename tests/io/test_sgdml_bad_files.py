@@ -146,4 +146,4 @@ def test_any_field(folder, fields):
     except InputError as error:
         assert str(path) in str(error)  # noqa: PT017
     else:
-        assert model.expansion_.centers.shape[1] == 36
+        assert model.expansion_.x_train.shape[1] == 36

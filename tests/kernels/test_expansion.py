@@ -12,25 +12,23 @@ all_kernels = pytest.mark.parametrize("kernel", KERNELS, ids=name_of)
 both = pytest.mark.parametrize("with_weights", [False, True], ids=["", "weights"])
 
 
-def make(kernel, n_centers, with_weights=True, n_atoms=4, equal=3, seed=0):
+def make(kernel, n_train, with_weights=True, n_atoms=4, equal=3, seed=0):
     """An expansion over symmetric features, coefficients and points of order 1."""
     rng = np.random.default_rng(seed)
     coordinates = InverseDistances().coordinates(n_atoms)
     images, _ = coordinates.images(symmetric_group(n_atoms, equal))
-    shape = (n_centers, images.shape[1])
+    shape = (n_train, images.shape[1])
     return Expansion(
         kernel=kernel,
-        centers=rng.normal(size=shape),
-        directions=rng.normal(size=shape) / np.sqrt(n_centers),
-        weights=rng.normal(size=n_centers) / np.sqrt(n_centers)
-        if with_weights
-        else None,
+        x_train=rng.normal(size=shape),
+        directions=rng.normal(size=shape) / np.sqrt(n_train),
+        weights=rng.normal(size=n_train) / np.sqrt(n_train) if with_weights else None,
         feature_perms=images,
     )
 
 
 def points(expansion, n, seed=1):
-    shape = (n, expansion.centers.shape[1])
+    shape = (n, expansion.x_train.shape[1])
     return np.random.default_rng(seed).normal(size=shape)
 
 
@@ -38,7 +36,7 @@ def slow_jet(expansion, x):
     """Σ_s Σ_m [a_m k(P_s x, x_m) + v_m · ∂k/∂x_m] and its gradient, term by term."""
     f, gradient = 0.0, np.zeros(len(x))
     for p in expansion.feature_perms:
-        for m, center in enumerate(expansion.centers):
+        for m, center in enumerate(expansion.x_train):
             d = x[p] - center
             v = expansion.directions[m]
             a = 0.0 if expansion.weights is None else expansion.weights[m]
@@ -78,10 +76,10 @@ def test_gradient_is_the_derivative(kernel, with_weights):
 
 
 @both
-@pytest.mark.parametrize("n_centers", [1, 2, 1023, 1024, 1025, 2050])
-def test_one_point_is_a_batch_of_one(n_centers, with_weights):
+@pytest.mark.parametrize("n_train", [1, 2, 1023, 1024, 1025, 2050])
+def test_one_point_is_a_batch_of_one(n_train, with_weights):
     # Centers are worked through in blocks of 1024.
-    expansion = make(Matern52(1.3), n_centers, with_weights, n_atoms=3, equal=2)
+    expansion = make(Matern52(1.3), n_train, with_weights, n_atoms=3, equal=2)
     x = points(expansion, 3)
     f, gradient = expansion.jet(x)
     for s in range(3):
@@ -131,7 +129,7 @@ def test_no_digit_is_lost_close_to_a_center(kernel, distance):
     expansion = make(kernel, 30)
     step = points(expansion, 30)
     step /= np.linalg.norm(step, axis=1)[:, None]
-    x = expansion.centers + distance * step
+    x = expansion.x_train + distance * step
     f, gradient = expansion.jet(x)
     for s in range(30):
         slow_f, slow_gradient = slow_jet(expansion, x[s])
@@ -148,7 +146,7 @@ def test_far_from_the_origin_no_digit_is_lost(with_weights):
     offset = 300.0
     far = Expansion(
         near.kernel,
-        near.centers + offset,
+        near.x_train + offset,
         near.directions,
         near.weights,
         near.feature_perms,

@@ -75,7 +75,11 @@ def slow_neighbours(atoms, cutoff):
 
 def as_dictionary(neighbours):
     keys = np.column_stack(
-        [neighbours.centres[neighbours.owners], neighbours.atoms, neighbours.shifts]
+        [
+            neighbours.central_atoms[neighbours.owners],
+            neighbours.atoms,
+            neighbours.shifts,
+        ]
     )
     return dict(zip(map(tuple, keys.tolist()), neighbours.vec, strict=True))
 
@@ -116,7 +120,9 @@ def test_frames_of_a_batch_do_not_see_each_other():
     frames = [CASES[name][0] for name in names]
     batch = Batch.from_frames(frames)
     neighbours = find_neighbours(batch, 4.0)
-    np.testing.assert_array_equal(neighbours.centres, np.arange(len(batch.numbers)))
+    np.testing.assert_array_equal(
+        neighbours.central_atoms, np.arange(len(batch.numbers))
+    )
     for s, frame in enumerate(frames):
         first, last = batch.offsets[s], batch.offsets[s + 1]
         part = neighbours.take(first, last)
@@ -146,7 +152,7 @@ def test_parts_of_a_list():
     assert whole.within(4.0) is whole
     chosen = np.arange(len(batch.numbers)) % 3 == 1
     part = whole.of(chosen)
-    np.testing.assert_array_equal(part.centres, np.flatnonzero(chosen))
+    np.testing.assert_array_equal(part.central_atoms, np.flatnonzero(chosen))
     expected = {k: v for k, v in as_dictionary(whole).items() if chosen[k[0]]}
     assert_same(as_dictionary(part), expected)
     assert len(whole.of(np.zeros(len(chosen), dtype=bool)).offsets) == 1

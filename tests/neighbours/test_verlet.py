@@ -28,7 +28,7 @@ def pairs(neighbours):
 def assert_as_searched(skin_list, atoms):
     batch = Batch.from_frames([atoms])
     found = skin_list.neighbours(batch)
-    np.testing.assert_array_equal(found.centres, np.arange(len(atoms)))
+    np.testing.assert_array_equal(found.central_atoms, np.arange(len(atoms)))
     assert found.offsets[-1] == len(found.atoms)
     for one, other in zip(
         pairs(found), pairs(find_neighbours(batch, skin_list.cutoff)), strict=True

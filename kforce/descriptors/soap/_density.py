@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from kforce.descriptors._cutoff import fade, fade_slope
+from kforce.descriptors._cutoff import cutoff_function, cutoff_function_slope
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -139,7 +139,10 @@ def weigh_members(vec, dist, cutoff, width, exponent, scale, rate):
     members = np.empty((dist.size, 6))
     for k in range(dist.size):
         r = dist[k]
-        weight, slope = fade(r, cutoff, width), fade_slope(r, cutoff, width)
+        weight, slope = (
+            cutoff_function(r, cutoff, width),
+            cutoff_function_slope(r, cutoff, width),
+        )
         if exponent > 0.0:
             power = (r / scale) ** exponent
             damping = (rate if rate > 0.0 else 1.0) / (rate + power)

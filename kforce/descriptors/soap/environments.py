@@ -86,13 +86,13 @@ class SoapEnvironments(Environments):
         offsets, owners = self.neighbours.offsets, self.neighbours.owners
         most = max(1, _BLOCK_BYTES // (24 * self.x.shape[1]))
         first = 0
-        while first < len(self.centres):
+        while first < len(self.central_atoms):
             end = np.searchsorted(offsets, offsets[first] + most, side="right") - 1
             last = max(int(end), first + 1)
             block = slice(offsets[first], offsets[last])
             yield Jacobian(
                 owners[block],
-                self.centres[owners[block]],
+                self.central_atoms[owners[block]],
                 self.neighbours.atoms[block],
                 self.neighbours.vec[block],
                 self._dense(first, last),
@@ -124,7 +124,7 @@ class SoapEnvironments(Environments):
     def pull(
         self,
         by_x: np.ndarray,
-        by_fade: np.ndarray,
+        by_f_cut: np.ndarray,
         gradient: np.ndarray,
         strain: np.ndarray,
     ) -> None:
@@ -149,10 +149,12 @@ class SoapEnvironments(Environments):
                 along,
             )
 
-        in_spans(fill, 0, len(self.centres))
+        in_spans(fill, 0, len(self.central_atoms))
         neighbours = self.neighbours
-        centres = self.centres[neighbours.owners]
-        pull_members(centres, neighbours.atoms, neighbours.vec, along, gradient, strain)
+        central_atoms = self.central_atoms[neighbours.owners]
+        pull_members(
+            central_atoms, neighbours.atoms, neighbours.vec, along, gradient, strain
+        )
 
 
 def in_spans(function: Callable, first: int, last: int) -> None:

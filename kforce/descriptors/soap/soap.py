@@ -154,13 +154,15 @@ class SOAP(LocalDescriptor):
         """
         check_soap(self)
         if self.centre is not None:
-            wanted = np.isin(numbers[neighbours.centres], as_tuple(self.centre))
+            wanted = np.isin(numbers[neighbours.central_atoms], as_tuple(self.centre))
             neighbours = neighbours.of(wanted)
         neighbours, starts = self._by_channel(numbers, neighbours.within(self.cutoff))
         tables, origin = self._tables()
-        n_env = len(neighbours.centres)
+        n_env = len(neighbours.central_atoms)
         n_coefficients = len(tables.mixing) * self.n_max
-        central = self._central(numbers[neighbours.centres], tables.mixing, origin)
+        central = self._central(
+            numbers[neighbours.central_atoms], tables.mixing, origin
+        )
         members = self._members(neighbours)
         x = np.empty((n_env, len(tables.pairs) * (self.l_max + 1) + 1))
         x[:, -1] = self.sigma0
@@ -174,7 +176,7 @@ class SOAP(LocalDescriptor):
         return SoapEnvironments(
             x,
             np.ones(n_env),
-            neighbours.centres,
+            neighbours.central_atoms,
             1,
             neighbours,
             starts,
@@ -220,7 +222,7 @@ class SOAP(LocalDescriptor):
 
     def _by_channel(self, numbers, neighbours):
         """Return the neighbours sorted by element, and where each of these starts."""
-        n_env, n_channels = len(neighbours.centres), self._n_channels
+        n_env, n_channels = len(neighbours.central_atoms), self._n_channels
         if self.species is None:
             return neighbours, neighbours.offsets
         channels = np.full(LARGEST_NUMBER + 1, -1)
@@ -260,8 +262,8 @@ class SOAP(LocalDescriptor):
         if (r == 0.0).any():
             a = neighbours.owners[np.argmin(r)]
             raise InputError(
-                f"Atom {neighbours.centres[a]} of the batch and another one are at the "
-                "same place: remove one of them."
+                f"Atom {neighbours.central_atoms[a]} of the batch and another one are "
+                "at the same place: remove one of them."
             )
         damping = (0.0, 1.0, 1.0) if self.damping is None else self.damping
         parameters = (self.cutoff, self.transition_width, *damping)

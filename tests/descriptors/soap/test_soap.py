@@ -32,7 +32,7 @@ def test_vectors_against_the_slow_twin(name):
     scale = np.abs(expected[:, :-1]).max()
     np.testing.assert_allclose(found.x[:, :-1], expected[:, :-1], atol=digits * scale)
     assert (found.x[:, -1] == soap.sigma0).all()
-    assert (found.fade == 1).all()
+    assert (found.f_cut == 1).all()
     assert found.multiplicity == 1
 
 
@@ -90,8 +90,8 @@ def test_rotations_translations_and_permutations_change_nothing():
     np.testing.assert_allclose(environments(soap, moved).x, x, atol=1e-13)
     p = np.random.default_rng(1).permutation(len(atoms))
     found = environments(soap, atoms[p])
-    back = np.argsort(p)[environments(soap, atoms).centres]
-    order = [int(np.flatnonzero(found.centres == a)[0]) for a in back]
+    back = np.argsort(p)[environments(soap, atoms).central_atoms]
+    order = [int(np.flatnonzero(found.central_atoms == a)[0]) for a in back]
     np.testing.assert_allclose(found.x[order], x, atol=1e-13)
 
 

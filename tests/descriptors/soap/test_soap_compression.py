@@ -153,8 +153,8 @@ def test_rotations_translations_and_permutations_change_nothing(kind):
     np.testing.assert_allclose(environments(soap, moved).x, x, atol=1e-13)
     order = [4, 2, 3, 0, 1]
     found = environments(soap, atoms[order])
-    centres = np.array(order)[found.centres]
-    np.testing.assert_allclose(found.x[np.argsort(centres)], x, atol=1e-13)
+    central_atoms = np.array(order)[found.central_atoms]
+    np.testing.assert_allclose(found.x[np.argsort(central_atoms)], x, atol=1e-13)
 
 
 def test_the_order_of_species_does_not_matter():

@@ -109,11 +109,11 @@ def test_dense_blocks_are_small_and_cover_all_members(monkeypatch):
     sizes = np.bincount(np.concatenate([b.environments for b in blocks]))
     assert len(sizes) == len(found.x)
     assert all(len(b.dx) <= max(40, sizes.max()) for b in blocks)
-    assert all((b.dfade == 0.0).all() and b.dx.shape[1] == 3 for b in blocks)
+    assert all((b.df_cut == 0.0).all() and b.dx.shape[1] == 3 for b in blocks)
     whole = np.concatenate([b.environments for b in blocks])
     assert (np.diff(whole) >= 0).all()
     for block in blocks:
-        assert (block.centres == found.centres[block.environments]).all()
+        assert (block.central_atoms == found.central_atoms[block.environments]).all()
 
 
 def test_gradients_rotate_with_the_structure():

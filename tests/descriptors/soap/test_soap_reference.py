@@ -66,7 +66,7 @@ def close(found, expected, digits):
 def test_vectors(reference, case):
     found, _ = of_structure(reference, case)
     stored = reference[1]
-    assert (found.centres == stored[f"{case}__centres"]).all()
+    assert (found.central_atoms == stored[f"{case}__centres"]).all()
     x = stored[f"{case}__x"]
     close(found.x[:, :-1], x[:, :-1], CASES[case][1])
     assert (found.x[:, -1] == x[:, -1]).all()
@@ -91,7 +91,7 @@ def test_derivatives(reference, case):
     strain = np.zeros((n_env, 3, 3, n_features))
     for block in found.jacobians():
         np.add.at(dx, (block.environments, block.atoms), block.dx)
-        np.subtract.at(dx, (block.environments, block.centres), block.dx)
+        np.subtract.at(dx, (block.environments, block.central_atoms), block.dx)
         np.add.at(
             strain, block.environments, block.vec[:, :, None, None] * block.dx[:, None]
         )
