@@ -62,8 +62,8 @@ class TabulatedTerm:
             raise InputError(
                 f"Atom {int(environments.central_atoms[outside])} has neighbours "
                 "closer than where the spline of a tabulated term starts (its features "
-                f"are {environments.x[outside].round(3).tolist()}, the spline starts at "
-                f"{self.low[:n_features].round(3).tolist()}): use the model that is "
+                f"are {environments.x[outside].round(3).tolist()}, the spline starts "
+                f"at {self.low[:n_features].round(3).tolist()}): use the model that is "
                 "not tabulated, or tabulate from a shorter distance on."
             )
         value *= environments.multiplicity
