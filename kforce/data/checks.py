@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
+from ase.geometry import minkowski_reduce
 from ase.neighborlist import neighbor_list
 from scipy.spatial.distance import pdist
 
@@ -194,6 +195,9 @@ def _shortest_distance(frame: Atoms) -> float:
     if not np.isfinite(frame.positions).all():
         return np.inf
     if frame.pbc.any() and frame.cell.rank == 3:
+        if np.linalg.matrix_rank(frame.cell.array) == 3:  # or else it is flat
+            frame = frame.copy()
+            frame.set_cell(minkowski_reduce(frame.cell, frame.pbc)[0])
         heights = 1 / np.linalg.norm(frame.cell.reciprocal(), axis=1)
         if heights[frame.pbc].min() < _TOO_CLOSE:  # countless images, all too close
             return heights[frame.pbc].min()
