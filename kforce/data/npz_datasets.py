@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,11 @@ def read_npz_frames(
     InputError
         If the file is damaged, or fields are missing or of a wrong shape.
     """
-    arrays = read_arrays(path)
     names = dict(_FIELDS)
     names |= {"energies": (energy_key,)} if energy_key else {}
     names |= {"forces": (forces_key,)} if forces_key else {}
+    known = (*chain.from_iterable(names.values()), "lattice", "e_unit", "r_unit")
+    arrays = read_arrays(path, known=known)
     found = {
         kind: next((arrays[name] for name in aliases if name in arrays), None)
         for kind, aliases in names.items()

@@ -40,11 +40,13 @@ _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
 def read_arrays(
-    path: str | os.PathLike, names: Iterable[str] | None = None
+    path: str | os.PathLike,
+    names: Iterable[str] | None = None,
+    known: Iterable[str] = (),
 ) -> dict[str, np.ndarray]:
     """Read the numeric and text arrays of an `.npz` file.
 
-    Object arrays, which would have to be unpickled, are skipped.
+    Object arrays, which would have to be unpickled, are skipped unless they are known.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ def read_arrays(
         The file.
     names : iterable of str, optional
         Read these fields only; a field that the file does not hold is left out.
+    known : iterable of str, optional
+        Fields that mean something to the caller: as object arrays they are refused.
 
     Returns
     -------
@@ -90,6 +94,12 @@ def read_arrays(
             f"({_reason(error)}): get a fresh copy or choose another file."
         ) from error
     skipped = [name for name, array in arrays.items() if array is None]
+    lost = sorted({*known}.intersection(skipped))
+    if lost:
+        raise InputError(
+            f"Expected numbers or text in the field {lost[0]} of {path}, found Python "
+            "objects, which are not unpickled: save it as a plain array."
+        )
     if skipped:
         log.debug("%s: skipped object arrays %s", path, ", ".join(skipped))
     return {name: array for name, array in arrays.items() if array is not None}
