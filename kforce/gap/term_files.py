@@ -46,6 +46,9 @@ _FLAGS = (
     "legacy_factor",
 )
 
+#: Numbers beyond it are slips, and whole ones would not fit into an array.
+_LARGEST = 1e15
+
 #: Keys that may hold several numbers.
 _LISTS = ("length_scales", "exponents", "tail", "damping")
 
@@ -231,6 +234,10 @@ def _number(key, value):
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not abs(value) < float("inf"):
         raise InputError(f"{key} must be a number, found {_short(value)}.")
+    if abs(value) > _LARGEST:
+        raise InputError(
+            f"{key} must be at most {_LARGEST:g} in size, found {_short(value)}."
+        )
     return value
 
 
