@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from kforce.data.npz_datasets import NPZ_UNITS, read_npz_frames, set_labels
+from kforce.data.promises import check_promises
 from kforce.errors import InputError
 from kforce.progress import progress_bar
 from kforce.storage.npz import replaced_file
@@ -97,11 +98,14 @@ def _read_with_ase(path: Path) -> list[Atoms]:
     if not path.is_file():
         raise InputError(f"Expected a file with structures, but there is no {path}.")
     try:
+        check_promises(path)
         frames = []
         with progress_bar(None, f"reading {path.name}") as advance:
             for frame in ase.io.iread(path, index=":", do_not_split_by_at_sign=True):
                 frames.append(frame)
                 advance(1)
+    except InputError:
+        raise
     # Each of ASE's parsers fails in its own way.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
