@@ -16,6 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from kforce.data.npz_datasets import NPZ_UNITS, read_npz_frames, set_labels
 from kforce.data.promises import check_promises
 from kforce.errors import InputError
+from kforce.neighbours.search import check_cell
 from kforce.progress import progress_bar
 from kforce.storage.npz import replaced_file
 from kforce.structures import as_frames
@@ -142,10 +143,11 @@ def _use_keys(frames, path, energy_key, forces_key) -> None:
 def _use_virials(frames, path) -> None:
     """Turn the virials −∂E/∂ε of files of GAP into stresses, of periodic frames."""
     count = 0
-    for frame in frames:
+    for s, frame in enumerate(frames):
         virial = frame.info.get("virial")  # ASE takes nine numbers only
         if virial is None or "stress" in _results(frame) or not frame.pbc.all():
             continue
+        check_cell(frame.cell.array, frame.pbc, s)
         stress = full_3x3_to_voigt_6_stress(-virial / frame.get_volume())
         set_labels(frame, _results(frame) | {"stress": stress})
         count += 1
