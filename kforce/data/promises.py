@@ -8,6 +8,7 @@ compressed files that unfold to many times their size.
 from __future__ import annotations
 
 import re
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def check_promises(path: Path) -> None:
     size = _unfolded_size(path)
     if filetype(str(path)) not in ("xyz", "extxyz"):
         return
-    with open_with_compression(str(path), "rt") as stream:
+    binary = open_with_compression(str(path), "rb")
+    with TextIOWrapper(binary, encoding="utf-8", errors="replace") as stream:
         left, frame = size, 0
         while line := stream.readline():
             if line.lstrip().startswith("VEC"):  # a cell after the atoms

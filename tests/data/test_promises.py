@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import lzma
-import resource
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ import pytest
 from ase.build import bulk, molecule
 
 from kforce import InputError, read_frames
+from kforce.data.promises import check_promises
 
 WATER = "3\n\nO 0 0 0\nH 0 0 1\nH 0 1 0\n"
 
@@ -26,22 +26,19 @@ FILES = {
 }
 
 
-def limited():
-    resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
-    resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
-
-
 def read_apart(path):
     """Read a file in a process that can be ended; return what it says."""
     program = (
-        "import sys, kforce\n"
+        "import resource, sys, kforce\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))\n"
         "try:\n"
         "    print(kforce.read_frames(sys.argv[1]))\n"
         "except kforce.InputError as error:\n"
         "    print(error)\n"
     )
     command = [sys.executable, "-c", program, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-300:]
     return done.stdout
 
@@ -82,6 +79,13 @@ def test_what_holds_its_promise_is_read_as_ever(tmp_path):
     assert [len(frame) for frame in read_frames(tmp_path / "a.xyz")] == [3, 12]
     ase.io.write(tmp_path / "POSCAR", frames[0])
     assert len(read_frames(tmp_path / "POSCAR")) == 1
+
+
+def test_comments_of_any_encoding(tmp_path):
+    (tmp_path / "a.xyz").write_bytes(WATER.replace("\n\n", "\né=1\n").encode("latin1"))
+    (tmp_path / "b.xyz").write_text(WATER.replace("\n", "\r"), newline="")
+    for name in "ab":
+        check_promises(tmp_path / f"{name}.xyz")
 
 
 def test_a_file_that_is_cut_off(tmp_path):
