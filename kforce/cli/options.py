@@ -10,7 +10,7 @@ from kforce.data import check_frames, read_frames, reorder_atoms
 from kforce.errors import InputError
 from kforce.io import read_quip_xml, read_sgdml
 from kforce.storage.files import load, refuse_structures
-from kforce.storage.npz import read_arrays
+from kforce.storage.npz import read_arrays, require_writable
 
 
 def positive_int(text: str) -> int:
@@ -137,10 +137,11 @@ def new_file(path, overwrite: bool) -> Path:
     Raises
     ------
     InputError
-        If it exists and may not be replaced, or its folder does not exist.
+        If it exists and may not be replaced, its folder does not exist, or the file
+        could not be written.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
+    if path.exists() and not path.is_dir() and not overwrite:
         raise InputError(
             f"{path} exists: name another file, or add --overwrite to replace it."
         )
@@ -150,6 +151,7 @@ def new_file(path, overwrite: bool) -> Path:
         raise InputError(
             f"The folder {path.parent} may not be written to: name a file elsewhere."
         )
+    require_writable(path)
     return path
 
 
