@@ -13,13 +13,14 @@ from importlib import metadata
 
 from kforce.cli import convert, info, learning_curve, predict, train
 from kforce.cli import test as evaluate
+from kforce.cli.interrupts import exit_code, reason, signals_raised
 from kforce.cli.output import Output
 from kforce.errors import InputError
 from kforce.progress import show_progress
 
 #: Exit codes: 0 done, 1 the input cannot be used, 2 the call cannot be read (argparse's
-#: own), 130 interrupted.
-_FAILED, _INTERRUPTED = 1, 130
+#: own), 128 + n ended by the signal n.
+_FAILED = 1
 
 #: Loggers that are heard without -v: what a fit will take, before it starts, how far
 #: a long job is, and what reading changed, such as units and the order of atoms.
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.INFO if spoken else logging.WARNING)
     watched = sys.stderr.isatty() and not args.quiet
     try:
-        with warnings.catch_warnings(), show_progress(watched):
+        with signals_raised(), warnings.catch_warnings(), show_progress(watched):
             warnings.showwarning = output.show_warning
             args.run(args, output)
             output.finish()
@@ -80,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         output.error(str(error))
         return _FAILED
-    except KeyboardInterrupt:
-        output.error("Interrupted.")
-        return _INTERRUPTED
+    except KeyboardInterrupt as error:
+        output.error(f"{reason(error)}.")
+        return exit_code(error)
     except BrokenPipeError:
         # The reader, such as `head`, has left: nobody is there to be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
