@@ -102,7 +102,8 @@ with replaced_file(sys.argv[1]) as temporary:
 def writer(tmp_path):
     """A process that is in the middle of a write of a.npz."""
     call = [sys.executable, "-c", WRITER, str(tmp_path / "a.npz")]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdout.readline() == "begun\n"
         yield process
         process.kill()

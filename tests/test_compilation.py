@@ -39,7 +39,8 @@ print(all(folder.is_dir() for folder in folders))
 def run(code, folder):
     return subprocess.run(
         [sys.executable, "-c", code],
-        env=dict(os.environ, TMPDIR=str(folder)),
+        env=os.environ
+        | {"TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
     )

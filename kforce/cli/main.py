@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import traceback
 import warnings
@@ -15,6 +14,7 @@ from kforce.cli import convert, info, learning_curve, predict, train
 from kforce.cli import test as evaluate
 from kforce.cli.interrupts import exit_code, reason, signals_raised
 from kforce.cli.output import Output
+from kforce.cli.streams import drop_unwritten, open_streams
 from kforce.errors import InputError
 from kforce.progress import show_progress
 
@@ -63,6 +63,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    open_streams()
+    try:
+        return _run(argv)
+    finally:
+        drop_unwritten()
+
+
+def _run(argv):
     args = build_parser().parse_args(argv)
     output = Output(json=args.json, quiet=args.quiet)
     log = logging.getLogger("kforce")
@@ -77,7 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = output.show_warning
             args.run(args, output)
             output.finish()
-            sys.stdout.flush()
     except InputError as error:
         output.error(str(error))
         return _FAILED
@@ -86,7 +93,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code(error)
     except BrokenPipeError:
         # The reader, such as `head`, has left: nobody is there to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except OSError as error:
         output.error(f"Could not write the output: {error.strerror or error}.")

@@ -33,6 +33,7 @@ def start(folder, **options):
     process = subprocess.Popen(
         [sys.executable, "-c", CODE],
         cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
