@@ -95,7 +95,8 @@ def _run(argv):
         # The reader, such as `head`, has left: nobody is there to be told.
         return _FAILED
     except OSError as error:
-        output.error(f"Could not write the output: {error.strerror or error}.")
+        where = f" {error.filename}" if error.filename else ""
+        output.error(f"Could not read or write{where}: {error.strerror or error}.")
         return _FAILED
     except MemoryError:
         output.error("Out of memory: train on fewer structures.")

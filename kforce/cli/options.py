@@ -141,7 +141,7 @@ def new_file(path, overwrite: bool) -> Path:
         could not be written.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir() and not overwrite:
+    if os.path.isfile(path) and not overwrite:
         raise InputError(
             f"{path} exists: name another file, or add --overwrite to replace it."
         )

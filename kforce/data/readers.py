@@ -18,7 +18,7 @@ from kforce.data.promises import check_promises
 from kforce.errors import InputError
 from kforce.neighbours.search import check_cell
 from kforce.progress import progress_bar
-from kforce.storage.npz import replaced_file
+from kforce.storage.npz import replaced_file, require_readable
 from kforce.structures import as_frames
 from kforce.units import energy_unit, length_unit, parse_units
 
@@ -96,8 +96,7 @@ def read_frames(
 
 
 def _read_with_ase(path: Path) -> list[Atoms]:
-    if not path.is_file():
-        raise InputError(f"Expected a file with structures, but there is no {path}.")
+    require_readable(path, "a file with structures")
     try:
         check_promises(path)
         frames = []

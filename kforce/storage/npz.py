@@ -86,10 +86,7 @@ def read_arrays(
     {'x': array([0, 1, 2])}
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"Expected an .npz file, but there is no {path}.")
-    if not path.is_file():
-        raise InputError(f"Expected an .npz file, but {path} is not a regular file.")
+    require_readable(path, "an .npz file")
     wanted = None if names is None else set(names)
     try:
         with warnings.catch_warnings(), zipfile.ZipFile(path) as archive:
@@ -112,6 +109,35 @@ def read_arrays(
     if skipped:
         log.debug("%s: skipped object arrays %s", path, ", ".join(skipped))
     return {name: array for name, array in arrays.items() if array is not None}
+
+
+def require_readable(path: Path, what: str) -> None:
+    """Raise an error unless a path names a regular file that may be read.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    what : str
+        What is expected of it, in the words of the error.
+
+    Raises
+    ------
+    InputError
+        That says whether it is missing, a folder or protected from reading.
+    """
+    try:
+        if not path.exists():
+            raise InputError(f"Expected {what}, but there is no {path}.")
+        if not path.is_file():
+            raise InputError(f"Expected {what}, but {path} is not a regular file.")
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Could not read {path}: {error.strerror or error}; check the permissions "
+            "of the file and of its folders."
+        ) from error
 
 
 def _reason(error: Exception) -> str:
