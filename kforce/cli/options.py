@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from kforce.data import check_frames, read_frames, reorder_atoms
+from kforce.data.findings import plural
 from kforce.errors import InputError
 from kforce.io import read_quip_xml, read_sgdml
 from kforce.storage.files import load, refuse_structures
@@ -75,7 +76,8 @@ def read_data(path, args, output) -> list:
     frames = read_frames(path, args.energy_key, args.forces_key, args.units)
     if args.reorder:
         frames = reorder_atoms(frames)
-    output.note(f"read {len(frames)} frames of {formulas(frames)} from {path}")
+    count = plural(len(frames), "frame")
+    output.note(f"read {count} of {formulas(frames)} from {path}")
     return frames
 
 

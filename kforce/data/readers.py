@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from kforce.data.findings import plural
 from kforce.data.npz_datasets import NPZ_UNITS, read_npz_frames, set_labels
 from kforce.data.promises import check_promises
 from kforce.errors import InputError
@@ -133,7 +134,7 @@ def _use_keys(frames, path, energy_key, forces_key) -> None:
                 f"{', '.join(sorted(there)) or 'none'}."
             )
         if missing:
-            log.warning("%s: %d frames have no %r", path, missing, key)
+            log.warning("%s: %s without %r", path, plural(missing, "frame"), key)
         for s, (frame, value) in enumerate(zip(frames, values, strict=True)):
             _check_label(name, key, value, frame, f"frame {s} of {path}")
             set_labels(frame, _results(frame) | {name: value})
@@ -151,7 +152,9 @@ def _use_virials(frames, path) -> None:
         set_labels(frame, _results(frame) | {"stress": stress})
         count += 1
     if count:
-        log.info("%s: the virials of %d frames are read as stresses", path, count)
+        log.info(
+            "%s: the virials of %s are read as stresses", path, plural(count, "frame")
+        )
 
 
 def _results(frame: Atoms) -> dict:

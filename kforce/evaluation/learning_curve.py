@@ -11,6 +11,7 @@ from ase import Atoms
 from scipy.stats import linregress
 from sklearn.base import clone
 
+from kforce.data.findings import plural
 from kforce.data.splits import split_indices
 from kforce.errors import InputError, check_count
 from kforce.evaluation import metrics
@@ -135,7 +136,8 @@ def learning_curve(
     for size in sizes:
         fitted = clone(model).fit(alone + [frames[i] for i in train[:size]])
         rows.append(_errors(fitted.evaluate(test), labels))
-        _log.info("%d frames: mean absolute force error %.4g eV/Å", size, rows[-1][2])
+        count = plural(size, "frame")
+        _log.info("%s: mean absolute force error %.4g eV/Å", count, rows[-1][2])
     return LearningCurve(np.array(sizes), *np.transpose(rows), n_test=len(test))
 
 

@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 
+from kforce.data.findings import plural
 from kforce.descriptors.local import LocalDescriptor
 from kforce.descriptors.local_checks import check_parameters, n_features
 from kforce.descriptors.two_body import TwoBody
@@ -105,7 +106,8 @@ def read_quip_xml(path: str | os.PathLike) -> GAPRegressor:
         )
     terms = [_read_term(part, version) for part in parts]
     references = _reference_energies(gap, [term.descriptor for term in terms])
-    _log.info("%s: a GAP model of version %d, %d terms", path, version, len(terms))
+    count = plural(len(terms), "term")
+    _log.info("%s: a GAP model of version %d, %s", path, version, count)
     return GAPRegressor(optimize=False).restore(
         terms_=terms,
         species_=tuple(references),
