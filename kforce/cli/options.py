@@ -87,12 +87,13 @@ def formulas(frames) -> str:
     return ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
 
 
-def check(train, test, output, kind: str = "gdml") -> None:
+def check(train, test, output, kind: str = "gdml", numbers=None) -> None:
     """Report what is wrong with the data for a kind of model; errors end the command.
 
-    Local models, "gap", are for frames of any composition.
+    Local models, "gap", are for frames of any composition. The numbers are those of
+    `check_frames`.
     """
-    report = check_frames(train, test or None)
+    report = check_frames(train, test or None, numbers)
     report.raise_errors()
     for finding in report.findings:
         if kind == "gap" and finding.code in ("composition", "atom-order"):

@@ -30,7 +30,11 @@ _NET_TORQUE = 5e-3
 _NET_OF_ONE_FRAME = 2e-2
 
 
-def check_frames(train: Sequence[Atoms], test: Sequence[Atoms] | None = None) -> Report:
+def check_frames(
+    train: Sequence[Atoms],
+    test: Sequence[Atoms] | None = None,
+    numbers: tuple[Sequence[int], Sequence[int]] | None = None,
+) -> Report:
     """Look for mistakes in a data set.
 
     Looked for are duplicates within and across the sets, missing and constant labels,
@@ -44,6 +48,9 @@ def check_frames(train: Sequence[Atoms], test: Sequence[Atoms] | None = None) ->
         Training frames, labelled in eV and eV/Å.
     test : list of ase.Atoms, optional
         Test frames.
+    numbers : pair of sequences of int, optional
+        How findings number the training and the test frames, as in the file that they
+        were split from. By default by their positions in the lists.
 
     Returns
     -------
@@ -64,9 +71,10 @@ def check_frames(train: Sequence[Atoms], test: Sequence[Atoms] | None = None) ->
     >>> print(check_frames(frames[:100], frames[99:]))
     warning: 1 test frame shows the geometry of a training frame (test 0 = train 99...
     """
-    sets = [LabelledSet("train", train)]
+    own = numbers or (None, None)
+    sets = [LabelledSet("train", train, own[0])]
     if test is not None:
-        sets.append(LabelledSet("test", test))
+        sets.append(LabelledSet("test", test, own[1]))
     findings = [f for data in sets for check in _CHECKS for f in check(data)]
     findings += compare_atoms(sets)
     findings += compare_geometries(sets)

@@ -70,11 +70,17 @@ class Report:
 
 
 class LabelledSet:
-    """Frames with labels, NaN where there is none or none that can be used."""
+    """Frames with labels, NaN where there is none or none that can be used.
 
-    def __init__(self, name: str, frames: Sequence[Atoms]):
+    Messages number them as `numbers` do, by default by their positions.
+    """
+
+    def __init__(
+        self, name: str, frames: Sequence[Atoms], numbers: Sequence[int] | None = None
+    ):
         self.name = name
         self.frames = as_frames(frames)
+        self.numbers = range(len(self.frames)) if numbers is None else numbers
         self.bad_labels = []
         self.energy = np.full(len(self.frames), np.nan)
         self.forces = []
@@ -99,7 +105,7 @@ class LabelledSet:
 
     def where(self, indices: Iterable[int]) -> str:
         """Name the first few frames: '(train frames 1, 5 and 3 more)'."""
-        indices = list(indices)
+        indices = [self.numbers[s] for s in indices]
         noun = "frame" if len(indices) == 1 else "frames"
         first = ", ".join(map(str, indices[:5]))
         more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
