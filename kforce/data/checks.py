@@ -121,7 +121,7 @@ def _check_missing(data: LabelledSet):
             "warning",
             "missing-forces",
             f"None of the {data.name} frames has forces: if their file does, name the "
-            "field with forces_key.",
+            "field with forces_key (--forces-key).",
         )
     else:
         yield Finding(

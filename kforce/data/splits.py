@@ -116,7 +116,8 @@ def _energies(frames) -> np.ndarray:
     if missing:
         raise InputError(
             f"A stratified split needs the energy of every frame, and {missing} of "
-            f"{len(frames)} have none: use how='random' or add them."
+            f"{len(frames)} have none: use how='random' (--split random) or add "
+            "them."
         )
     return energy
 

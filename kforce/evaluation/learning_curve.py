@@ -146,7 +146,7 @@ def _default_sizes(room):
     if not sizes:
         raise InputError(
             f"Expected at least {_SMALLEST} frames to train on, found {room}: add "
-            "frames or give the sizes."
+            "frames or give the sizes (--sizes)."
         )
     return sizes
 

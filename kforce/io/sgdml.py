@@ -284,8 +284,8 @@ def _whole(length_scale):
     _log.warning(
         "The length scale %g is not a whole number: sGDML's PyTorch backend, its "
         "default on the command line, would cut it off, so use --cpu there; or fit "
-        "with a whole one, as in kernel=Matern52(length_scale=%d)",
-        length_scale, max(1, round(length_scale)),
+        "with a whole one, as in kernel=Matern52(length_scale=%d) (--length-scale %d)",
+        length_scale, max(1, round(length_scale)), max(1, round(length_scale)),
     )  # fmt: skip
     return length_scale
 

@@ -166,7 +166,7 @@ class Fields:
         except InputError as error:
             raise InputError(
                 f"{self.path}: {error} Say which units it has, as in "
-                "unit='kcal/mol,Ang'."
+                "unit='kcal/mol,Ang' (kforce convert --units kcal/mol,Ang)."
             ) from None
 
     def _unit(self, name):
