@@ -29,15 +29,14 @@ sys.exit(main(["info"]))
 """
 
 
-def start(folder, **options):
+def start(folder, code=CODE):
     process = subprocess.Popen(
-        [sys.executable, "-c", CODE],
+        [sys.executable, "-c", code],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **options,
     )
     assert process.stdout.readline() == "begun\n"
     return process
@@ -62,11 +61,8 @@ def test_a_signal_leaves_no_temporary_files(tmp_path, number, word):
 
 def test_an_ignored_hangup_stays_ignored(tmp_path):
     """As under nohup."""
-
-    def ignore():
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    with start(tmp_path, preexec_fn=ignore) as process:
+    ignore = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    with start(tmp_path, ignore + CODE) as process:
         process.send_signal(signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=0.5)
