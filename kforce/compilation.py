@@ -38,9 +38,9 @@ def _temporary_folder() -> Path:
         ) from error
     atexit.register(_remove, folder, os.getpid())
     log.warning(
-        "neither the folder of kforce nor a cache folder of yours can be written to: "
-        "functions are compiled anew in every process, which takes a minute. Set "
-        "NUMBA_CACHE_DIR to a folder of yours to keep them."
+        "kforce found no folder to keep compiled functions in: they are compiled anew "
+        "in every process, which takes a minute. Set NUMBA_CACHE_DIR to a folder of "
+        "yours to keep them."
     )
     return Path(folder)
 
