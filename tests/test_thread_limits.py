@@ -10,7 +10,7 @@ from kforce.parallel import n_threads
 
 LIMIT = """
 from threadpoolctl import threadpool_limits
-from kforce.threads import n_threads, run_parallel
+from kforce.parallel import n_threads, run_parallel
 
 with threadpool_limits(1):
     print(n_threads(), run_parallel(lambda _: n_threads(), range(2)))

@@ -16,7 +16,7 @@ CODE = """
 import sys, time
 from kforce.cli import info
 from kforce.cli.main import main
-from kforce.npz import replaced_file
+from kforce.storage.npz import replaced_file
 
 def run(args, output):
     with replaced_file("model.npz") as temporary:

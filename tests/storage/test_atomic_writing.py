@@ -90,7 +90,7 @@ def test_the_folder_is_synchronised_after_the_renaming(tmp_path, monkeypatch):
 #: Writes until it is killed; says when it has begun.
 WRITER = """
 import sys, time
-from kforce.npz import replaced_file
+from kforce.storage.npz import replaced_file
 with replaced_file(sys.argv[1]) as temporary:
     temporary.write_text("half")
     print("begun", flush=True)
