@@ -172,7 +172,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-@pytest.mark.filterwarnings("ignore:.*encountered in cast:RuntimeWarning:test_readers")
+@pytest.mark.filterwarnings("ignore:.*encountered in cast:RuntimeWarning")
 @settings(max_examples=300, deadline=None)
 @given(st.data(), st.sampled_from([SGDML, RMD17]))
 def test_damaged_fields(folder, data, arrays):
