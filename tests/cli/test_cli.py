@@ -8,7 +8,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
-from kforce.npz import as_text, read_arrays, write_arrays
+from kforce.storage.npz import as_text, read_arrays, write_arrays
 
 import kforce
 from kforce.cli.main import main
