@@ -8,13 +8,13 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
-from kforce.storage.npz import as_text, read_arrays, write_arrays
 
 import kforce
 from kforce.cli.main import main
 from kforce.cli.output import error_table, errors
 from kforce.force_field import Prediction
 from kforce.labels import Labels
+from kforce.storage.npz import as_text, read_arrays, write_arrays
 
 
 @pytest.fixture(scope="module")
