@@ -8,16 +8,13 @@ import numpy as np
 
 from kforce.data.duplicates import find_duplicates
 from kforce.data.findings import Finding, LabelledSet, plural
-from kforce.data.reorder import bond_graph, environments
+from kforce.data.reorder import atom_classes, bond_graph
 
 
 def compare_atoms(sets: Sequence[LabelledSet]) -> Iterator[Finding]:
     """Compare composition and atom order with those of the first training frame.
 
-    Parameters
-    ----------
-    sets : list of LabelledSet
-        The training set, and the test set if there is one.
+    The sets are the training set, and the test set if there is one.
     """
     first, its_number = sets[0].frames[0], sets[0].numbers[0]
     for data in sets:
@@ -55,28 +52,22 @@ def _rebonded(first, frames, candidates) -> list[int]:
     if first.pbc.any() or not np.isfinite(first.positions).all():
         return []
     bonds = bond_graph(first)
-    kinds = sorted(environments(first.numbers, bonds))
-    found = []
+    classes = sorted(atom_classes(first.numbers, bonds))
+    rebonded = []
     for s in candidates:
         if frames[s].pbc.any() or not np.isfinite(frames[s].positions).all():
             continue
         graph = bond_graph(frames[s])
         # One bond made and one broken is a proton transfer, not another order.
-        if np.count_nonzero(graph != bonds) > 4 and kinds == sorted(
-            environments(first.numbers, graph)
+        if np.count_nonzero(graph != bonds) > 4 and classes == sorted(
+            atom_classes(first.numbers, graph)
         ):
-            found.append(s)
-    return found
+            rebonded.append(s)
+    return rebonded
 
 
 def compare_geometries(sets: Sequence[LabelledSet]) -> Iterator[Finding]:
-    """Find repeated geometries, in each set and across both.
-
-    Parameters
-    ----------
-    sets : list of LabelledSet
-        The training set, and the test set if there is one.
-    """
+    """Find repeated geometries, in each set and across both."""
     n_train = len(sets[0].frames)
     numbers = {data.name: data.numbers for data in sets}
     pairs = find_duplicates([frame for data in sets for frame in data.frames])
