@@ -7,18 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from kforce.kernels.additive import terms_of
 from kforce.kernels.base import Kernel
 
 
 @dataclass(frozen=True)
 class TermImages:
-    """One term of a kernel, and the permuted descriptors that it tells apart.
+    """One component of a kernel, and the permuted descriptors that it tells apart.
 
     Attributes
     ----------
     scales : ndarray of shape (n_active,)
-        Of the features that the term looks at.
+        Of the features that the component looks at.
     active : ndarray of int, shape (n_active,)
         Which they are.
     images : ndarray of int, shape (n_images, n_active)
@@ -26,7 +25,7 @@ class TermImages:
     members : ndarray of int, shape (n_images,)
         A permutation that each image stands for.
     weight : float
-        Variance of the term, times the permutations that have the same image.
+        Variance of the component, times the permutations that have the same image.
     """
 
     scales: np.ndarray
@@ -39,41 +38,28 @@ class TermImages:
 def images_of_terms(
     kernel: Kernel, feature_perms: np.ndarray
 ) -> tuple[Kernel, list[TermImages]]:
-    """Return the profile of a kernel and its terms with their images.
+    """Return the profile of a kernel and its components with their images.
 
-    Parameters
-    ----------
-    kernel : Kernel
-        A kernel.
-    feature_perms : ndarray of int, shape (n_perms, n_features)
-        Images of the features under a group of atom permutations.
+    `feature_perms` (n_perms, n_features) are the images of the features under a group
+    of atom permutations.
     """
-    terms = terms_of(kernel, feature_perms.shape[1])
-    found = []
-    for scales, variance in zip(terms.scales, terms.variances, strict=True):
+    profile, table, variances = kernel.components(feature_perms.shape[1])
+    components = []
+    for scales, variance in zip(table, variances, strict=True):
         active = np.flatnonzero(scales)
         # The permutations that leave all active features in place are a subgroup:
         # every image stands for equally many.
         images, members = np.unique(feature_perms[:, active], axis=0, return_index=True)
         weight = variance * len(feature_perms) / len(images)
-        found.append(TermImages(scales[active], active, images, members, weight))
-    return terms.profile, found
+        component = TermImages(scales[active], active, images, members, weight)
+        components.append(component)
+    return profile, components
 
 
 def value_covariance(
     kernel: Kernel, feature_perms: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Return Σ_s k(x, P_s y) of the latent values, (len(x), len(y)).
-
-    Parameters
-    ----------
-    kernel : Kernel
-        A kernel.
-    feature_perms : ndarray of int, shape (n_perms, n_features)
-        Images of the features.
-    x, y : ndarray of shape (n, n_features)
-        Descriptors.
-    """
+    """Return Σ_s k(x, P_s y) of the latent values, (len(x), len(y)), in eV²."""
     profile, terms = images_of_terms(kernel, feature_perms)
     K = np.zeros((len(x), len(y)))
     for term in terms:
@@ -87,7 +73,7 @@ def value_covariance(
 def value_variance(
     kernel: Kernel, feature_perms: np.ndarray, x: np.ndarray
 ) -> np.ndarray:
-    """Return Σ_s k(x, P_s x) of the latent values, (len(x),)."""
+    """Return Σ_s k(x, P_s x) of the latent values, (len(x),), in eV²."""
     profile, terms = images_of_terms(kernel, feature_perms)
     out = np.zeros(len(x))
     for term in terms:
