@@ -95,7 +95,7 @@ class Features:
     ----------
     x : ndarray of shape (n_structures, n_features)
         The descriptor.
-    slope : ndarray of shape (n_structures, n_features)
+    dx_dq : ndarray of shape (n_structures, n_features)
         ∂x_k/∂q_g, where q_g is the coordinate of feature k.
     b_matrix : ndarray of shape (n_structures, n_coordinates, n_body_max, 3)
         ∂q_g/∂r_a, the rows of Wilson's B matrix.
@@ -106,7 +106,7 @@ class Features:
     """
 
     x: np.ndarray
-    slope: np.ndarray
+    dx_dq: np.ndarray
     b_matrix: np.ndarray
     coordinates: Coordinates
     n_atoms: int
@@ -115,7 +115,7 @@ class Features:
         """Return the features of some of the structures."""
         return Features(
             self.x[structures],
-            self.slope[structures],
+            self.dx_dq[structures],
             self.b_matrix[structures],
             self.coordinates,
             self.n_atoms,
@@ -125,14 +125,14 @@ class Features:
         """Return Jᵀ g: gradients in x (n, n_features) to Cartesian (n, n_atoms, 3)."""
         out = np.zeros((len(self.x), self.n_atoms, 3))
         gradient = np.ascontiguousarray(gradient, dtype=float)
-        pull(self.slope, self.b_matrix, *self._indices(), gradient, out)
+        pull(self.dx_dq, self.b_matrix, *self._indices(), gradient, out)
         return out
 
     def push(self, displacement: np.ndarray) -> np.ndarray:
         """Return J u: displacements (n, n_atoms, 3) to tangents (n, n_features)."""
         out = np.empty_like(self.x)
         displacement = np.ascontiguousarray(displacement, dtype=float)
-        push(self.slope, self.b_matrix, *self._indices(), displacement, out)
+        push(self.dx_dq, self.b_matrix, *self._indices(), displacement, out)
         return out
 
     def _indices(self):

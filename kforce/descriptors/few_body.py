@@ -33,9 +33,9 @@ class FewBodyEnvironments(Environments):
         The atoms of the members, counted within the batch.
     vec : ndarray of shape (n_env, n_members, 3)
         From the centre to the members, in Å.
-    slopes : ndarray of shape (n_env, n_distances, n_features)
+    dx_dr : ndarray of shape (n_env, n_distances, n_features)
         Derivatives of x with respect to the distances.
-    f_cut_slopes : ndarray of shape (n_env, n_distances)
+    df_dr : ndarray of shape (n_env, n_distances)
         Derivatives of F with respect to the distances, in 1/Å.
 
     Examples
@@ -52,8 +52,8 @@ class FewBodyEnvironments(Environments):
 
     atoms: np.ndarray
     vec: np.ndarray
-    slopes: np.ndarray
-    f_cut_slopes: np.ndarray
+    dx_dr: np.ndarray
+    df_dr: np.ndarray
 
     def jacobians(self) -> Iterator[Jacobian]:  # noqa: D102
         n_members, n_features = self.atoms.shape[1], self.x.shape[1]
@@ -66,8 +66,8 @@ class FewBodyEnvironments(Environments):
             df_cut = np.empty((stop - start, n_members, 3))
             few_body_jacobian(
                 self.vec[block],
-                self.slopes[block],
-                self.f_cut_slopes[block],
+                self.dx_dr[block],
+                self.df_dr[block],
                 dx,
                 df_cut,
             )
@@ -82,7 +82,7 @@ class FewBodyEnvironments(Environments):
 
     def pull(self, by_x, by_f_cut, gradient, strain):  # noqa: D102
         few_body_pull(
-            self.central_atoms, self.atoms, self.vec, self.slopes, self.f_cut_slopes,
+            self.central_atoms, self.atoms, self.vec, self.dx_dr, self.df_dr,
             by_x, by_f_cut, gradient, strain,
         )  # fmt: skip
 

@@ -170,14 +170,14 @@ class InternalCoordinates(Descriptor):
         angles(positions, coordinates.atoms[n_pairs:end], n_pairs, value, b_matrix)
         torsions(positions, coordinates.atoms[end:], end, value, b_matrix)
         x = np.empty((len(value), coordinates.first[-1]))
-        slope = np.ones_like(x)
+        dx_dq = np.ones_like(x)
         dist = 1.0 / pairs.x
         last = len(_POWERS) * n_pairs
         for k, power in enumerate(_POWERS):
             x[:, k : last : len(_POWERS)] = dist ** float(power)
-            slope[:, k : last : len(_POWERS)] = power * dist ** (power - 1.0)
+            dx_dq[:, k : last : len(_POWERS)] = power * dist ** (power - 1.0)
         x[:, last:] = value[:, n_pairs:]
-        return Features(x, slope, b_matrix, coordinates, n_atoms)
+        return Features(x, dx_dq, b_matrix, coordinates, n_atoms)
 
     def describe(self, n_atoms, feature, value, low, high):  # noqa: D102
         coordinates = self.coordinates(n_atoms)

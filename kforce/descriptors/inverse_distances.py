@@ -80,7 +80,7 @@ class InverseDistances(Descriptor):
         x = 1.0 / dist
         return Features(
             x=x,
-            slope=-x * x,
+            dx_dq=-x * x,
             b_matrix=b_matrix,
             coordinates=coordinates,
             n_atoms=n_atoms,

@@ -136,6 +136,22 @@ class Environments:
 
 
 @dataclass(frozen=True)
+class DenseEnvironments(Environments):
+    """Environments whose dense derivatives are few enough to be held all at once.
+
+    Attributes
+    ----------
+    jacobian : Jacobian
+        Of all environments.
+    """
+
+    jacobian: Jacobian
+
+    def jacobians(self) -> Iterator[Jacobian]:  # noqa: D102
+        return iter((self.jacobian,))
+
+
+@dataclass(frozen=True)
 class TermDefaults:
     """What a `Term` of a descriptor takes where nothing is said."""
 

@@ -92,15 +92,15 @@ class ThreeBody(FewBody):
         n = int(starts[-1])
         members = np.empty((n, 2), dtype=np.intp)
         x, f_cut = np.empty((n, 3)), np.empty(n)
-        slopes, f_cut_slopes = np.empty((n, 3, 3)), np.empty((n, 3))
+        dx_dr, df_dr = np.empty((n, 3, 3)), np.empty((n, 3))
         triplets(
             neighbours.offsets, first, second, starts, neighbours.vec, neighbours.dist,
             float(self.cutoff), float(self.transition_width),
-            members, x, f_cut, slopes, f_cut_slopes,
+            members, x, f_cut, dx_dr, df_dr,
         )  # fmt: skip
         return FewBodyEnvironments(
             x, f_cut, np.repeat(neighbours.central_atoms, np.diff(starts)), 2,
-            neighbours.atoms[members], neighbours.vec[members], slopes, f_cut_slopes,
+            neighbours.atoms[members], neighbours.vec[members], dx_dr, df_dr,
         )  # fmt: skip
 
     def check(self):  # noqa: D102

@@ -96,15 +96,15 @@ class TwoBody(FewBody):
         exponents = np.array(self.exponents, dtype=np.intp)
         n, d = len(owners), len(exponents)
         x, f_cut = np.empty((n, d)), np.empty(n)
-        slopes, f_cut_slopes = np.empty((n, 1, d)), np.empty((n, 1))
+        dx_dr, df_dr = np.empty((n, 1, d)), np.empty((n, 1))
         tail, reach = (0, 1.0) if self.tail is None else self.tail
         pairs(
             neighbours.dist, float(self.cutoff), float(self.transition_width),
-            exponents, int(tail), float(reach), x, f_cut, slopes, f_cut_slopes,
+            exponents, int(tail), float(reach), x, f_cut, dx_dr, df_dr,
         )  # fmt: skip
         return FewBodyEnvironments(
             x, f_cut, owners, 1,
-            neighbours.atoms[:, None], neighbours.vec[:, None], slopes, f_cut_slopes,
+            neighbours.atoms[:, None], neighbours.vec[:, None], dx_dr, df_dr,
         )  # fmt: skip
 
     def check(self):  # noqa: D102

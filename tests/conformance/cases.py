@@ -8,7 +8,7 @@ class Cases:
     """
 
     cases: dict
-    axes: dict = {}  # noqa: RUF012
+    axes: dict = {}
 
     def pytest_generate_tests(self, metafunc):
         if "case" in metafunc.fixturenames:

@@ -26,7 +26,7 @@ GROUPS = {
 class GlobalDescriptorConformance(Cases):
     """Subclasses name descriptors as they come from a user, not bound to a molecule."""
 
-    axes = {"name": tuple(GROUPS), "symmetric": tuple(GROUPS)}  # noqa: RUF012
+    axes = {"name": tuple(GROUPS), "symmetric": tuple(GROUPS)}
 
     #: Groups of permutations of the molecules that are called symmetric.
     groups = GROUPS

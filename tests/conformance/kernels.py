@@ -18,7 +18,7 @@ class KernelConformance(Cases):
     """Subclasses name kernels, and values of u where these are smooth and not zero."""
 
     u = (0.4, 1.0, 3.0)
-    axes = {"order": (0, 1, 2)}  # noqa: RUF012
+    axes = {"order": (0, 1, 2)}
 
     def test_each_order_is_the_derivative_of_the_one_before(self, case, order):
         for u in self.u:

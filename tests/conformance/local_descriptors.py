@@ -90,7 +90,7 @@ def rows(env):
 class LocalDescriptorConformance(Cases):
     """Subclasses name descriptors, which have environments in silicon carbide."""
 
-    axes = {"structure": STRUCTURES}  # noqa: RUF012
+    axes = {"structure": STRUCTURES}
 
     #: Steps of differences of positions and of strains.
     steps = 1e-3, 4e-4

@@ -18,9 +18,7 @@ def problem(n, seed=0):
 class SolverConformance(Cases):
     """Subclasses name solvers; `matrix` is what they take for a dense matrix."""
 
-    axes = {  # noqa: RUF012
-        "shape": [(1, 1), (1, 2048), (7, 3), (40, 16), (90, 2048)]
-    }
+    axes = {"shape": [(1, 1), (1, 2048), (7, 3), (40, 16), (90, 2048)]}
 
     @staticmethod
     def matrix(K, tile_rows=2048):

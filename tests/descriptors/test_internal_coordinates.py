@@ -115,8 +115,8 @@ def test_all_pairs_angles_and_torsions_are_there(name):
 
 
 class TestInternalCoordinates(GlobalDescriptorConformance):
-    cases = {"": InternalCoordinates()}  # noqa: RUF012
-    axes = {"name": [*NAMES, "dimer"], "symmetric": list(GROUPS)}  # noqa: RUF012
+    cases = {"": InternalCoordinates()}
+    axes = {"name": [*NAMES, "dimer"], "symmetric": list(GROUPS)}
     groups = GROUPS
 
     def frames(self, name):

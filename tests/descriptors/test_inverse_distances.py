@@ -49,7 +49,7 @@ def test_values_and_jacobian_against_loops(n_atoms):
 
 
 class TestInverseDistances(GlobalDescriptorConformance):
-    cases = {"": InverseDistances()}  # noqa: RUF012
+    cases = {"": InverseDistances()}
 
 
 def test_push_is_the_derivative_in_a_cell():

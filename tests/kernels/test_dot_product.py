@@ -30,12 +30,12 @@ def test_powers(zeta):
 
 class TestPowers(KernelConformance):
     u = (0.2, 0.6, 0.97)
-    cases = {f"zeta={zeta}": Polynomial(zeta) for zeta in (1, 2, 3, 4, 5)}  # noqa: RUF012
+    cases = {f"zeta={zeta}": Polynomial(zeta) for zeta in (1, 2, 3, 4, 5)}
 
 
 class TestCompactSupport(KernelConformance):
     u = (0.15, 0.5, 1.4)
-    cases = {f"{n} features": PiecewisePolynomial(n, 1.6) for n in (1, 3, 4)}  # noqa: RUF012
+    cases = {f"{n} features": PiecewisePolynomial(n, 1.6) for n in (1, 3, 4)}
 
 
 @pytest.mark.parametrize("zeta", [1, 2, 3, 4, 6])

@@ -15,7 +15,7 @@ from kforce.kernels.stationary import (
 
 
 class TestStationary(KernelConformance):
-    cases = {name_of(kernel): kernel for kernel in KERNELS}  # noqa: RUF012
+    cases = {name_of(kernel): kernel for kernel in KERNELS}
 
 
 @pytest.mark.parametrize(

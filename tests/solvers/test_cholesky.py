@@ -7,7 +7,7 @@ from kforce.solvers.tiles import TiledMatrix
 
 
 class TestCholesky(SolverConformance):
-    cases = {"": Cholesky()}  # noqa: RUF012
+    cases = {"": Cholesky()}
 
     def test_the_factor_solves_again(self, case, shape):
         n, tile_rows = shape

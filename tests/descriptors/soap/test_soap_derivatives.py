@@ -37,7 +37,7 @@ def weights(soap, atoms):
 
 
 class TestSOAP(LocalDescriptorConformance):
-    cases = {name: SOAP(**CASES[name]) for name in KINDS}  # noqa: RUF012
+    cases = {name: SOAP(**CASES[name]) for name in KINDS}
 
     def test_neighbours_leave_smoothly(self, case):
         # A centre without density has a normalised vector that ends in a step.
