@@ -27,16 +27,10 @@ class FewBodyEnvironments(Environments):
     and the one between them. Derivatives are kept along distances, and become those
     along positions when needed.
 
-    Attributes
-    ----------
-    atoms : ndarray of int, shape (n_env, n_members)
-        The atoms of the members, counted within the batch.
-    vec : ndarray of shape (n_env, n_members, 3)
-        From the centre to the members, in Å.
-    dx_dr : ndarray of shape (n_env, n_distances, n_features)
-        Derivatives of x with respect to the distances.
-    df_dr : ndarray of shape (n_env, n_distances)
-        Derivatives of F with respect to the distances, in 1/Å.
+    `atoms` (n_env, n_members) are the members, counted within the batch, and `vec`
+    (n_env, n_members, 3) points from the centre to them, in Å; `dx_dr` (n_env,
+    n_distances, n_features) and `df_dr` (n_env, n_distances) are derivatives of x and
+    F with respect to the distances.
 
     Examples
     --------

@@ -60,6 +60,8 @@ class Jacobian:
 class Environments:
     """Features of atomic environments, and the way back to positions.
 
+    Subclasses define `jacobians`; where there is a faster way, also `pull`.
+
     Attributes
     ----------
     x : ndarray of shape (n_env, n_features)

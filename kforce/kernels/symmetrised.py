@@ -14,18 +14,11 @@ from kforce.kernels.base import Kernel
 class TermImages:
     """One component of a kernel, and the permuted descriptors that it tells apart.
 
-    Attributes
-    ----------
-    scales : ndarray of shape (n_active,)
-        Of the features that the component looks at.
-    active : ndarray of int, shape (n_active,)
-        Which they are.
-    images : ndarray of int, shape (n_images, n_active)
-        ``x[images[s]]`` are these features of the permuted structure s.
-    members : ndarray of int, shape (n_images,)
-        A permutation that each image stands for.
-    weight : float
-        Variance of the component, times the permutations that have the same image.
+    `active` (n_active,) are the features that the component looks at, `scales` theirs;
+    ``x[images[s]]`` are these features of the permuted structure s, for `images`
+    (n_images, n_active), and `members` (n_images,) a permutation that each image
+    stands for. `weight` is the variance of the component, times the permutations that
+    have the same image.
     """
 
     scales: np.ndarray
@@ -60,13 +53,13 @@ def value_covariance(
     kernel: Kernel, feature_perms: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     """Return Σ_s k(x, P_s y) of the latent values, (len(x), len(y)), in eV²."""
-    profile, terms = images_of_terms(kernel, feature_perms)
+    profile, components = images_of_terms(kernel, feature_perms)
     K = np.zeros((len(x), len(y)))
-    for term in terms:
-        left = x[:, term.active] * term.scales
-        for image in term.images:
-            right = y[:, image] * term.scales
-            K += term.weight * profile(cdist(left, right, "sqeuclidean"))
+    for component in components:
+        left = x[:, component.active] * component.scales
+        for image in component.images:
+            right = y[:, image] * component.scales
+            K += component.weight * profile(cdist(left, right, "sqeuclidean"))
     return K
 
 
@@ -74,11 +67,11 @@ def value_variance(
     kernel: Kernel, feature_perms: np.ndarray, x: np.ndarray
 ) -> np.ndarray:
     """Return Σ_s k(x, P_s x) of the latent values, (len(x),), in eV²."""
-    profile, terms = images_of_terms(kernel, feature_perms)
+    profile, components = images_of_terms(kernel, feature_perms)
     out = np.zeros(len(x))
-    for term in terms:
-        left = x[:, term.active] * term.scales
-        for image in term.images:
-            right = x[:, image] * term.scales
-            out += term.weight * profile(np.sum((left - right) ** 2, axis=1))
+    for component in components:
+        left = x[:, component.active] * component.scales
+        for image in component.images:
+            right = x[:, image] * component.scales
+            out += component.weight * profile(np.sum((left - right) ** 2, axis=1))
     return out

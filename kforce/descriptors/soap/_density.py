@@ -39,11 +39,11 @@ def to_basis(at_points, matrices, out):
     one = matrices.shape[0] == 1
     for n in range(out.shape[0]):
         out[n].fill(0.0)
-        for q in range(matrices.shape[0]):
-            first, n_rows = (0, out.shape[1]) if one else (q * q, 2 * q + 1)
+        for l in range(matrices.shape[0]):
+            first, n_rows = (0, out.shape[1]) if one else (l * l, 2 * l + 1)
             target = out[n, first:]
             for a in range(at_points.shape[0]):
-                t, values = matrices[q, a, n], at_points[a, first:]
+                t, values = matrices[l, a, n], at_points[a, first:]
                 for i in range(n_rows):
                     target[i] += t * values[i]
 
@@ -54,11 +54,11 @@ def to_points(in_basis, matrices, out):
     one = matrices.shape[0] == 1
     for a in range(out.shape[0]):
         out[a].fill(0.0)
-        for q in range(matrices.shape[0]):
-            first, n_rows = (0, out.shape[1]) if one else (q * q, 2 * q + 1)
+        for l in range(matrices.shape[0]):
+            first, n_rows = (0, out.shape[1]) if one else (l * l, 2 * l + 1)
             target = out[a, first:]
             for n in range(in_basis.shape[0]):
-                t, values = matrices[q, a, n], in_basis[n, first:]
+                t, values = matrices[l, a, n], in_basis[n, first:]
                 for i in range(n_rows):
                     target[i] += t * values[i]
 
