@@ -9,14 +9,16 @@ from numbers import Integral, Real
 import numpy as np
 
 from kforce.descriptors._few_body import few_body_jacobian, few_body_pull
-from kforce.descriptors.local import Environments, Jacobian, LocalDescriptor
+from kforce.descriptors.local import (
+    HEAVIEST_ELEMENT,
+    Environments,
+    Jacobian,
+    LocalDescriptor,
+)
 from kforce.errors import InputError
 
 #: Size of a block of dense derivatives.
 _BLOCK_BYTES = 16e6
-
-#: The heaviest element that has a name.
-_HEAVIEST = 118
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,10 @@ def check_species(species) -> None:
 def check_element(name: str, number) -> None:
     """Raise an error unless a value is an atomic number or None."""
     whole = isinstance(number, Integral) and not isinstance(number, bool)
-    if number is not None and not (whole and 0 < number <= _HEAVIEST):
+    if number is not None and not (whole and 0 < number <= HEAVIEST_ELEMENT):
         raise InputError(
-            f"{name} must be given as atomic numbers from 1 to {_HEAVIEST}, or None "
-            f"for any element, found {number!r}."
+            f"{name} must be given as atomic numbers from 1 to {HEAVIEST_ELEMENT}, or "
+            f"None for any element, found {number!r}."
         )
 
 

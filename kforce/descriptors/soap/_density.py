@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from kforce.descriptors._cutoff import cutoff_function, cutoff_function_slope
+from kforce.descriptors._cutoff import cutoff_function, cutoff_function_derivative
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -139,19 +139,19 @@ def weigh_members(vec, dist, cutoff, width, exponent, scale, rate):
     members = np.empty((dist.size, 6))
     for k in range(dist.size):
         r = dist[k]
-        weight, slope = (
+        weight, dweight = (
             cutoff_function(r, cutoff, width),
-            cutoff_function_slope(r, cutoff, width),
+            cutoff_function_derivative(r, cutoff, width),
         )
         if exponent > 0.0:
             power = (r / scale) ** exponent
             damping = (rate if rate > 0.0 else 1.0) / (rate + power)
-            log_slope = -exponent * power / (r * (rate + power))
-            slope = damping * (slope + weight * log_slope)
+            log_derivative = -exponent * power / (r * (rate + power))
+            dweight = damping * (dweight + weight * log_derivative)
             weight = damping * weight
         for i in range(3):
             members[k, i] = vec[k, i] / r
         members[k, 3] = r
         members[k, 4] = weight
-        members[k, 5] = slope
+        members[k, 5] = dweight
     return members
