@@ -10,7 +10,7 @@ from ase.geometry import complete_cell, find_mic, minkowski_reduce
 from kforce.descriptors._coordinates import pair_distances
 from kforce.descriptors.base import Coordinates, Descriptor, Features
 from kforce.errors import InputError
-from kforce.structures import Batch
+from kforce.registry import register
 
 
 @lru_cache(maxsize=32)
@@ -24,6 +24,7 @@ def _pairs(n_atoms):
     )
 
 
+@register
 class InverseDistances(Descriptor):
     """x_ab = 1/|r_a − r_b| for all pairs of atoms a > b, in 1/Å.
 
@@ -42,18 +43,11 @@ class InverseDistances(Descriptor):
     array([[1.032, 1.032, 0.655]])
     """
 
-    def coordinates(self, n_atoms: int) -> Coordinates:
-        """Return the pairs of a molecule."""
+    def coordinates(self, n_atoms):  # noqa: D102
         return _pairs(n_atoms)
 
-    def __call__(self, batch: Batch) -> Features:
-        """Return the features of structures that all hold the same number of atoms.
-
-        Raises
-        ------
-        InputError
-            If a structure has fewer than two atoms, or two atoms at one place.
-        """
+    def __call__(self, batch):
+        """Return the features; refuse lone atoms, and two atoms at one place."""
         n_atoms = int(batch.offsets[1])
         if n_atoms < 2:
             raise InputError(
@@ -78,16 +72,13 @@ class InverseDistances(Descriptor):
         x = 1.0 / dist
         return Features(
             x=x,
-            slope=-x * x,
+            dx_dq=-x * x,
             b_matrix=b_matrix,
             coordinates=coordinates,
             n_atoms=n_atoms,
         )
 
-    def describe(
-        self, n_atoms: int, feature: int, value: float, low: float, high: float
-    ) -> str:
-        """Say in a sentence that one feature leaves the range low … high."""
+    def describe(self, n_atoms, feature, value, low, high):  # noqa: D102
         atoms = _pairs(n_atoms).atoms[feature]
         return describe_distance(atoms, 1.0 / value, 1.0 / high, 1.0 / low)
 

@@ -223,7 +223,7 @@ def _unprojected(queries, rows):
     rigid = np.zeros((n, 3 * queries.n_atoms, 6))
     n_rigid = np.zeros(n, dtype=np.intp)
     return Single(
-        queries.x, queries.slope, queries.b_matrix, rigid, n_rigid, np.array(rows)
+        queries.x, queries.dx_dq, queries.b_matrix, rigid, n_rigid, np.array(rows)
     )
 
 
@@ -251,7 +251,7 @@ def one_by_one(features: Features, observations: Observations) -> Single:
     """Return what the assembly needs of single structures."""
     return Single(
         features.x,
-        features.slope,
+        features.dx_dq,
         features.b_matrix,
         observations.rigid,
         observations.n_rigid,

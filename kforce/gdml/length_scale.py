@@ -14,7 +14,7 @@ from kforce.descriptors.base import Features
 from kforce.gdml.covariance import covariance
 from kforce.gdml.evidence import RELATIVE_NOISE, leave_one_out
 from kforce.gdml.observations import Observations
-from kforce.kernels.base import Kernel, Scaled, unscaled
+from kforce.kernels.base import Kernel, Scaled
 from kforce.progress import progress_bar
 
 _log = logging.getLogger("kforce.gdml.length_scale")
@@ -137,8 +137,7 @@ def learn_kernel(
         With the kernel that was found.
     """
 
-    def evaluate(length):
-        candidate = _with_length_scale(kernel, length)
+    def evaluate(candidate):
         found = score(
             candidate,
             features,
@@ -150,9 +149,15 @@ def learn_kernel(
         advance(1)
         return found
 
-    given = getattr(unscaled(kernel), "length_scale", 1.0)
     with progress_bar(19, "choosing the length scale") as advance:
-        found = evaluate(given) if given is not None else _search(evaluate, features)
+        if kernel.needs_length_scale:
+            # A Python float: parameters should print and compare as plain numbers.
+            found = _search(
+                lambda length: evaluate(kernel.with_length_scale(float(length))),
+                features,
+            )
+        else:
+            found = evaluate(clone(kernel))
     _log.info(
         "%s: leave-one-out log density %.1f of %d structures",
         found.kernel,
@@ -179,14 +184,6 @@ def _search(evaluate, features):
     options = {"xatol": 0.05, "maxiter": 12}
     minimize_scalar(cost, bounds=bounds, method="bounded", options=options)
     return max(tried, key=lambda found: found.density)
-
-
-def _with_length_scale(kernel, length):
-    kernel = clone(kernel)
-    # A Python float: parameters should print and compare as plain numbers.
-    if "length_scale" in unscaled(kernel).get_params(deep=False):
-        unscaled(kernel).set_params(length_scale=float(length))
-    return kernel
 
 
 def _informative(K, observations):

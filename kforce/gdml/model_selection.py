@@ -21,8 +21,7 @@ from kforce.gdml.farthest_points import farthest_points
 from kforce.gdml.length_scale import learn_kernel, score, subset_of
 from kforce.gdml.observations import Observations
 from kforce.gdml.relevance import learn_scales
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Kernel, Scaled, unscaled
+from kforce.kernels.base import Kernel
 from kforce.kernels.stationary import Matern52, Matern72
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -119,8 +118,9 @@ class _Choice:
             return False
         if model.descriptor is None and model.kernel is None:
             return self._batch.n_structures >= _FEW
-        is_open = not isinstance(model.kernel, Scaled | Additive)
-        return isinstance(model.descriptor, InternalCoordinates) and is_open
+        kernel, descriptor = model.kernel, model.descriptor
+        is_open = kernel is None or not (kernel.is_scaled or kernel.is_sum)
+        return is_open and descriptor is not None and descriptor.learns_scales
 
     def plain(self, descriptor):
         """One scale for all features, if any, and the noises that are given."""
@@ -129,11 +129,12 @@ class _Choice:
         kernels = _CANDIDATES if model.kernel is None else (model.kernel,)
         is_noise_free = model.noise_forces is None and model.noise_energy is None
         is_noise_free &= self._labels.noise_forces is None
-        learns_amplitude = model.optimize and not isinstance(model.kernel, Scaled)
+        is_scaled = model.kernel is not None and model.kernel.is_scaled
+        learns_amplitude = model.optimize and not is_scaled
         # Without any noise given, the amplitude follows from all data in closed form.
         scales = learns_amplitude and not is_noise_free
         kernel, chosen = clone(kernels[0]), None
-        if scales or getattr(unscaled(kernel), "length_scale", 1.0) is None:
+        if scales or kernel.needs_length_scale:
             features = descriptor(self._batch)
             chosen, subset = self._subset(features)
             found = [
@@ -173,8 +174,8 @@ class _Choice:
             self._random,
         )
         profile = clone(model.kernel or Matern72())
-        if profile.length_scale is None:
-            profile.set_params(length_scale=1.0)
+        if profile.needs_length_scale:
+            profile = profile.with_length_scale(1.0)
         n_atoms = self._pairs.n_atoms
         found = learn_scales(
             descriptor(self._batch.take(chosen)),

@@ -18,8 +18,7 @@ from kforce.descriptors.base import Features
 from kforce.errors import InputError
 from kforce.gdml.evidence import RELATIVE_NOISE, log_evidence
 from kforce.gdml.observations import Observations
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Kernel, Scaled
+from kforce.kernels.base import Kernel, Scaled, Sum
 from kforce.progress import progress_bar
 from kforce.solvers.cholesky import unfactored
 
@@ -326,7 +325,7 @@ class ScaleSearch:
     def _kernel(self, scales, log_parts):
         table = np.where(self.masks, np.exp(scales)[self.ties], 0.0)
         amplitudes = np.exp(np.append(0.0, log_parts))[self.kind]
-        return Additive(self.profile, table, amplitudes)
+        return Sum(self.profile, table, amplitudes)
 
     def _unpack(self, point):
         """Scales, log amplitudes of parts and of all, logarithms of both noises."""

@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from kforce.errors import InputError
 from kforce.gdml.evidence import RELATIVE_NOISE
-from kforce.kernels.base import Kernel, Scaled, unscaled
+from kforce.kernels.base import Kernel, Scaled
 from kforce.kernels.expansion import Expansion
 from kforce.parallel import run_parallel
 from kforce.solvers.cholesky import Cholesky, Solution
@@ -124,7 +124,7 @@ def condition(
     K = TiledMatrix.from_dense(vector_covariance(kernel, data.sites, data.sites))
     solution = Cholesky().solve(K, data.y, variance)
     chi2 = float(data.y @ solution.coef)
-    if data.is_exact(noises) and not isinstance(kernel, Scaled) and chi2 > 0.0:
+    if data.is_exact(noises) and not kernel.is_scaled and chi2 > 0.0:
         kernel = Scaled(kernel, amplitude=float(np.sqrt(chi2 / n)))
         solution = solution.scaled(chi2 / n)
         chi2 = float(n)
@@ -180,8 +180,8 @@ def learn(kernel: Kernel, data: VectorData, noises: tuple[float, float]) -> Kern
     ----------
     Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.1.
     """
-    length_is_free = getattr(unscaled(kernel), "length_scale", 0.0) is None
-    amplitude_is_free = not (isinstance(kernel, Scaled) or data.is_exact(noises))
+    length_is_free = kernel.needs_length_scale
+    amplitude_is_free = not (kernel.is_scaled or data.is_exact(noises))
     if not (length_is_free or amplitude_is_free):
         return kernel
     spread = np.sqrt(2.0 * data.sites.x.var(axis=0).sum())
@@ -196,7 +196,8 @@ def learn(kernel: Kernel, data: VectorData, noises: tuple[float, float]) -> Kern
         trial = clone(kernel)
         if length_is_free:
             # A Python float: parameters should print and compare as plain numbers.
-            unscaled(trial).length_scale = float(spread * np.exp(logarithms[0]))
+            length = float(spread * np.exp(logarithms[0]))
+            trial = kernel.with_length_scale(length)
         if amplitude_is_free:
             amplitude = data.amplitude(trial) * np.exp(logarithms[-1])
             trial = Scaled(trial, amplitude=float(amplitude))

@@ -5,7 +5,6 @@ import pytest
 
 from kforce import SOAP, GAPRegressor, InputError, Term, ThreeBody, TwoBody, load
 from kforce.datasets import load_methanol_ccsdt
-from kforce.descriptors.local_checks import check_parameters
 from kforce.gap.term_files import read_terms
 
 
@@ -19,18 +18,18 @@ def soap(**changed):
 )
 def test_cutoffs(descriptor):
     with pytest.raises(InputError, match=r"cutoff must be at most 50 Å, found (60|1)"):
-        check_parameters(descriptor)
+        descriptor.check()
 
 
 def test_radial_functions():
     with pytest.raises(InputError, match="n_max must be at most 100, found 1000000"):
-        check_parameters(soap(n_max=1_000_000))
+        soap(n_max=1_000_000).check()
 
 
 @pytest.mark.parametrize("name", ["atom_sigma", "cutoff", "sigma0", "central_weight"])
 def test_whole_numbers_of_any_size_are_numbers(name):
     with pytest.raises(InputError, match=f"{name} must be"):
-        check_parameters(soap(**{name: -(10**21)}))
+        soap(**{name: -(10**21)}).check()
 
 
 @pytest.mark.parametrize(

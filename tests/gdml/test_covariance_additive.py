@@ -24,8 +24,7 @@ from kforce.gdml.covariance import (
     prior_variances,
 )
 from kforce.gdml.observations import Observations
-from kforce.kernels.additive import Additive, terms_of
-from kforce.kernels.base import Scaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import Matern52, Matern72
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -51,7 +50,7 @@ def build(frames, noise_energy=None, descriptor=None):
 
 
 def slow_matrix(left, right, kernel, group):
-    terms = terms_of(kernel, left.x.shape[1])
+    terms = kernel.components(left.x.shape[1])
     feature_perms, _ = left.coordinates.images(group)
     return additive_covariance(
         left, right, terms.profile, terms.scales, terms.variances, feature_perms
@@ -140,9 +139,9 @@ def test_one_term_of_unit_scales_is_the_plain_kernel(noise_energy, amplitude):
         descriptor, features, observations = build(frames, noise_energy, descriptor)
         one = np.ones((1, features.x.shape[1]))
         pairs = [
-            (plain, Additive(plain, one)),
-            (Scaled(plain, amplitude), Additive(plain, one, [amplitude])),
-            (Scaled(plain, amplitude), Scaled(Additive(plain, one), amplitude)),
+            (plain, Sum(plain, one)),
+            (Scaled(plain, amplitude), Sum(plain, one, [amplitude])),
+            (Scaled(plain, amplitude), Scaled(Sum(plain, one), amplitude)),
         ]
         for left, right in pairs:
             K = covariance(features, observations, left, group).to_dense()
@@ -157,7 +156,7 @@ def test_terms_add_up():
     whole = additive_kernel(Matern72(1.0), descriptor, group, 4)
     parts = 0.0
     for scales, amplitude in zip(whole.scales, whole.amplitudes, strict=True):
-        kernel = Additive(whole.kernel, scales[None], [amplitude])
+        kernel = Sum(whole.kernel, scales[None], [amplitude])
         # One term alone need not be symmetric: the lower triangle is what is kept.
         parts += np.tril(covariance(features, observations, kernel, group).to_dense())
     K = covariance(features, observations, whole, group).to_dense()
@@ -170,7 +169,7 @@ def test_scales_are_those_of_the_features():
     _, features, observations = build(frames, 0.1, InverseDistances())
     group = symmetric_group(3, 2)
     K = covariance(features, observations, Matern52(2.0), group).to_dense()
-    kernel = Additive(Matern52(1.0), np.full((1, 3), 0.5))
+    kernel = Sum(Matern52(1.0), np.full((1, 3), 0.5))
     scaled = covariance(features, observations, kernel, group).to_dense()
     np.testing.assert_allclose(scaled, K, atol=1e-13 * np.abs(K).max())
 
@@ -184,7 +183,7 @@ def test_features_without_scale_do_not_count():
     owner = np.repeat(np.arange(len(atoms)), np.diff(descriptor.coordinates(4).first))
     bonds = descriptor.coordinates(4).n_body[owner] == 2
     bonds &= (atoms[owner, :2] == 0).any(axis=1)
-    kernel = Additive(Matern72(1.0), bonds[None].astype(float))
+    kernel = Sum(Matern72(1.0), bonds[None].astype(float))
     group = GROUPS["NH3"]
     turned = [frame.copy() for frame in frames]
     for frame in turned:

@@ -9,8 +9,7 @@ from kforce.gdml.evidence import log_evidence
 from kforce.gdml.observations import Observations
 from kforce.gdml.regressor import GDMLRegressor
 from kforce.gdml.relevance import ScaleSearch, learn_scales
-from kforce.kernels.additive import Additive, terms_of
-from kforce.kernels.base import Scaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import Matern72
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -57,7 +56,7 @@ def start_of(features, observations, parts, group):
     scales = np.where(masks, 1 / np.sqrt(18 * size * np.maximum(spread, 1e-8)), 0)
     found = []
     for amplitude in np.geomspace(0.01, 100, 9):
-        kernel = Scaled(Additive(PROFILE, scales), amplitude)
+        kernel = Scaled(Sum(PROFILE, scales), amplitude)
         args = (kernel, features, observations, group)
         found.append(evidence_of(*args, 1e-3 * amplitude, 3e-5 * amplitude))
     return max(found)
@@ -85,7 +84,7 @@ def test_equal_atoms_share_scales(name):
     features, observations, parts = problem(name)
     group = GROUPS[name]
     kernel = learn(features, observations, parts, group).kernel
-    terms = terms_of(kernel, features.x.shape[1])
+    terms = kernel.components(features.x.shape[1])
     table = {(*row, v) for row, v in zip(terms.scales, terms.variances, strict=True)}
     for images in features.coordinates.images(group)[0]:
         permuted = {
@@ -230,7 +229,7 @@ def test_features_without_influence_are_switched_off():
         frames.append(labelled(frame.numbers, frame.positions, energy, forces))
     features, observations, parts = problem(frames=frames)
     kernel = learn(features, observations, parts, GROUPS["H2O"]).kernel
-    terms = terms_of(kernel, features.x.shape[1])
+    terms = kernel.components(features.x.shape[1])
     spread = features.x.std(axis=0)
     counts = np.einsum("t,tk->k", terms.variances, (terms.scales * spread) ** 2)
     # Pairs are (1, 0), (2, 0), (2, 1), with three powers each; the angle comes last.
@@ -248,7 +247,7 @@ def test_it_is_deterministic():
 def test_nothing_but_the_whole():
     features, observations, _ = problem()
     learned = learn(features, observations, [], GROUPS["H2O"])
-    assert terms_of(learned.kernel, features.x.shape[1]).scales.shape == (1, 10)
+    assert learned.kernel.components(features.x.shape[1]).scales.shape == (1, 10)
 
 
 @pytest.mark.parametrize("noise", [1e-3, 0.3])

@@ -19,8 +19,7 @@ from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.gdml.covariance import covariance
 from kforce.gdml.evidence import log_evidence, sensitivity
 from kforce.gdml.observations import Observations
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Scaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import Matern52, Matern72
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -50,7 +49,7 @@ def problem(frames, group, noise_energy=0.1, profile=None, bonds=None):
 
 def moved(kernel, log_scales, log_amplitudes):
     """The kernel with factors on its scales and amplitudes."""
-    return Additive(
+    return Sum(
         kernel.kernel,
         kernel.scales * np.exp(log_scales),
         kernel.amplitudes * np.exp(log_amplitudes),
@@ -136,7 +135,7 @@ def test_each_scale_by_itself():
     for t, (row, amplitude) in enumerate(
         zip(kernel.scales, kernel.amplitudes, strict=True)
     ):
-        alone = Additive(kernel.kernel, row[None], [amplitude])
+        alone = Sum(kernel.kernel, row[None], [amplitude])
         K = covariance(features, observations, alone, group).to_dense()
         np.testing.assert_allclose(terms[t], np.sum(G * K), rtol=1e-9)
 
@@ -266,7 +265,7 @@ def test_a_plain_kernel_has_one_term():
     features, observations, _, group = evidence_problem(0.1)
     n = features.x.shape[1]
     plain = log_evidence(features, observations, Matern52(1.0), group)
-    kernel = Additive(Matern52(1.0), np.ones((1, n)))
+    kernel = Sum(Matern52(1.0), np.ones((1, n)))
     one = log_evidence(features, observations, kernel, group)
     assert plain.value == one.value
     np.testing.assert_array_equal(plain.scales, one.scales)
