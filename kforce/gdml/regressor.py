@@ -21,6 +21,7 @@ from kforce.gdml.observations import Observations
 from kforce.gdml.posterior import condition
 from kforce.kernels.base import check_kernel
 from kforce.labels import Labels
+from kforce.solvers.cholesky import workspace
 from kforce.solvers.resources import Forecast
 from kforce.structures import Batch, as_frames
 from kforce.symmetry.groups import validate_permutations
@@ -190,7 +191,8 @@ class GDMLRegressor(ForceField):
         observations = Observations.build(
             batch, labels, noise, prior.noise_energy, offset
         )
-        forecast = Forecast.of(len(observations.y), features.b_matrix.nbytes)
+        n_rows = len(observations.y)
+        forecast = Forecast.of(n_rows, features.b_matrix.nbytes + workspace(n_rows))
         _forecast_log.info("forecast: %s", forecast)
         forecast.require_memory()
         forces_alone = prior.noise_energy is None
@@ -260,13 +262,14 @@ class GDMLRegressor(ForceField):
         if not labels.has_forces.any():
             raise InputError(
                 "Expected forces on the training frames, found none: attach them with "
-                "a calculator, or name their array when reading (forces_key)."
+                "a calculator, or name their array when reading "
+                "(forces_key, --forces-key)."
             )
         if not used.all():
             left_out = len(used) - used.sum()
             _log.warning(
                 "%d of %d frames have no forces and are left out (energies alone are "
-                "used where noise_energy is given)",
+                "used where noise_energy, --noise-energy, is given)",
                 left_out,
                 len(used),
             )
