@@ -63,7 +63,7 @@ def test_a_huge_scale_of_a_term(folder):
     arrays = dict(np.load(folder / "default.npz"))
     header = json.loads(str(arrays["header"]))
     kernel = header["kernel"]
-    while kernel["class"] != "Additive":
+    while kernel["class"] != "Sum":
         kernel = kernel["kernel"]
     kernel["scales"][0][0] = 1e308
     arrays["header"] = np.array(json.dumps(header))
