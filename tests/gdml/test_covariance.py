@@ -14,6 +14,7 @@ from toys import (
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.gdml.covariance import CrossCovariance, covariance, prior_blocks
 from kforce.gdml.observations import Observations
+from kforce.gdml.prior import Prior
 from kforce.kernels.stationary import Matern32, Matern52
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -25,7 +26,7 @@ TILES = [5, 16, 40, 2048]
 def build(frames, noise_energy):
     batch, labels = Batch.from_frames(frames), Labels.from_frames(frames)
     features = InverseDistances()(batch)
-    return features, Observations.build(batch, labels, 0.1, noise_energy)
+    return features, Observations.build(batch, labels, noise_energy is not None)
 
 
 def slow_matrix(frames, observations, kernel, permutations):
@@ -38,7 +39,7 @@ def slow_matrix(frames, observations, kernel, permutations):
 
 def compare(frames, kernel, permutations, noise_energy, tile_rows):
     features, observations = build(frames, noise_energy)
-    tiled = covariance(features, observations, kernel, permutations, tile_rows)
+    tiled = covariance(Prior(kernel, permutations), features, observations, tile_rows)
     fast = tiled.to_dense()
     slow = slow_matrix(frames, observations, kernel, permutations)
     # W amplifies rounding a little, so the scale is that of the matrix before rounding.
@@ -98,12 +99,14 @@ def test_it_is_a_covariance(kernel, noise_energy):
     frames = toy_frames([6, 1, 1, 1], 6)
     features, observations = build(frames, noise_energy)
     group = symmetric_group(4, 3)
-    K = covariance(features, observations, kernel, group, tile_rows=14).to_dense()
+    K = covariance(
+        Prior(kernel, group), features, observations, tile_rows=14
+    ).to_dense()
     np.testing.assert_array_equal(K, K.T)
     eigenvalues = np.linalg.eigvalsh(K)
     assert eigenvalues[0] > -1e-13 * eigenvalues[-1]
     np.testing.assert_allclose(
-        covariance(features, observations, kernel, group).diagonal(),
+        covariance(Prior(kernel, group), features, observations).diagonal(),
         np.diag(K),
         rtol=1e-12,
     )
@@ -124,7 +127,9 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
     matrices = []
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        K = covariance(features, observations, Matern52(1.0), group, tile_rows=40)
+        K = covariance(
+            Prior(Matern52(1.0), group), features, observations, tile_rows=40
+        )
         matrices.append(K.to_dense())
     np.testing.assert_array_equal(matrices[0], matrices[1])
     np.testing.assert_array_equal(matrices[0], matrices[2])
@@ -136,8 +141,8 @@ def test_permuting_the_atoms_of_a_frame_permutes_its_rows():
     group = symmetric_group(4, 3)
     energies = [labelled(f.numbers, f.positions, 0.0) for f in frames]
     permuted = [labelled(f.numbers, f.positions[group[3]], 0.0) for f in frames]
-    a = covariance(*build(energies, 0.1), Matern52(1.0), group).to_dense()
-    b = covariance(*build(permuted, 0.1), Matern52(1.0), group).to_dense()
+    a = covariance(Prior(Matern52(1.0), group), *build(energies, 0.1)).to_dense()
+    b = covariance(Prior(Matern52(1.0), group), *build(permuted, 0.1)).to_dense()
     np.testing.assert_allclose(b, a, rtol=1e-13)
 
 
@@ -145,7 +150,11 @@ def test_progress_counts_what_is_stored():
     features, observations = build(toy_frames([8, 1, 1], 9), 0.1)
     counted = []
     K = covariance(
-        features, observations, Matern52(1.0), symmetric_group(3, 2), 8, counted.append
+        Prior(Matern52(1.0), symmetric_group(3, 2)),
+        features,
+        observations,
+        8,
+        counted.append,
     )
     stored = sum(K.tile(i, j).size for i in range(K.n_tiles) for j in range(i + 1))
     assert sum(counted) == stored
@@ -162,7 +171,7 @@ def test_with_other_structures(kernel, noise_energy):
     # A training structure among the queries.
     others = [*toy_frames([8, 1, 1], 3, seed=1), frames[68]]
     queries, _ = build(others, None)
-    fast = CrossCovariance(features, observations, kernel, group)(queries)
+    fast = CrossCovariance(Prior(kernel, group), features, observations)(queries)
     full = slow_covariance(
         [f.positions for f in frames], [f.positions for f in others], kernel, group
     )
@@ -175,7 +184,7 @@ def test_with_other_structures(kernel, noise_energy):
 def test_prior_blocks(kernel, n_atoms):
     frames = toy_frames([6] + [1] * (n_atoms - 1), 5, linear=(2,))
     group = symmetric_group(n_atoms, n_atoms - 1)
-    blocks = prior_blocks(build(frames, None)[0], kernel, group)
+    blocks = prior_blocks(Prior(kernel, group), build(frames, None)[0])
     for frame, block in zip(frames, blocks, strict=True):
         slow = slow_block(frame.positions, frame.positions, kernel, group)
         np.testing.assert_allclose(block, slow, atol=2e-13 * np.abs(slow).max())

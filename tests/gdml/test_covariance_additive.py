@@ -17,13 +17,9 @@ from toys import (
 
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
-from kforce.gdml.covariance import (
-    CrossCovariance,
-    covariance,
-    prior_blocks,
-    prior_variances,
-)
+from kforce.gdml.covariance import CrossCovariance, covariance, prior_blocks
 from kforce.gdml.observations import Observations
+from kforce.gdml.prior import Prior
 from kforce.kernels.additive import Additive, terms_of
 from kforce.kernels.base import Scaled
 from kforce.kernels.stationary import Matern52, Matern72
@@ -46,7 +42,7 @@ GROUPS = {
 def build(frames, noise_energy=None, descriptor=None):
     batch, labels = Batch.from_frames(frames), Labels.from_frames(frames)
     descriptor = (descriptor or InternalCoordinates()).bind(batch)
-    observations = Observations.build(batch, labels, 0.1, noise_energy)
+    observations = Observations.build(batch, labels, noise_energy is not None)
     return descriptor, descriptor(batch), observations
 
 
@@ -62,13 +58,11 @@ def compare(frames, group, noise_energy, profile=None, tile_rows=2048, descripto
     descriptor, features, observations = build(frames, noise_energy, descriptor)
     profile = Matern72(length_scale=1.0) if profile is None else profile
     kernel = additive_kernel(profile, descriptor, group, features.n_atoms)
-    tiled = covariance(features, observations, kernel, group, tile_rows)
+    tiled = covariance(Prior(kernel, group), features, observations, tile_rows)
     fast = tiled.to_dense()
     R = row_operations(observations)
     slow = R @ slow_matrix(features, features, kernel, group) @ R.T
     np.testing.assert_allclose(fast, slow, rtol=0, atol=5e-13 * np.abs(slow).max())
-    variances = prior_variances(features, observations, kernel, group)
-    np.testing.assert_allclose(variances, np.diag(fast), rtol=1e-10)
     return tiled, fast
 
 
@@ -124,7 +118,7 @@ def test_the_projection_loses_nothing():
     slow = slow_matrix(features, features, kernel, group)
     forces = np.concatenate([np.arange(12) + 13 * s for s in range(3)])
     full = np.linalg.eigvalsh(slow[np.ix_(forces, forces)])[-18:]
-    K = covariance(features, observations, kernel, group).to_dense()
+    K = covariance(Prior(kernel, group), features, observations).to_dense()
     np.testing.assert_allclose(np.linalg.eigvalsh(K), full, rtol=1e-8)
 
 
@@ -145,8 +139,8 @@ def test_one_term_of_unit_scales_is_the_plain_kernel(noise_energy, amplitude):
             (Scaled(plain, amplitude), Scaled(Additive(plain, one), amplitude)),
         ]
         for left, right in pairs:
-            K = covariance(features, observations, left, group).to_dense()
-            same = covariance(features, observations, right, group).to_dense()
+            K = covariance(Prior(left, group), features, observations).to_dense()
+            same = covariance(Prior(right, group), features, observations).to_dense()
             np.testing.assert_allclose(same, K, rtol=0, atol=1e-13 * np.abs(K).max())
 
 
@@ -159,8 +153,10 @@ def test_terms_add_up():
     for scales, amplitude in zip(whole.scales, whole.amplitudes, strict=True):
         kernel = Additive(whole.kernel, scales[None], [amplitude])
         # One term alone need not be symmetric: the lower triangle is what is kept.
-        parts += np.tril(covariance(features, observations, kernel, group).to_dense())
-    K = covariance(features, observations, whole, group).to_dense()
+        parts += np.tril(
+            covariance(Prior(kernel, group), features, observations).to_dense()
+        )
+    K = covariance(Prior(whole, group), features, observations).to_dense()
     np.testing.assert_allclose(np.tril(K), parts, atol=1e-12 * np.abs(K).max())
 
 
@@ -169,9 +165,9 @@ def test_scales_are_those_of_the_features():
     frames = toy_frames([8, 1, 1], 4)
     _, features, observations = build(frames, 0.1, InverseDistances())
     group = symmetric_group(3, 2)
-    K = covariance(features, observations, Matern52(2.0), group).to_dense()
+    K = covariance(Prior(Matern52(2.0), group), features, observations).to_dense()
     kernel = Additive(Matern52(1.0), np.full((1, 3), 0.5))
-    scaled = covariance(features, observations, kernel, group).to_dense()
+    scaled = covariance(Prior(kernel, group), features, observations).to_dense()
     np.testing.assert_allclose(scaled, K, atol=1e-13 * np.abs(K).max())
 
 
@@ -197,10 +193,12 @@ def test_features_without_scale_do_not_count():
     assert np.abs(other.x[:, ~bonds] - features.x[:, ~bonds]).max() > 0.01
     np.testing.assert_allclose(other.x[:, bonds], features.x[:, bonds], rtol=1e-12)
     energies = np.arange(12, 39, 13)
-    blocks = [prior_blocks(f, kernel, group)[:, 12, 12] for f in (features, other)]
+    blocks = [
+        prior_blocks(Prior(kernel, group), f)[:, 12, 12] for f in (features, other)
+    ]
     np.testing.assert_allclose(blocks[1], blocks[0], rtol=1e-12)
     cross = [
-        CrossCovariance(features, observations, kernel, group)(f)[:, energies]
+        CrossCovariance(Prior(kernel, group), features, observations)(f)[:, energies]
         for f in (features, other)
     ]
     np.testing.assert_allclose(cross[1], cross[0], atol=1e-12)
@@ -215,7 +213,7 @@ def test_with_other_structures(noise_energy):
     kernel = additive_kernel(Matern72(1.0), descriptor, group, 4)
     # A training structure among the queries.
     queries = descriptor(Batch.from_frames([*shaken("NH3", 2, seed=1), frames[1]]))
-    fast = CrossCovariance(features, observations, kernel, group)(queries)
+    fast = CrossCovariance(Prior(kernel, group), features, observations)(queries)
     full = slow_matrix(features, queries, kernel, group)
     slow = row_operations(observations) @ full
     np.testing.assert_allclose(fast, slow, rtol=0, atol=5e-13 * np.abs(slow).max())
@@ -226,7 +224,7 @@ def test_prior_blocks(name):
     frames, group = shaken(name, 2), GROUPS[name]
     descriptor, features, _ = build(frames)
     kernel = additive_kernel(Matern72(1.0), descriptor, group, features.n_atoms)
-    blocks = prior_blocks(features, kernel, group)
+    blocks = prior_blocks(Prior(kernel, group), features)
     for s, block in enumerate(blocks):
         one = features.take(np.array([s]))
         slow = slow_matrix(one, one, kernel, group)
