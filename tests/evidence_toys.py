@@ -5,7 +5,7 @@ from toys import additive_kernel
 
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.gdml.observations import Observations
-from kforce.kernels.additive import Additive
+from kforce.kernels.base import Sum
 from kforce.kernels.stationary import Matern72
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -24,7 +24,7 @@ def problem(frames, group, noise_energy=0.1, profile=None, bonds=None):
 
 def moved(kernel, log_scales, log_amplitudes):
     """The kernel with factors on its scales and amplitudes."""
-    return Additive(
+    return Sum(
         kernel.kernel,
         kernel.scales * np.exp(log_scales),
         kernel.amplitudes * np.exp(log_amplitudes),

@@ -14,8 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from kforce.descriptors.local import Environments, LocalDescriptor
-from kforce.kernels.base import Kernel, unscaled
-from kforce.kernels.dot_product import Polynomial
+from kforce.kernels.base import Kernel
 
 #: Environments whose covariances with inducing ones are held at a time.
 _BLOCK = 2048
@@ -203,14 +202,14 @@ class SparseTerm:
 
         Σ_m α_m F_m (x · x_m) is one product, Σ_m α_m F_m (x · x_m)² is xᵀ M x.
         """
-        inner = unscaled(self.kernel)
-        if not isinstance(inner, Polynomial) or self.constant:
+        degree = self.kernel.unscaled.degree
+        if degree is None or self.constant:
             return None
         n_inducing, n_features = self.inducing_points.shape
         weights = self.weights * self.f_cut * float(self.kernel(1.0))
-        if inner.zeta == 1:
+        if degree == 1:
             return weights @ self.scaled_inducing_points
-        if inner.zeta == 2 and n_features < 2 * n_inducing:
+        if degree == 2 and n_features < 2 * n_inducing:
             return (
                 self.scaled_inducing_points.T * weights
             ) @ self.scaled_inducing_points

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from kforce.descriptors.local import LocalDescriptor
-from kforce.descriptors.local_checks import check_parameters, n_features
 from kforce.errors import InputError
 from kforce.gap.permuted_term import PermutedTerm
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.sparse_term import SparseTerm
 from kforce.kernels.base import Kernel
+from kforce.registry import check_instance
 from kforce.solvers.least_squares import SparseSolution
 from kforce.storage.fields import read_array, read_number, read_training
 from kforce.storage.parts import from_json, to_json
@@ -141,10 +141,10 @@ def _describe(term):
 def _term(facts, arrays, start):
     """Return a term that evaluates to numbers."""
     descriptor, kernel = from_json(facts["descriptor"]), from_json(facts["kernel"])
-    if not isinstance(descriptor, LocalDescriptor) or not isinstance(kernel, Kernel):
-        raise TypeError("a term needs a local descriptor and a kernel")
-    check_parameters(descriptor)
-    width = n_features(descriptor)
+    check_instance("descriptor", descriptor, LocalDescriptor, "a local descriptor")
+    check_instance("kernel", kernel, Kernel, "a kernel")
+    descriptor.check()
+    width = descriptor.n_features
     inducing_points = read_array(arrays, f"{start}centers", (None, width), "f")
     n = len(inducing_points)
     if not np.isfinite(kernel(np.zeros(1))).all():

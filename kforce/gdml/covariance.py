@@ -244,7 +244,7 @@ def _observed(features, observations):
     """Structures with the rows that are observed of them."""
     return Structures(
         features.x,
-        features.slope,
+        features.dx_dq,
         features.b_matrix,
         observations.rigid,
         observations.n_rigid,
@@ -258,7 +258,7 @@ def _unprojected(queries, rows):
     rigid = np.zeros((n, 3 * queries.n_atoms, 6))
     n_rigid = np.zeros(n, dtype=np.intp)
     return Structures(
-        queries.x, queries.slope, queries.b_matrix, rigid, n_rigid, np.array(rows)
+        queries.x, queries.dx_dq, queries.b_matrix, rigid, n_rigid, np.array(rows)
     )
 
 

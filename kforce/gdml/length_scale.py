@@ -14,7 +14,7 @@ from kforce.errors import InputError
 from kforce.gdml.covariance import covariance
 from kforce.gdml.observations import Observations
 from kforce.gdml.prior import RELATIVE_NOISE, Prior
-from kforce.kernels.base import Kernel, Scaled, unscaled
+from kforce.kernels.base import Kernel, Scaled
 from kforce.progress import progress_bar
 from kforce.solvers.cholesky import Cholesky, blocks_of, leave_out
 from kforce.solvers.tiles import TiledMatrix
@@ -89,19 +89,21 @@ def learn_length_scale(
     score has the kernel that was found.
     """
 
-    def evaluate(length):
-        kernel = _with_length_scale(prior.kernel, length)
+    def evaluate(kernel):
         candidate = replace(prior, kernel=kernel)
         result = score(candidate, features, observations, free_amplitude)
         advance(1)
         return result
 
-    length_scale = getattr(unscaled(prior.kernel), "length_scale", 1.0)
+    def of_length_scale(length):
+        # A Python float: parameters should print and compare as plain numbers.
+        return evaluate(prior.kernel.with_length_scale(float(length)))
+
     with progress_bar(19, "choosing the length scale") as advance:
-        if length_scale is None:
-            best = _search(evaluate, features)
+        if prior.kernel.needs_length_scale:
+            best = _search(of_length_scale, features)
         else:
-            best = evaluate(length_scale)
+            best = evaluate(clone(prior.kernel))
     _log.info(
         "%s: leave-one-out log density %.1f of %d structures",
         best.kernel,
@@ -128,14 +130,6 @@ def _search(evaluate, features):
     options = {"xatol": 0.05, "maxiter": 12}
     minimize_scalar(cost, bounds=bounds, method="bounded", options=options)
     return max(tried, key=lambda result: result.density)
-
-
-def _with_length_scale(kernel, length):
-    kernel = clone(kernel)
-    # A Python float: parameters should print and compare as plain numbers.
-    if "length_scale" in unscaled(kernel).get_params(deep=False):
-        unscaled(kernel).set_params(length_scale=float(length))
-    return kernel
 
 
 def _variance(prior, observations, K, free_amplitude):

@@ -21,8 +21,6 @@ from kforce.gdml.observations import Observations
 from kforce.gdml.prior import Noise, Prior
 from kforce.gdml.relevance import learn_scales
 from kforce.gdml.subsets import farthest_points, random_subset
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Scaled, unscaled
 from kforce.kernels.stationary import Matern52, Matern72
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -105,8 +103,9 @@ class _Candidates:
             return False
         if model.descriptor is None and model.kernel is None:
             return self._batch.n_structures >= _MIN_STRUCTURES
-        is_open = not isinstance(model.kernel, Scaled | Additive)
-        return isinstance(model.descriptor, InternalCoordinates) and is_open
+        kernel, descriptor = model.kernel, model.descriptor
+        is_open = kernel is None or not (kernel.is_scaled or kernel.is_sum)
+        return is_open and descriptor is not None and descriptor.learns_scales
 
     def plain(self, descriptor):
         """One scale for all features, if any, and the noises that are given."""
@@ -114,11 +113,12 @@ class _Candidates:
         descriptor = descriptor.bind(self._batch, self._permutations)
         kernels = _CANDIDATES if model.kernel is None else (model.kernel,)
         is_noise_free = self._noise == Noise() and self._labels.noise_forces is None
-        learns_amplitude = model.optimize and not isinstance(model.kernel, Scaled)
+        is_scaled = model.kernel is not None and model.kernel.is_scaled
+        learns_amplitude = model.optimize and not is_scaled
         # Without any noise given, the amplitude follows from all data in closed form.
         by_score = learns_amplitude and not is_noise_free
         prior, chosen = self._prior(clone(kernels[0])), ()
-        if by_score or getattr(unscaled(prior.kernel), "length_scale", 1.0) is None:
+        if by_score or prior.kernel.needs_length_scale:
             features = descriptor(self._batch)
             chosen, subset = self._subset(features)
             features = features.take(chosen)
@@ -147,8 +147,8 @@ class _Candidates:
             self._random,
         )
         profile = clone(model.kernel or Matern72())
-        if profile.length_scale is None:
-            profile.set_params(length_scale=1.0)
+        if profile.needs_length_scale:
+            profile = profile.with_length_scale(1.0)
         prior, _ = learn_scales(
             self._prior(profile),
             descriptor(self._batch.take(chosen)),

@@ -19,8 +19,7 @@ from kforce.errors import InputError
 from kforce.gdml.evidence import Evidence, log_evidence
 from kforce.gdml.observations import Observations
 from kforce.gdml.prior import RELATIVE_NOISE, Noise, Prior
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Scaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.progress import progress_bar
 from kforce.solvers.cholesky import unfactored
 
@@ -293,7 +292,7 @@ class ScaleSearch:
     def _kernel(self, scales, log_parts):
         table = np.where(self.masks, np.exp(scales)[self.ties], 0.0)
         amplitudes = np.exp(np.append(0.0, log_parts))[self.kind]
-        return Additive(self.prior.kernel, table, amplitudes)
+        return Sum(self.prior.kernel, table, amplitudes)
 
     def _evidence(self, kernel, log_noises, variance) -> Evidence:
         relative = np.full(self.observations.n_rows, np.nan)

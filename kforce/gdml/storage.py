@@ -9,7 +9,6 @@ import numpy as np
 from kforce.gdml import uncertainty_storage as storage
 from kforce.gdml.molecule import Molecule
 from kforce.gdml.regressor import GDMLRegressor
-from kforce.kernels.additive import terms_of
 from kforce.kernels.expansion import Expansion
 from kforce.storage.fields import read_array, read_number, read_training
 from kforce.storage.parts import from_json, is_simple, to_json
@@ -129,7 +128,8 @@ def _expansion(arrays, header, coordinates, permutations):
     if header["weights"]:
         weights = read_array(arrays, "weights", (len(x_train),), "f")
     kernel = from_json(header["kernel"])
-    terms_of(kernel, n_features).profile(np.zeros(1))  # raises where it makes no sense
+    profile, _, _ = kernel.components(n_features)
+    profile(np.zeros(1))  # raises where it makes no sense
     return Expansion(
         kernel=kernel,
         x_train=x_train,

@@ -1,6 +1,6 @@
 """Kernels that are summed over a group of permutations.
 
-With components t of scales s_t and variances a_t² (see `Kernel`),
+With components t of scales s_t and variances a_t² (see `Kernel.components`),
 
     k(x, y) = Σ_t a_t² Σ_p φ(u_tp),   u_tp = Σ_k s_tk² (x_k − (P_p y)_k)²
 
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from kforce.kernels.additive import terms_of
 from kforce.kernels.base import Kernel
 
 
@@ -46,10 +45,9 @@ class SymmetrisedKernel:
     """
 
     def __init__(self, kernel: Kernel, feature_perms: np.ndarray):
-        terms = terms_of(kernel, feature_perms.shape[1])
-        self.profile = terms.profile
+        self.profile, table, variances = kernel.components(feature_perms.shape[1])
         self.components = []
-        for scales, variance in zip(terms.scales, terms.variances, strict=True):
+        for scales, variance in zip(table, variances, strict=True):
             active = np.flatnonzero(scales)
             # The permutations that leave all active features in place are a subgroup:
             # every image stands for equally many.

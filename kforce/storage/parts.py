@@ -5,39 +5,11 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from kforce import kernels
-from kforce.descriptors.composition import Composition
-from kforce.descriptors.internal_coordinates import InternalCoordinates
-from kforce.descriptors.inverse_distances import InverseDistances
-from kforce.descriptors.soap.soap import SOAP
-from kforce.descriptors.three_body import ThreeBody
-from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
-from kforce.gap.term import Term
-from kforce.kernels.additive import Additive
+from kforce.registry import is_registered, registered
 
-#: Parts of a model that are written as a class name and its parameters.
-_PARTS = {
-    cls.__name__: cls
-    for cls in (
-        kernels.Matern32,
-        kernels.Matern52,
-        kernels.Matern72,
-        kernels.RBF,
-        kernels.RationalQuadratic,
-        kernels.Scaled,
-        kernels.Polynomial,
-        kernels.PiecewisePolynomial,
-        Additive,
-        InverseDistances,
-        InternalCoordinates,
-        TwoBody,
-        ThreeBody,
-        SOAP,
-        Composition,
-        Term,
-    )
-}
+#: Names of classes in files of version 0.1, where they have changed.
+_NEW_NAMES = {"Additive": "Sum"}
 
 
 def is_simple(value) -> bool:
@@ -54,7 +26,7 @@ def to_json(value):
     Raises
     ------
     InputError
-        If it is, or has, a part of a class that is not in kforce.
+        If it is, or has, a part of a class that is not registered.
 
     Examples
     --------
@@ -63,9 +35,10 @@ def to_json(value):
     """
     if isinstance(value, BaseEstimator):
         name = type(value).__name__
-        if _PARTS.get(name) is not type(value):
+        if not is_registered(type(value)):
             raise InputError(
-                f"A model with {name}, which is not part of kforce, cannot be saved."
+                f"A model with {name}, which is not part of kforce, cannot be saved: "
+                "make it known, with @kforce.registry.register above its class."
             )
         parts = value.get_params(deep=False)
         return {"class": name} | {key: to_json(part) for key, part in parts.items()}
@@ -104,5 +77,6 @@ def from_json(value):
     if "items" in value:
         return dict(from_json(value["items"]))
     parts = dict(value)
-    cls = _PARTS[parts.pop("class")]
+    name = parts.pop("class")
+    cls = registered(_NEW_NAMES.get(name, name))
     return cls(**{key: from_json(part) for key, part in parts.items()})

@@ -23,7 +23,7 @@ from sklearn.base import clone
 
 from kforce.errors import InputError
 from kforce.gdml.prior import RELATIVE_NOISE
-from kforce.kernels.base import Kernel, Scaled, unscaled
+from kforce.kernels.base import Kernel, Scaled
 from kforce.kernels.expansion import Expansion
 from kforce.parallel import run_parallel
 from kforce.solvers.cholesky import Cholesky, Solution
@@ -201,7 +201,7 @@ def condition(
     K = TiledMatrix.from_dense(covariance(kernel, sites, sites))
     solution = Cholesky().solve(K, y, variance)
     chi2 = float(y @ solution.coef)
-    is_open = observations.is_exact(noises) and not isinstance(kernel, Scaled)
+    is_open = observations.is_exact(noises) and not kernel.is_scaled
     if is_open and chi2 > 0.0:
         kernel = Scaled(kernel, amplitude=float(np.sqrt(chi2 / n)))
         solution = solution.scaled(chi2 / n)
@@ -222,9 +222,8 @@ def learn(
     InputError
         If all points are equal and the length scale is None.
     """
-    length_is_free = getattr(unscaled(kernel), "length_scale", 0.0) is None
-    is_exact = observations.is_exact(noises)
-    amplitude_is_free = not (isinstance(kernel, Scaled) or is_exact)
+    length_is_free = kernel.needs_length_scale
+    amplitude_is_free = not (kernel.is_scaled or observations.is_exact(noises))
     if not (length_is_free or amplitude_is_free):
         return kernel
     x = observations.sites.x
@@ -240,7 +239,7 @@ def learn(
         trial = clone(kernel)
         if length_is_free:
             # A Python float: parameters should print and compare as plain numbers.
-            unscaled(trial).length_scale = float(spread * np.exp(logarithms[0]))
+            trial = kernel.with_length_scale(float(spread * np.exp(logarithms[0])))
         if amplitude_is_free:
             amplitude = observations.amplitude(trial) * np.exp(logarithms[-1])
             trial = Scaled(trial, amplitude=float(amplitude))

@@ -11,8 +11,7 @@ from toys import assert_second_order, shaken, symmetric_group
 from kforce.gdml.covariance import covariance
 from kforce.gdml.evidence import log_evidence
 from kforce.gdml.prior import Noise, Prior
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Scaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import Matern52
 
 NOISES = {"forces": None, "energies too": 0.1}
@@ -124,7 +123,7 @@ def test_an_amplitude_around_the_kernel_is_one_of_all_components():
 def test_a_plain_kernel_has_one_component():
     prior, features, observations = ammonia(0.1)
     n = features.x.shape[1]
-    kernels = Matern52(1.0), Additive(Matern52(1.0), np.ones((1, n)))
+    kernels = Matern52(1.0), Sum(Matern52(1.0), np.ones((1, n)))
     first, second = (
         log_evidence(replace(prior, kernel=k), features, observations) for k in kernels
     )

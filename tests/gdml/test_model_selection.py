@@ -11,8 +11,7 @@ from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
 from kforce.gdml.regressor import GDMLRegressor
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Scaled, unscaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import RBF, Matern52, Matern72
 
 GROUP = symmetric_group(3, 2)
@@ -34,13 +33,13 @@ def force_error(model, frames):
 
 def learns_scales(model):
     return isinstance(model.descriptor_, InternalCoordinates) and isinstance(
-        unscaled(model.kernel_), Additive
+        model.kernel_.unscaled, Sum
     )
 
 
 def is_plain(model):
     return isinstance(model.descriptor_, InverseDistances) and not isinstance(
-        unscaled(model.kernel_), Additive
+        model.kernel_.unscaled, Sum
     )
 
 
@@ -111,16 +110,16 @@ given = {
     "amplitude": ({"kernel": Scaled(Matern72(), amplitude=2.0)}, is_plain, Matern72),
     "nothing learned": ({"kernel": Matern52(), "optimize": False}, is_plain, Matern52),
     "no kernel": ({"optimize": False}, is_plain, (Matern52, Matern72)),
-    "coordinates": ({"descriptor": InternalCoordinates()}, learns_scales, Additive),
+    "coordinates": ({"descriptor": InternalCoordinates()}, learns_scales, Sum),
     "bonds": (
         {"descriptor": InternalCoordinates([(0, 1), (0, 2)])},
         learns_scales,
-        Additive,
+        Sum,
     ),
     "both": (
         {"descriptor": InternalCoordinates(), "kernel": RBF()},
         learns_scales,
-        Additive,
+        Sum,
     ),
 }
 
@@ -132,7 +131,7 @@ def test_what_is_given_is_not_compared(name, caplog):
         model = fit(shaken("H2O", 12), **parameters)
     assert nothing_to_say(caplog)
     assert expected(model)
-    assert isinstance(unscaled(model.kernel_), kind)
+    assert isinstance(model.kernel_.unscaled, kind)
     assert force_error(model, shaken("H2O", 5, seed=1)) < 0.1
     # Parameters stay as they were given.
     for key, value in parameters.items():
@@ -154,9 +153,9 @@ def test_a_profile_that_is_given_is_kept():
 unusual = {
     "amplitude": {"kernel": Scaled(Matern52(length_scale=1.0), amplitude=2.0)},
     "nothing learned": {"kernel": Matern52(length_scale=1.0), "optimize": False},
-    "a sum": {"kernel": Additive(Matern52(length_scale=1.0), np.ones((1, 10)))},
+    "a sum": {"kernel": Sum(Matern52(length_scale=1.0), np.ones((1, 10)))},
     "a sum and a noise": {
-        "kernel": Additive(Matern52(length_scale=1.0), np.ones((1, 10))),
+        "kernel": Sum(Matern52(length_scale=1.0), np.ones((1, 10))),
         "noise_forces": 1e-3,
     },
 }
@@ -167,8 +166,8 @@ def test_internal_coordinates_without_learned_scales(name):
     parameters = unusual[name]
     model = fit(shaken("H2O", 12), descriptor=InternalCoordinates(), **parameters)
     assert model.descriptor_.bonds == ((0, 1), (0, 2))
-    inner = unscaled(model.kernel_)
-    assert type(inner) is type(unscaled(parameters["kernel"]))
+    inner = model.kernel_.unscaled
+    assert type(inner) is type(parameters["kernel"].unscaled)
     if name == "amplitude":
         assert model.kernel_.amplitude == 2.0
     if name == "nothing learned":
@@ -178,10 +177,10 @@ def test_internal_coordinates_without_learned_scales(name):
 
 @pytest.mark.parametrize("noise", [None, 1e-3])
 def test_a_sum_over_inverse_distances(noise):
-    kernel = Additive(Matern52(length_scale=1.0), np.eye(3) + 0.1)
+    kernel = Sum(Matern52(length_scale=1.0), np.eye(3) + 0.1)
     model = fit(shaken("H2O", 12), kernel=kernel, noise_forces=noise)
     assert is_plain(model) is False
-    np.testing.assert_array_equal(unscaled(model.kernel_).scales, kernel.scales)
+    np.testing.assert_array_equal(model.kernel_.unscaled.scales, kernel.scales)
     assert force_error(model, shaken("H2O", 5, seed=1)) < 0.3
 
 

@@ -10,8 +10,7 @@ from kforce.gdml.observations import Observations
 from kforce.gdml.prior import Noise, Prior
 from kforce.gdml.regressor import GDMLRegressor
 from kforce.gdml.relevance import ScaleSearch, learn_scales
-from kforce.kernels.additive import Additive, terms_of
-from kforce.kernels.base import Scaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import Matern72
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -49,7 +48,7 @@ def start_of(features, observations, parts, group):
     scales = np.where(masks, 1 / np.sqrt(18 * size * np.maximum(spread, 1e-8)), 0)
     found = []
     for amplitude in np.geomspace(0.01, 100, 9):
-        kernel = Scaled(Additive(PROFILE, scales), amplitude)
+        kernel = Scaled(Sum(PROFILE, scales), amplitude)
         noise = Noise(1e-3 * amplitude, 3e-5 * amplitude / np.sqrt(features.n_atoms))
         prior = Prior(kernel, group, noise)
         found.append(evidence_of(prior, features, observations))
@@ -76,7 +75,7 @@ def test_equal_atoms_share_scales(name):
     features, observations, parts = problem(name)
     group = GROUPS[name]
     kernel = learn(features, observations, parts, group)[0].kernel
-    terms = terms_of(kernel, features.x.shape[1])
+    terms = kernel.components(features.x.shape[1])
     table = {(*row, v) for row, v in zip(terms.scales, terms.variances, strict=True)}
     for images in features.coordinates.images(group)[0]:
         permuted = {
@@ -211,7 +210,7 @@ def test_features_without_influence_are_switched_off():
         frames.append(labelled(frame.numbers, frame.positions, energy, forces))
     features, observations, parts = problem(frames=frames)
     kernel = learn(features, observations, parts, GROUPS["H2O"])[0].kernel
-    terms = terms_of(kernel, features.x.shape[1])
+    terms = kernel.components(features.x.shape[1])
     spread = features.x.std(axis=0)
     counts = np.einsum("t,tk->k", terms.variances, (terms.scales * spread) ** 2)
     # Pairs are (1, 0), (2, 0), (2, 1), with three powers each; the angle comes last.
@@ -229,7 +228,7 @@ def test_it_is_deterministic():
 def test_nothing_but_the_whole():
     features, observations, _ = problem()
     learned, _ = learn(features, observations, [], GROUPS["H2O"])
-    assert terms_of(learned.kernel, features.x.shape[1]).scales.shape == (1, 10)
+    assert learned.kernel.components(features.x.shape[1]).scales.shape == (1, 10)
 
 
 @pytest.mark.parametrize("noise", [1e-3, 0.3])

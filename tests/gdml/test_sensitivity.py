@@ -14,7 +14,7 @@ from toys import (
 
 from kforce.gdml.covariance import covariance, sensitivity
 from kforce.gdml.prior import Prior
-from kforce.kernels.additive import Additive
+from kforce.kernels.base import Sum
 
 #: Matérn-3/2 is left out: its φ''' diverges at distance zero.
 SMOOTH = [kernel for kernel in KERNELS if name_of(kernel) != "Matern32"]
@@ -109,7 +109,7 @@ def test_each_scale_by_itself():
     for t, (row, amplitude) in enumerate(
         zip(kernel.scales, kernel.amplitudes, strict=True)
     ):
-        alone = Additive(kernel.kernel, row[None], [amplitude])
+        alone = Sum(kernel.kernel, row[None], [amplitude])
         K = covariance(Prior(alone, group), features, observations).to_dense()
         np.testing.assert_allclose(terms[t], np.sum(G * K), rtol=1e-9)
 

@@ -6,8 +6,7 @@ from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.gdml.covariance import Assembly
 from kforce.gdml.prior import Prior
-from kforce.kernels.additive import Additive, terms_of
-from kforce.kernels.base import Scaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import Matern52
 from kforce.kernels.symmetrised import SymmetrisedKernel
 
@@ -20,7 +19,7 @@ WITH_ANGLES = STAR.coordinates(4).images(GROUP)[0]
 
 def slow_values(kernel, feature_perms, x, y):
     """Σ_t Σ_s a_t² φ(|s_t (x − P_s y)|²), with a loop over each of the sums."""
-    terms = terms_of(kernel, x.shape[1])
+    terms = kernel.components(x.shape[1])
     K = np.zeros((len(x), len(y)))
     for i, one in enumerate(x):
         for j, other in enumerate(y):
@@ -64,14 +63,14 @@ def test_arbitrary_scales_against_loops():
     rng = np.random.default_rng(3)
     scales = rng.uniform(size=(5, 6)) * (rng.uniform(size=(5, 6)) < 0.4)
     scales[:, 2] += 0.1
-    check(Additive(Matern52(1.3), scales, rng.uniform(size=5)), PAIRS)
+    check(Sum(Matern52(1.3), scales, rng.uniform(size=5)), PAIRS)
 
 
 def test_permutations_with_one_image_are_counted_not_repeated():
     # Feature 0 is the pair (1, 0): two of the six permutations take it to each of three
     # places. The pairs of equal atoms and both of one atom tell them all apart.
     one, two = np.eye(6)[0], np.eye(6)[[0, 1]].sum(axis=0)
-    kernel = Additive(Matern52(1.0), [one, two], [1.0, 3.0])
+    kernel = Sum(Matern52(1.0), [one, two], [1.0, 3.0])
     components = SymmetrisedKernel(kernel, PAIRS).components
     assert [len(component.images) for component in components] == [3, 6]
     assert [component.weight for component in components] == [2.0, 9.0]
@@ -84,7 +83,7 @@ def test_permutations_with_one_image_are_counted_not_repeated():
 def test_a_term_that_no_permutation_changes_has_one_image():
     # Atoms 0 and 1 of four, of which only 2 and 3 are equal.
     feature_perms = InverseDistances().coordinates(4).images(symmetric_group(4, 2))[0]
-    kernel = Additive(Matern52(1.0), np.eye(6)[:1])
+    kernel = Sum(Matern52(1.0), np.eye(6)[:1])
     (component,) = SymmetrisedKernel(kernel, feature_perms).components
     assert component.images.tolist() == [[0]]
     assert component.weight == 2.0
