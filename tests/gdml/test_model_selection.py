@@ -45,7 +45,7 @@ def is_plain(model):
 
 @pytest.fixture(scope="module")
 def both(methanol):
-    """What is kept on methanol, what is not, and what is said of it."""
+    """What is kept on methanol, and what is not."""
     frames = methanol[:20]
     return {
         "default": GDMLRegressor().fit(frames),

@@ -84,7 +84,7 @@ def test_frames_that_miss_labels(noise_energy):
 
 
 def test_more_frames_than_fit_side_by_side():
-    frames = shaken("H2O", 68) + toy_frames([8, 1, 1], 3, linear=(0, 1))
+    frames = shaken("H2O", 35) + toy_frames([8, 1, 1], 3, linear=(0, 1))
     check_sensitivity(frames, symmetric_group(3, 2), bonds=[(0, 1), (0, 2)])
 
 
