@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kforce.gdml.observations import Observations
-from kforce.solvers.cholesky import blocks_of, leave_out
+from kforce.solvers.cholesky import blocks_of, left_out_blocks
 from kforce.solvers.tiles import TiledMatrix
 
 #: Rows up to which all structures are left out: it takes a fraction of a second.
@@ -67,7 +67,7 @@ class LeaveOneOut:
         """
         of_structures = blocks_of(observations.sizes)
         blocks = [of_structures[s] for s in structures]
-        left_out = leave_out(factor, coef, blocks)
+        left_out = left_out_blocks(factor, coef, blocks)
         is_force = np.concatenate([observations.is_force[rows] for rows in blocks])
         return cls(
             structures=structures,

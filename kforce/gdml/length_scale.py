@@ -16,7 +16,7 @@ from kforce.gdml.observations import Observations
 from kforce.gdml.prior import RELATIVE_NOISE, Prior
 from kforce.kernels.base import Kernel, Scaled
 from kforce.progress import progress_bar
-from kforce.solvers.cholesky import Cholesky, blocks_of, leave_out
+from kforce.solvers.cholesky import Cholesky, blocks_of, left_out_blocks
 from kforce.solvers.tiles import TiledMatrix
 
 _log = logging.getLogger("kforce.gdml.length_scale")
@@ -75,7 +75,7 @@ def score(
         scale = float(y @ solution.coef / len(y))
     if free_amplitude:
         kernel = Scaled(kernel, amplitude=float(np.sqrt(scale)))
-    left_out = leave_out(solution.factor, solution.coef, blocks_of(sizes))
+    left_out = left_out_blocks(solution.factor, solution.coef, blocks_of(sizes))
     rmse = float(np.sqrt(np.mean(np.concatenate(left_out.residuals) ** 2)))
     return Score(kernel, left_out.log_density(free_amplitude=is_relative), rmse)
 

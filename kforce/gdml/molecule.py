@@ -16,7 +16,14 @@ from kforce.structures import Batch
 class Molecule:
     """Atoms in a fixed order, and the boundary conditions.
 
-    The cell, in Å, only counts where there are periodic directions.
+    Attributes
+    ----------
+    numbers : ndarray of int, shape (n_atoms,)
+        Atomic numbers.
+    pbc : ndarray of bool, shape (3,)
+        Periodic directions.
+    cell : ndarray of shape (3, 3)
+        Cell vectors in Å; it only counts where there are periodic directions.
     """
 
     numbers: np.ndarray
@@ -34,7 +41,13 @@ class Molecule:
         return Atoms(self.numbers).get_chemical_formula()
 
     def check(self, atoms: Atoms, name: str = "this structure") -> None:
-        """Raise an `InputError` where composition, atom order or periodicity differ."""
+        """Raise an error unless a structure is of this molecule.
+
+        Raises
+        ------
+        InputError
+            If composition, atom order or periodicity differ.
+        """
         if not np.array_equal(atoms.numbers, self.numbers):
             if sorted(atoms.numbers) == sorted(self.numbers):
                 raise InputError(

@@ -21,6 +21,7 @@ from kforce.gdml.observations import Observations
 from kforce.gdml.posterior import condition
 from kforce.kernels.base import check_kernel
 from kforce.labels import Labels
+from kforce.solvers.cholesky import workspace
 from kforce.solvers.resources import Forecast
 from kforce.structures import Batch, as_frames
 from kforce.symmetry.groups import validate_permutations
@@ -188,7 +189,8 @@ class GDMLRegressor(ForceField):
         forces_alone = selection.prior.noise.energy is None
         features = selection.descriptor(batch)
         observations = Observations.build(batch, labels, not forces_alone, offset)
-        forecast = Forecast.of(observations.n_rows, features.b_matrix.nbytes)
+        n_rows = observations.n_rows
+        forecast = Forecast.of(n_rows, features.b_matrix.nbytes + workspace(n_rows))
         _forecast_log.info("forecast: %s", forecast)
         forecast.require_memory()
         posterior = condition(

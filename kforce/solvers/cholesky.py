@@ -122,6 +122,10 @@ class Cholesky:
             raise InputError(unfactored(error)) from None
 
 
+#: Rows of blocks that are solved for together: BLAS runs at full speed with so many.
+_COLUMNS = 256
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """Blocks of observations as all other observations predict them.
@@ -157,8 +161,11 @@ class LeftOut:
         )
 
 
-def leave_out(
-    factor: TiledMatrix, coef: np.ndarray, blocks: Sequence[slice], columns: int = 256
+def left_out_blocks(
+    factor: TiledMatrix,
+    coef: np.ndarray,
+    blocks: Sequence[slice],
+    columns: int = _COLUMNS,
 ) -> LeftOut:
     """Leave out blocks of rows, one at a time, without any refitting.
 
@@ -176,8 +183,7 @@ def leave_out(
     blocks : sequence of slice
         Rows of each block, in ascending order.
     columns : int, default=256
-        Rows of blocks that are solved for together: BLAS runs at full speed with so
-        many.
+        Rows of blocks that are solved for together.
 
     References
     ----------
@@ -187,7 +193,7 @@ def leave_out(
     --------
     >>> A = TiledMatrix.from_dense(np.diag([4.0, 2.0]))
     >>> A.factor()
-    >>> leave_out(A, np.array([0.5, 1.0]), [slice(0, 1), slice(1, 2)])
+    >>> left_out_blocks(A, np.array([0.5, 1.0]), [slice(0, 1), slice(1, 2)])
     LeftOut(residuals=[array([2.]), array([2.])], covariances=[array([[4.]]), array([[2.]])])
     """  # noqa: E501
     residuals, covariances = [], []
@@ -205,6 +211,19 @@ def leave_out(
             covariances.append(0.5 * (covariance + covariance.T))
             residuals.append(covariances[-1] @ coef[block])
     return LeftOut(residuals, covariances)
+
+
+def workspace(n_rows: int) -> float:
+    """Return the bytes that `left_out_blocks` takes on top of the factor.
+
+    Unit vectors, their solution, its parts, and the solution of the group before.
+
+    Examples
+    --------
+    >>> workspace(10_000) / 1e6
+    81.92
+    """
+    return 4.0 * 8.0 * n_rows * min(_COLUMNS, n_rows)
 
 
 def blocks_of(sizes: np.ndarray) -> list[slice]:

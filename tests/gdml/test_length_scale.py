@@ -12,7 +12,7 @@ from kforce.gdml.observations import Observations
 from kforce.gdml.prior import Noise, Prior
 from kforce.kernels.stationary import RBF, Matern52
 from kforce.labels import Labels
-from kforce.solvers.cholesky import Cholesky, blocks_of, leave_out
+from kforce.solvers.cholesky import Cholesky, blocks_of, left_out_blocks
 from kforce.solvers.tiles import TiledMatrix
 from kforce.structures import Batch
 
@@ -39,7 +39,7 @@ def test_it_is_the_best_of_a_fine_grid(kernel, noise, monkeypatch):
             TiledMatrix.from_dense(K), observations.y, variances
         )
         blocks = blocks_of(observations.sizes)
-        left_out = leave_out(solution.factor, solution.coef, blocks)
+        left_out = left_out_blocks(solution.factor, solution.coef, blocks)
         return left_out.log_density(free_amplitude=noise is None)
 
     prior = Prior(kernel, group, Noise(noise))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kforce.solvers.cholesky import LeftOut, blocks_of, leave_out
+from kforce.solvers.cholesky import LeftOut, blocks_of, left_out_blocks
 from kforce.solvers.tiles import TiledMatrix
 
 
@@ -26,7 +26,7 @@ def refits(A, y, blocks):
 def left_out_of(A, y, blocks, tile_rows=100, **kwargs):
     factor = TiledMatrix.from_dense(A, tile_rows)
     factor.factor()
-    return leave_out(factor, np.linalg.solve(A, y), blocks, **kwargs)
+    return left_out_blocks(factor, np.linalg.solve(A, y), blocks, **kwargs)
 
 
 @pytest.mark.parametrize("columns", [1, 5, 256])
