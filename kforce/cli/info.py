@@ -191,10 +191,9 @@ def _term(term):
     if not kernel.is_product and len(term.length_scales) <= 3:
         lengths = getattr(kernel, "length_scale", 1.0) * term.length_scales
         name += f" of length {', '.join(f'{length:.3g}' for length in lengths)}"
-    amplitude = float(np.sqrt(term.kernel(np.array(term.kernel.is_product, float))))
     return (
-        f"{_in_line(term.descriptor)}, {name}, amplitude {amplitude:.3g} eV, "
-        f"{term.n_inducing} inducing"
+        f"{_in_line(term.descriptor)}, {name}, amplitude "
+        f"{term.kernel.prior_std:.3g} eV, {term.n_inducing} inducing"
     )
 
 

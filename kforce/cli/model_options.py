@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kforce.cli.options import load_model, positive_float, positive_int
+from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.term_files import read_terms
@@ -93,8 +94,8 @@ def _add_gap(group):
         "--terms",
         metavar="FILE",
         help="YAML list of terms, as '- {descriptor: soap, cutoff: 5.0, n_max: 8, "
-        "l_max: 6, atom_sigma: 0.5, n_inducing: 500}'; the descriptors "
-        "are two_body, three_body and soap, see the README (default: two-body and SOAP "
+        "l_max: 6, atom_sigma: 0.5, n_inducing: 500}', see the README; descriptors: "
+        f"{', '.join(registered_names(LocalDescriptor))} (default: two-body and SOAP "
         "terms for the bond lengths in the data)",
     )
     group.add_argument(

@@ -16,7 +16,7 @@ def cutoff_function(r, cutoff, width):
 
 
 @njit(cache=True, nogil=True)
-def cutoff_function_slope(r, cutoff, width):
+def cutoff_function_derivative(r, cutoff, width):
     """Return f'(r), which has no jumps."""
     if r <= cutoff - width or r > cutoff:
         return 0.0

@@ -7,7 +7,7 @@ from numba import njit
 def pull_members(central_atoms, atoms, vec, along, gradient, strain):
     """Add the derivatives of members to those of atoms and of strains.
 
-    centres, atoms (n_members,); vec, along (n_members, 3): ∂/∂r of the members.
+    central_atoms, atoms (n_members,); vec, along (n_members, 3): ∂/∂r of the members.
     gradient (n_atoms, 3), strain (n_atoms, 3, 3): see `Environments.pull`.
     """
     for k in range(atoms.size):

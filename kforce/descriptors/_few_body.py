@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from kforce.descriptors._cutoff import cutoff_function, cutoff_function_slope
+from kforce.descriptors._cutoff import cutoff_function, cutoff_function_derivative
 
 
 @njit(cache=True, nogil=True)
@@ -23,7 +23,7 @@ def pairs(dist, cutoff, width, exponents, tail, reach, x, f_cut, dx_dr, df_dr):
             dx_dr[p, 0, q] = exponents[q] * power / r
         f, df = (
             cutoff_function(r, cutoff, width),
-            cutoff_function_slope(r, cutoff, width),
+            cutoff_function_derivative(r, cutoff, width),
         )
         if tail != 0:
             error = math.erf(reach * r)
@@ -72,7 +72,7 @@ def triplets(
     f, df = np.empty(dist.size), np.empty(dist.size)
     for p in range(dist.size):
         f[p] = cutoff_function(dist[p], cutoff, width)
-        df[p] = cutoff_function_slope(dist[p], cutoff, width)
+        df[p] = cutoff_function_derivative(dist[p], cutoff, width)
     dx_dr[:] = 0.0
     for c in range(offsets.size - 1):
         t = starts[c]

@@ -9,14 +9,16 @@ from numbers import Integral, Real
 import numpy as np
 
 from kforce.descriptors._few_body import few_body_jacobian, few_body_pull
-from kforce.descriptors.local import Environments, Jacobian, LocalDescriptor
+from kforce.descriptors.local import (
+    HEAVIEST_ELEMENT,
+    Environments,
+    Jacobian,
+    LocalDescriptor,
+)
 from kforce.errors import InputError
 
 #: Size of a block of dense derivatives.
 _BLOCK_BYTES = 16e6
-
-#: The heaviest element that has a name.
-_HEAVIEST = 118
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,10 @@ class FewBodyEnvironments(Environments):
     and the one between them. Derivatives are kept along distances, and become those
     along positions when needed.
 
-    Attributes
-    ----------
-    atoms : ndarray of int, shape (n_env, n_members)
-        The atoms of the members, counted within the batch.
-    vec : ndarray of shape (n_env, n_members, 3)
-        From the centre to the members, in Å.
-    dx_dr : ndarray of shape (n_env, n_distances, n_features)
-        Derivatives of x with respect to the distances.
-    df_dr : ndarray of shape (n_env, n_distances)
-        Derivatives of F with respect to the distances, in 1/Å.
+    `atoms` (n_env, n_members) are the members, counted within the batch, and `vec`
+    (n_env, n_members, 3) points from the centre to them, in Å; `dx_dr` (n_env,
+    n_distances, n_features) and `df_dr` (n_env, n_distances) are derivatives of x and
+    F with respect to the distances.
 
     Examples
     --------
@@ -122,10 +118,10 @@ def check_species(species) -> None:
 def check_element(name: str, number) -> None:
     """Raise an error unless a value is an atomic number or None."""
     whole = isinstance(number, Integral) and not isinstance(number, bool)
-    if number is not None and not (whole and 0 < number <= _HEAVIEST):
+    if number is not None and not (whole and 0 < number <= HEAVIEST_ELEMENT):
         raise InputError(
-            f"{name} must be given as atomic numbers from 1 to {_HEAVIEST}, or None "
-            f"for any element, found {number!r}."
+            f"{name} must be given as atomic numbers from 1 to {HEAVIEST_ELEMENT}, or "
+            f"None for any element, found {number!r}."
         )
 
 

@@ -20,7 +20,6 @@ from kforce.descriptors.base import Coordinates, Descriptor, Features
 from kforce.descriptors.inverse_distances import InverseDistances, describe_distance
 from kforce.errors import InputError
 from kforce.registry import register
-from kforce.structures import Batch
 
 _log = logging.getLogger("kforce.descriptors")
 
@@ -66,17 +65,10 @@ class InternalCoordinates(Descriptor):
     def __init__(self, bonds=None):
         self.bonds = bonds
 
-    def bind(
-        self, batch: Batch, permutations: np.ndarray | None = None
-    ) -> InternalCoordinates:
+    def bind(self, batch, permutations=None):
         """Return the descriptor with the bonds that hold in all of these structures.
 
         Bonds count with their images under the permutations, (n_perms, n_atoms).
-
-        Raises
-        ------
-        InputError
-            As when it is called.
         """
         if self.bonds is not None:
             self._check_bonds(int(batch.offsets[1]))
@@ -139,15 +131,8 @@ class InternalCoordinates(Descriptor):
                 kinds.append(features)
         return kinds
 
-    def __call__(self, batch: Batch) -> Features:
-        """Return the features of structures that all hold the same atoms.
-
-        Raises
-        ------
-        InputError
-            If the structures are periodic, have fewer than two atoms, or two atoms at
-            one place, or if the bonds are not known yet.
-        """
+    def __call__(self, batch):
+        """Return the features; refuse periodic structures and unknown bonds."""
         if self.bonds is None:
             raise InputError(
                 "The bonds are not known yet: give them, or call bind with structures."

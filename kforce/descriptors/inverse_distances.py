@@ -11,7 +11,6 @@ from kforce.descriptors._coordinates import pair_distances
 from kforce.descriptors.base import Coordinates, Descriptor, Features
 from kforce.errors import InputError
 from kforce.registry import register
-from kforce.structures import Batch
 
 
 @lru_cache(maxsize=32)
@@ -44,18 +43,11 @@ class InverseDistances(Descriptor):
     array([[1.032, 1.032, 0.655]])
     """
 
-    def coordinates(self, n_atoms: int) -> Coordinates:
-        """Return the pairs of a molecule."""
+    def coordinates(self, n_atoms):  # noqa: D102
         return _pairs(n_atoms)
 
-    def __call__(self, batch: Batch) -> Features:
-        """Return the features of structures that all hold the same number of atoms.
-
-        Raises
-        ------
-        InputError
-            If a structure has fewer than two atoms, or two atoms at one place.
-        """
+    def __call__(self, batch):
+        """Return the features; refuse lone atoms, and two atoms at one place."""
         n_atoms = int(batch.offsets[1])
         if n_atoms < 2:
             raise InputError(

@@ -21,6 +21,9 @@ from kforce.kernels.base import Kernel
 from kforce.kernels.stationary import RBF
 from kforce.neighbours.search import Neighbours
 
+#: Atomic numbers are at most this.
+HEAVIEST_ELEMENT = 118
+
 
 @dataclass(frozen=True)
 class Jacobian:
@@ -59,6 +62,8 @@ class Jacobian:
 @dataclass(frozen=True)
 class Environments:
     """Features of atomic environments, and the way back to positions.
+
+    Subclasses define `jacobians`; where there is a faster way, also `pull`.
 
     Attributes
     ----------

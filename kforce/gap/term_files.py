@@ -160,17 +160,13 @@ def _kernel(values, parameters, default):
     if not parameters and not any(key in values for key in _OF_KERNEL):
         return None
     kernels = _kernels()
-    cls = type(default)
-    if "kernel" in values:
-        cls = kernels[_one_of(kernels, "kernel", values["kernel"])]
+    usual = next(name for name, cls in kernels.items() if cls is type(default))
+    name = _one_of(kernels, "kernel", values.get("kernel", usual))
     for key in parameters:
-        if key not in _parameters(cls):
-            owners = [name for name in kernels if key in _parameters(kernels[name])]
-            raise InputError(
-                f"{key} belongs to 'kernel: {owners[0]}', found "
-                f"{values.get('kernel', 'no kernel')!r}."
-            )
-    kernel = cls(**parameters)
+        if key not in _parameters(kernels[name]):
+            owner = next(each for each in kernels if key in _parameters(kernels[each]))
+            raise InputError(f"{key} belongs to 'kernel: {owner}', found {name!r}.")
+    kernel = kernels[name](**parameters)
     if "amplitude" not in values:
         return kernel
     amplitude = values["amplitude"]

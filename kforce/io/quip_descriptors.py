@@ -248,7 +248,7 @@ def version_of(descriptors: list[LocalDescriptor], usual: int) -> int:
     InputError
         If some SOAP descriptors follow the rules of old files and others do not.
     """
-    soaps = [d for d in descriptors if isinstance(d, SOAP)]
+    soaps = [d for d in descriptors if "legacy_factor" in d.get_params()]
     if not any(soap.legacy_factor for soap in soaps):
         return usual
     if all(soap.legacy_factor and _central_everywhere(soap) for soap in soaps):

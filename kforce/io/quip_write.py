@@ -124,7 +124,7 @@ def _energies_of_atoms(model):
 
 def _describe(term):
     """Return what QUIP calls the descriptor, the kernel and their parameters."""
-    kernel, amplitude = term.kernel.unscaled, term.kernel.total_amplitude
+    kernel, amplitude = term.kernel.unscaled, term.kernel.prior_std
     kind, d = _KINDS.get(type(kernel)), term.inducing_points.shape[1]
     if kind is None or (kind == 4 and kernel.n_features // 2 != d // 2):
         raise InputError(

@@ -225,7 +225,7 @@ def write_sgdml(
 
 def _matern52_of(model):
     """Return the unscaled kernel and the amplitude of a model that sGDML knows."""
-    kernel, amplitude = model.kernel_.unscaled, model.kernel_.total_amplitude
+    kernel, amplitude = model.kernel_.unscaled, model.kernel_.prior_std
     pbc = model.molecule_.pbc
     for part, known in ((kernel, Matern52), (model.descriptor_, InverseDistances)):
         if type(part) is not known:

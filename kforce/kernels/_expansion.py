@@ -1,4 +1,4 @@
-"""What stands between the matrix products of an expansion's prediction."""
+"""Loops between the matrix products of an expansion's prediction."""
 
 from numba import njit
 
@@ -59,7 +59,7 @@ def scatter(images, scales, left, along_d, along_v, gradient):
 
 @njit(cache=True, nogil=True)
 def is_between(x, low, high):
-    """Whether all entries of x are within their bounds."""
+    """Return whether all entries of x are within their bounds."""
     inside = True
     for k in range(x.size):
         inside &= low[k] <= x[k] <= high[k]

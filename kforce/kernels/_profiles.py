@@ -60,18 +60,11 @@ def exp_negative(a, power):
 
 @njit(cache=True, nogil=True, fastmath=_EXACT)
 def profile(kind, b, alpha, u, out):
-    """Fill `out` (n_orders, n) with φ and its first derivatives at u (n,).
+    """Write φ and its first derivatives at u (n,) to out (n_orders, n).
 
-    Parameters
-    ----------
-    kind : int
-        One of the constants of this module.
-    b : float
-        Inverse square of the length scale, times 3, 5, 7, 1/2 or 1/(2 alpha).
-    alpha : float
-        Exponent of the rational quadratic kernel.
-    u, out : ndarray
-        Squared distances, and what is written.
+    `kind` is one of the constants of this module, b the inverse square of the length
+    scale times 3, 5, 7, 1/2 or 1/(2 alpha), and alpha the exponent of the rational
+    quadratic kernel.
     """
     a_whole, e_whole, power = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK)
     for start in range(0, u.size, _BLOCK):

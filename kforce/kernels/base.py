@@ -110,14 +110,14 @@ class Kernel(BaseEstimator):
         return self
 
     @property
-    def total_amplitude(self) -> float:
-        """What `unscaled` is multiplied by the square of, in eV."""
-        return 1.0
+    def prior_std(self) -> float:
+        """Prior standard deviation of the latent function, in eV."""
+        return float(np.sqrt(self(float(self.is_product))))
 
     @property
     def needs_length_scale(self) -> bool:
         """Whether the length scale is left to a model to learn."""
-        return getattr(self, "length_scale", 1.0) is None
+        return getattr(self.unscaled, "length_scale", 1.0) is None
 
     def with_length_scale(self, length: float) -> Kernel:
         """Return a copy with a length scale; kernels that have none are only copied."""
@@ -168,31 +168,17 @@ class Scaled(Kernel):
         self.amplitude = amplitude
 
     @property
-    def is_product(self) -> bool:
-        """Whether u is the product x · y instead of the squared distance."""
+    def is_product(self):  # noqa: D102
         return self.kernel.is_product
 
     @property
-    def unscaled(self) -> Kernel:
-        """The kernel without amplitudes."""
+    def unscaled(self):  # noqa: D102
         return self.kernel.unscaled
 
-    @property
-    def total_amplitude(self) -> float:
-        """δ, times the amplitudes of the kernel inside."""
-        return self.kernel.total_amplitude * float(self.amplitude)
-
-    @property
-    def needs_length_scale(self) -> bool:
-        """Whether the length scale is left to a model to learn."""
-        return self.kernel.needs_length_scale
-
-    def with_length_scale(self, length: float) -> Kernel:
-        """Return a copy with a length scale."""
+    def with_length_scale(self, length):  # noqa: D102
         return Scaled(self.kernel.with_length_scale(length), self.amplitude)
 
-    def for_features(self, n_features: int) -> Kernel:
-        """Return the kernel for points of so many features."""
+    def for_features(self, n_features):  # noqa: D102
         return Scaled(self.kernel.for_features(n_features), self.amplitude)
 
     def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
@@ -205,8 +191,7 @@ class Scaled(Kernel):
             return Components(self, scales, variances)
         return Components(profile, scales, self._variance() * variances)
 
-    def describe(self) -> str:
-        """Return the kernel in one line."""
+    def describe(self):  # noqa: D102
         return f"{self.kernel.describe()}, amplitude {self.amplitude:.3g} eV"
 
     def _as_sum(self):
@@ -265,8 +250,7 @@ class Sum(Kernel):
         self.amplitudes = amplitudes
 
     @property
-    def is_product(self) -> bool:
-        """Whether u is the product x · y: models refuse such sums."""
+    def is_product(self):  # noqa: D102
         return self.kernel.is_product
 
     def profile(self, u, orders=(0, 1, 2, 3)):
@@ -302,8 +286,7 @@ class Sum(Kernel):
         scales = np.broadcast_to(scales, (len(scales), n_features))
         return Components(self.kernel, scales, variances)
 
-    def describe(self) -> str:
-        """Return the kernel in one line, without the many scales that it may have."""
+    def describe(self):  # noqa: D102
         n_components, n_features = np.shape(self.scales)
         features = f", {n_features} features" if n_features > 1 else ""
         return f"{type(self.kernel).__name__}, {n_components} components{features}"

@@ -40,8 +40,7 @@ class Polynomial(Kernel):
         """ζ: the kernel is this power of the product."""
         return self.zeta
 
-    def describe(self) -> str:
-        """Return the kernel in one line."""
+    def describe(self):  # noqa: D102
         return f"Polynomial(zeta={self.zeta:g})"
 
     def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102

@@ -1,7 +1,7 @@
 """The fitted latent function: one expansion in descriptor space.
 
 f(x) = Σ_s Σ_m [ a_m k(P_s x, x_m) + v_m · ∂k(P_s x, x_m)/∂x_m ]: permutations act on
-the query, not on the x_m, so a model stores each training structure once.
+the query, not on the training points, so a model stores each structure once.
 """
 
 from __future__ import annotations
@@ -20,25 +20,17 @@ from kforce.parallel import run_parallel
 #: Training points of a block, and entries of the (queries × training points) arrays
 #: that one thread works on: they stay in its cache, and outweigh the switching between
 #: threads.
-_BLOCK_POINTS, _THREAD_ENTRIES = 1024, 100_000
+_BLOCK_POINTS, _BLOCK_ENTRIES = 1024, 100_000
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """Values and gradients of the latent function.
+    """Values and gradients of the latent function f, with a kernel k in eV².
 
-    Attributes
-    ----------
-    kernel : Kernel
-        k, in eV².
-    x_train : ndarray of shape (n_x_train, n_features)
-        x_m.
-    directions : ndarray of shape (n_x_train, n_features)
-        v_m; −J_m α_m for a model of forces.
-    weights : ndarray of shape (n_x_train,) or None
-        a_m; None where no energies were fitted.
-    feature_perms : ndarray of int, shape (n_perms, n_features)
-        Images of the features under the atom permutations.
+    x_m are `x_train` and v_m the `directions`, −J_m α_m for a model of forces, both
+    (n_x_train, n_features); a_m are the `weights` (n_x_train,), None where no energies
+    were fitted. `feature_perms` (n_perms, n_features) are the images of the features
+    under the atom permutations.
     """
 
     kernel: Kernel
@@ -49,7 +41,7 @@ class Expansion:
 
     @cached_property
     def trusted_range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest features of the x_m, and a tenth of the spread around.
+        """Least and largest features in training, and a tenth of the spread around.
 
         Outside of it the kernel knows nothing, and f goes to a constant.
         """
@@ -60,15 +52,15 @@ class Expansion:
         return low, high
 
     def is_inside(self, x: np.ndarray) -> bool:
-        """Whether a point (n_features,) is in the trusted range."""
+        """Return whether a point (n_features,) is in the trusted range."""
         return is_between(x, *self.trusted_range)
 
     @cached_property
     def _components(self):
-        """One sum over the x_m for each component of the kernel."""
+        """One sum over the training points for each component of the kernel."""
         kernel = SymmetrisedKernel(self.kernel, self.feature_perms)
         return [
-            _ComponentExpansion(
+            _ComponentSum(
                 kernel.profile,
                 component,
                 self.x_train[:, component.active] * component.scales,
@@ -79,7 +71,7 @@ class Expansion:
         ]
 
     def jet(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return f (n,) in eV and ∂f/∂x (n, n_features) at points (n, n_features).
+        """Return f (n,) in eV and ∂f/∂x (n, n_features) at the points x of this shape.
 
         Many queries are shared among threads; a few are computed at once, with little
         more overhead than their matrix products.
@@ -87,7 +79,7 @@ class Expansion:
         f = np.zeros(len(x))
         gradient = np.zeros(x.shape)
         columns = min(len(self.x_train), _BLOCK_POINTS)
-        step = max(1, _THREAD_ENTRIES // (len(self.feature_perms) * columns))
+        step = max(1, _BLOCK_ENTRIES // (len(self.feature_perms) * columns))
         components = self._components
 
         def add(part):
@@ -101,21 +93,22 @@ class Expansion:
         return f, gradient
 
 
-class _ComponentExpansion:
-    """The expansion with one component of the kernel, in its own scaled features.
+class _ComponentSum:
+    """The expansion of one component of the kernel.
 
-    `x_train` and `directions` (n_x_train, n_active) are scaled.
+    `x_train` and `directions` (n_x_train, n_active) are the features that the component
+    looks at, times its scales.
     """
 
     def __init__(self, profile, component, x_train, directions, weights):
         self._profile = profile
         self._component = component
-        # The mean of the x_m: u = |y|² + |x|² − 2 y·x loses no digits around it.
+        # Around the mean of the points, u = |y|² + |x|² − 2 y·x loses no digits.
         self._origin = x_train.mean(axis=0)
         self._blocks = list(self._cut(x_train - self._origin, directions, weights))
 
     def _cut(self, X, V, weights):
-        """Right-hand factors of the matrix products, for each block of x_m.
+        """Right-hand factors of the matrix products, for each block of training points.
 
         With rows [y, 1, |y|²] on the left: u, −4 d·v; then [Σ b x, Σ b] and Σ c1 v.
         """
@@ -133,7 +126,7 @@ class _ComponentExpansion:
     def add_jet(self, x, f, gradient):
         """Add values and gradients at x (n, n_features) to f and gradient."""
         component = self._component
-        images, scales, weight = component.images, component.scales, component.weight
+        images, scales = component.images, component.scales
         n_images, n_active = images.shape
         left = np.empty((len(x) * n_images, n_active + 2))
         gather(x, scales, self._origin, images, left)
@@ -148,5 +141,5 @@ class _ComponentExpansion:
                 values += self._profile(u) @ weights
                 b += 2.0 * dphi * weights
             from_d, from_v = b @ back, dphi @ along_v
-            scatter(images, weight * scales, left, from_d, from_v, gradient)
-        f += weight * values.reshape(-1, n_images).sum(axis=1)
+            scatter(images, component.weight * scales, left, from_d, from_v, gradient)
+        f += component.weight * values.reshape(-1, n_images).sum(axis=1)

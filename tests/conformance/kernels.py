@@ -85,7 +85,7 @@ class KernelConformance(Cases):
             K[:, 1:, :, 0] = 2.0 * np.einsum("ij,ijc->icj", dphi, d)
             outer = -4.0 * np.einsum("ij,ijc,ijd->icjd", ddphi, d, d)
             K[:, 1:, :, 1:] = outer - 2.0 * np.einsum("ij,cd->icjd", dphi, np.eye(2))
-        K[:, 0, :, 1:] = np.moveaxis(K[:, 1:, :, 0], 2, 0).transpose(0, 1, 2)
+        K[:, 0, :, 1:] = np.moveaxis(K[:, 1:, :, 0], 2, 0)
         K = K.reshape(60, 60)
         np.testing.assert_allclose(K, K.T, atol=1e-13 * np.abs(K).max())
         eigenvalues = np.linalg.eigvalsh(K)

@@ -8,6 +8,7 @@ from conformance import LocalDescriptorConformance
 from conformance.local_descriptors import (
     STRUCTURES,
     crystal,
+    energy_of,
     environments,
     pulled,
     rows,
@@ -106,6 +107,13 @@ def test_each_bond_counts_at_both_ends():
     np.testing.assert_array_equal(env.atoms, [[1], [0]])
     np.testing.assert_array_equal(env.x, [[2.0], [2.0]])
     np.testing.assert_array_equal(env.f_cut, [1.0, 1.0])
+
+
+def test_a_bond_as_long_as_the_cutoff_is_none():
+    descriptor = TwoBody(cutoff=3.0, transition_width=0.4, tail=(1, 0.9))
+    env = environments(descriptor, Atoms("H2", [(0, 0, 0), (0, 0, 3.0)]))
+    assert energy_of(env) == 0.0
+    assert not pulled(env, 2)[0].any()
 
 
 def test_no_pairs():

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from toys import KERNELS, assert_second_order, name_of
+from toys import KERNELS, assert_second_order, name_of, regressor, shaken
 
 from kforce import GradientGPRegressor
 from kforce.errors import InputError
@@ -139,6 +139,19 @@ def test_plus_joins_tables_of_features():
 def test_what_cannot_be_added(one, other, match):
     with pytest.raises(InputError, match=match):
         one + other
+
+
+def test_molecules_take_a_sum_of_length_scales():
+    frames, query = shaken("H2O", 5), shaken("H2O", 3, seed=1)
+    total = RBF(length_scale=1.0) + Scaled(RBF(length_scale=4.0), amplitude=3.0)
+    table = Sum(RBF(length_scale=1.0), [[1.0] * 3, [0.25] * 3], [1.0, 3.0])
+    found, expected = (regressor(k).fit(frames).evaluate(query) for k in (total, table))
+    np.testing.assert_array_equal(found.energy, expected.energy)
+    np.testing.assert_array_equal(found.forces, expected.forces)
+    assert total.describe() == "RBF, 2 components"
+    assert Scaled(table, 2.0).describe() == (
+        "RBF, 2 components, 3 features, amplitude 2 eV"
+    )
 
 
 def test_vectors_take_a_sum_of_length_scales_only():

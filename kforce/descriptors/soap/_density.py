@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from kforce.descriptors._cutoff import cutoff_function, cutoff_function_slope
+from kforce.descriptors._cutoff import cutoff_function, cutoff_function_derivative
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -39,11 +39,11 @@ def to_basis(at_points, matrices, out):
     one = matrices.shape[0] == 1
     for n in range(out.shape[0]):
         out[n].fill(0.0)
-        for q in range(matrices.shape[0]):
-            first, n_rows = (0, out.shape[1]) if one else (q * q, 2 * q + 1)
+        for l in range(matrices.shape[0]):
+            first, n_rows = (0, out.shape[1]) if one else (l * l, 2 * l + 1)
             target = out[n, first:]
             for a in range(at_points.shape[0]):
-                t, values = matrices[q, a, n], at_points[a, first:]
+                t, values = matrices[l, a, n], at_points[a, first:]
                 for i in range(n_rows):
                     target[i] += t * values[i]
 
@@ -54,11 +54,11 @@ def to_points(in_basis, matrices, out):
     one = matrices.shape[0] == 1
     for a in range(out.shape[0]):
         out[a].fill(0.0)
-        for q in range(matrices.shape[0]):
-            first, n_rows = (0, out.shape[1]) if one else (q * q, 2 * q + 1)
+        for l in range(matrices.shape[0]):
+            first, n_rows = (0, out.shape[1]) if one else (l * l, 2 * l + 1)
             target = out[a, first:]
             for n in range(in_basis.shape[0]):
-                t, values = matrices[q, a, n], in_basis[n, first:]
+                t, values = matrices[l, a, n], in_basis[n, first:]
                 for i in range(n_rows):
                     target[i] += t * values[i]
 
@@ -139,19 +139,19 @@ def weigh_members(vec, dist, cutoff, width, exponent, scale, rate):
     members = np.empty((dist.size, 6))
     for k in range(dist.size):
         r = dist[k]
-        weight, slope = (
+        weight, dweight = (
             cutoff_function(r, cutoff, width),
-            cutoff_function_slope(r, cutoff, width),
+            cutoff_function_derivative(r, cutoff, width),
         )
         if exponent > 0.0:
             power = (r / scale) ** exponent
             damping = (rate if rate > 0.0 else 1.0) / (rate + power)
-            log_slope = -exponent * power / (r * (rate + power))
-            slope = damping * (slope + weight * log_slope)
+            log_derivative = -exponent * power / (r * (rate + power))
+            dweight = damping * (dweight + weight * log_derivative)
             weight = damping * weight
         for i in range(3):
             members[k, i] = vec[k, i] / r
         members[k, 3] = r
         members[k, 4] = weight
-        members[k, 5] = slope
+        members[k, 5] = dweight
     return members

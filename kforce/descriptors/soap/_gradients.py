@@ -94,9 +94,9 @@ def _to_polynomials(radial, p, even, odd, table, by_points, n, sums, around):
     u, v = np.empty(2 * n), np.empty(2 * n)
     around.fill(0.0)
     sums.fill(0.0)
-    for q in range(even.shape[0]):
-        middle = q * q + q
-        for m in range(q + 1):
+    for l in range(even.shape[0]):
+        middle = l * l + l
+        for m in range(l + 1):
             # Values in the first half, slopes in the second.
             u.fill(0.0)
             v.fill(0.0)
@@ -106,10 +106,10 @@ def _to_polynomials(radial, p, even, odd, table, by_points, n, sums, around):
                 g_b = by_points[b, middle + m] if b > a else 0.0
                 w_b = by_points[b, middle - m] if b > a else 0.0
                 for k in range(2 * n):
-                    u[k] += g_a * radial[q, a, k] + g_b * radial[q, b, k]
-                    v[k] += w_a * radial[q, a, k] + w_b * radial[q, b, k]
-            row = q * (q + 1) // 2 + m
-            slope, higher = table[row, 2], row + (1 if m < q else 0)
+                    u[k] += g_a * radial[l, a, k] + g_b * radial[l, b, k]
+                    v[k] += w_a * radial[l, a, k] + w_b * radial[l, b, k]
+            row = l * (l + 1) // 2 + m
+            slope, higher = table[row, 2], row + (1 if m < l else 0)
             for k in range(n):
                 around[2, k] += (slope * p[higher, k]) * (
                     even[m, k] * u[k] + odd[m, k] * v[k]
@@ -203,8 +203,8 @@ def soap_jacobian(
             _add_products(x[e, i * n_l :], block, 3 * n, dot)
             for j in range(3):
                 for k in range(j * n, j * n + n_here):
-                    for q in range(n_l):
-                        rows[k, i * n_l + q] = block[q, k]
+                    for l in range(n_l):
+                        rows[k, i * n_l + l] = block[l, k]
         for k in range(n_here):
             for j in range(3):
                 target, values = dx[row + k, j], rows[j * n + k]
@@ -224,17 +224,17 @@ def _radial_parts(both, matrices, n, radial):
     both: see `kforce.descriptors.soap._radial.weighted_with_slopes`.
     """
     row = np.empty(2 * n)
-    for q in range(radial.shape[1]):
-        matrix = matrices[min(q, matrices.shape[0] - 1)]
+    for l in range(radial.shape[1]):
+        matrix = matrices[min(l, matrices.shape[0] - 1)]
         for i in range(radial.shape[0]):
             row.fill(0.0)
             for a in range(0, matrix.shape[0], 2):
                 b = min(a + 1, matrix.shape[0] - 1)
                 t_a, t_b = matrix[a, i], matrix[b, i] if b > a else 0.0
-                one, two = both[q, a], both[q, b]
+                one, two = both[l, a], both[l, b]
                 for k in range(2 * n):
                     row[k] += t_a * one[k] + t_b * two[k]
-            slopes, values = radial[i, q, 0], radial[i, q, 1]
+            slopes, values = radial[i, l, 0], radial[i, l, 1]
             for j in range(0, 3 * n, n):
                 for k in range(n):
                     slopes[j + k] = row[n + k]
@@ -248,22 +248,22 @@ def _angular_parts(y, c, lanes, n, angular):
     y: see `kforce.descriptors.soap._harmonics.harmonics_with_gradients`.
     """
     row = np.empty(4 * n)
-    for q in range(angular.shape[1]):
+    for l in range(angular.shape[1]):
         for i in range(angular.shape[0]):
-            g, one = c[i, q * q], y[q * q]
+            g, one = c[i, l * l], y[l * l]
             for k in range(4 * n):
                 row[k] = g * one[k]
-            for m in range(q):
-                at = q * q + 2 * m + 1
+            for m in range(l):
+                at = l * l + 2 * m + 1
                 u, v = c[i, at], c[i, at + 1]
                 one, two = y[at], y[at + 1]
                 for k in range(4 * n):
                     row[k] += u * one[k] + v * two[k]
             for j in range(3):
-                target, unit = angular[i, q, 0, j * n :], lanes[j]
+                target, unit = angular[i, l, 0, j * n :], lanes[j]
                 for k in range(n):
                     target[k] = unit[k] * row[k]
-            target = angular[i, q, 1]
+            target = angular[i, l, 1]
             for k in range(3 * n):
                 target[k] = row[n + k]
 
@@ -280,21 +280,21 @@ def _one_pair(radial, angular, a, b, weights, factor, n, block):
     for u, v in ((a, b), (b, a)):
         weight, own = weights[u // n_max], u % n_max
         if weight != 0.0:
-            for q in range(block.shape[0]):
-                f = weight * factor[kind, q]
-                slopes, values = radial[own, q, 0], radial[own, q, 1]
-                along, across = angular[v, q, 0], angular[v, q, 1]
-                row = block[q]
+            for l in range(block.shape[0]):
+                f = weight * factor[kind, l]
+                slopes, values = radial[own, l, 0], radial[own, l, 1]
+                along, across = angular[v, l, 0], angular[v, l, 1]
+                row = block[l]
                 for k in range(n):
                     row[k] += f * (slopes[k] * along[k] + values[k] * across[k])
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _add_products(x, block, n, dot):
-    """Add Σ_q x_q block[q] to dot (≥ n)."""
-    for q in range(block.shape[0]):
+    """Add Σ_l x_l block[l] to dot (≥ n)."""
+    for l in range(block.shape[0]):
         for k in range(n):
-            dot[k] += x[q] * block[q, k]
+            dot[k] += x[l] * block[l, k]
 
 
 @njit(cache=True, nogil=True, fastmath=True)

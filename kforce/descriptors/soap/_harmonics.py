@@ -24,13 +24,13 @@ def legendre_table(l_max):
             diagonal *= math.sqrt((2.0 * m + 1.0) / (2.0 * m))
         # Real harmonics with m ≠ 0 are √2 times the real parts of complex ones.
         table[m * (m + 1) // 2 + m, 0] = diagonal * (math.sqrt(2.0) if m else 1.0)
-        for q in range(m, l_max + 1):
-            row = table[q * (q + 1) // 2 + m]
-            row[2] = math.sqrt((q - m) * (q + m + 1) * (1.0 if m else 0.5))
-            if q > m:
-                row[0] = math.sqrt((4.0 * q * q - 1.0) / (q * q - m * m))
-            if q > m + 1:
-                before = (q - 1.0) ** 2
+        for l in range(m, l_max + 1):
+            row = table[l * (l + 1) // 2 + m]
+            row[2] = math.sqrt((l - m) * (l + m + 1) * (1.0 if m else 0.5))
+            if l > m:
+                row[0] = math.sqrt((4.0 * l * l - 1.0) / (l * l - m * m))
+            if l > m + 1:
+                before = (l - 1.0) ** 2
                 row[1] = row[0] * math.sqrt((before - m * m) / (4.0 * before - 1.0))
     return table
 
@@ -39,18 +39,18 @@ def legendre_table(l_max):
 def legendre(z, table, l_max, p):
     """Fill the rows of p (n_rows, ≥ n) with P_lm at z (n,)."""
     n = z.size
-    for q in range(l_max + 1):
-        first = q * (q + 1) // 2
+    for l in range(l_max + 1):
+        first = l * (l + 1) // 2
         for k in range(n):
-            p[first + q, k] = table[first + q, 0]
-        if q == 0:
+            p[first + l, k] = table[first + l, 0]
+        if l == 0:
             continue
-        b = table[first + q - 1, 0]
+        b = table[first + l - 1, 0]
         for k in range(n):
-            p[first + q - 1, k] = b * z[k] * p[first - 1, k]
-        for m in range(q - 1):
+            p[first + l - 1, k] = b * z[k] * p[first - 1, k]
+        for m in range(l - 1):
             b, c = table[first + m, 0], table[first + m, 1]
-            one, two = first - q + m, first - 2 * q + 1 + m
+            one, two = first - l + m, first - 2 * l + 1 + m
             for k in range(n):
                 p[first + m, k] = b * z[k] * p[one, k] - c * p[two, k]
 
@@ -73,10 +73,10 @@ def azimuthal(x, y, l_max, even, odd):
 def harmonics(p, even, odd, weight, l_max, out):
     """Fill the rows of out ((l_max + 1)², ≥ n) with Y_lm times weight (n,)."""
     n = weight.size
-    for q in range(l_max + 1):
-        middle = q * q + q
-        for m in range(q + 1):
-            row = q * (q + 1) // 2 + m
+    for l in range(l_max + 1):
+        middle = l * l + l
+        for m in range(l + 1):
+            row = l * (l + 1) // 2 + m
             for k in range(n):
                 radius = weight[k] * p[row, k]
                 out[middle + m, k] = radius * even[m, k]
@@ -91,12 +91,12 @@ def harmonics_with_gradients(p, even, odd, table, lanes, n, out):
     The gradient is that of r ↦ Y_lm(r/|r|). lanes (6, ≥ n): see `gather`.
     """
     x, y, z, r = lanes[0], lanes[1], lanes[2], lanes[3]
-    for q in range(even.shape[0]):
-        for m in range(-q, q + 1):
+    for l in range(even.shape[0]):
+        for m in range(-l, l + 1):
             absolute, lower = abs(m), max(abs(m) - 1, 0)
-            row = q * (q + 1) // 2 + absolute
-            higher = row + (1 if absolute < q else 0)
-            slope, target = table[row, 2], out[q * q + q + m]
+            row = l * (l + 1) // 2 + absolute
+            higher = row + (1 if absolute < l else 0)
+            slope, target = table[row, 2], out[l * l + l + m]
             own = even[absolute] if m >= 0 else odd[absolute]
             # ∂ of (x + iy)^m along x and y: m (x + iy)^(m−1) times 1 and i.
             by_x = even[lower] if m >= 0 else odd[lower]

@@ -26,9 +26,9 @@ from kforce.descriptors.soap._radial import radial_functions
 def factors(l_max, legacy):
     """Return the factors (2, l_max + 1) of A = B and of A ≠ B."""
     out = np.empty((2, l_max + 1))
-    for q in range(l_max + 1):
-        out[0, q] = 1.0 if legacy else 1.0 / math.sqrt(2.0 * q + 1.0)
-        out[1, q] = math.sqrt(2.0) * out[0, q]
+    for l in range(l_max + 1):
+        out[0, l] = 1.0 if legacy else 1.0 / math.sqrt(2.0 * l + 1.0)
+        out[1, l] = math.sqrt(2.0) * out[0, l]
     return out
 
 
@@ -38,15 +38,15 @@ def power_spectrum(c, pairs, factor, out):
     n_channels, n_l = c.shape[0], factor.shape[1]
     rows = np.empty((n_channels, 2 * n_l - 1))
     dots = np.empty((n_channels, n_channels))
-    for q in range(n_l):
-        n_m = 2 * q + 1
+    for l in range(n_l):
+        n_m = 2 * l + 1
         for a in range(n_channels):
             for m in range(n_m):
-                rows[a, m] = c[a, q * q + m]
+                rows[a, m] = c[a, l * l + m]
         products(rows, rows, n_m, dots)
         for i in range(pairs.shape[0]):
             a, b = pairs[i]
-            out[i * n_l + q] = factor[0 if a == b else 1, q] * dots[a, b]
+            out[i * n_l + l] = factor[0 if a == b else 1, l] * dots[a, b]
 
 
 @njit(cache=True, nogil=True)
@@ -55,20 +55,20 @@ def power_spectrum_adjoint(c, pairs, factor, g, out):
     n_channels, n_l = c.shape[0], factor.shape[1]
     rows = np.empty((2 * n_l - 1, n_channels))
     weights, block = np.zeros((n_channels, n_channels)), np.empty((n_channels, 2 * n_l))
-    for q in range(n_l):
-        n_m = 2 * q + 1
+    for l in range(n_l):
+        n_m = 2 * l + 1
         for a in range(n_channels):
             for m in range(n_m):
-                rows[m, a] = c[a, q * q + m]
+                rows[m, a] = c[a, l * l + m]
         for i in range(pairs.shape[0]):
             a, b = pairs[i]
-            w = g[i * n_l + q] * (2.0 * factor[0, q] if a == b else factor[1, q])
+            w = g[i * n_l + l] * (2.0 * factor[0, l] if a == b else factor[1, l])
             weights[a, b] = w
             weights[b, a] = w
         products(weights, rows[:n_m], n_channels, block)
         for a in range(n_channels):
             for m in range(n_m):
-                out[a, q * q + m] = block[a, m]
+                out[a, l * l + m] = block[a, m]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -165,10 +165,10 @@ def soap_values(
             legendre(lanes[2, :n], table, l_max, p)
             azimuthal(lanes[0, :n], lanes[1, :n], l_max, even, odd)
             harmonics(p, even, odd, lanes[4, :n], l_max, y)
-            for q in range(l_max + 1):
-                first_row, end_row = q * q, (q + 1) * (q + 1)
+            for l in range(l_max + 1):
+                first_row, end_row = l * l, (l + 1) * (l + 1)
                 rows = y[first_row:end_row]
-                products(h[q], rows, n, at_points[:, first_row:end_row])
+                products(h[l], rows, n, at_points[:, first_row:end_row])
             to_basis(at_points, matrices, block)
             if mixes:
                 add_mixed(block, mixing, s, c[e])

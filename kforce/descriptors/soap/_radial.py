@@ -103,8 +103,8 @@ def _downward(z, i_0, switch, start, h, a, low, high, n):
         high[k] = 0.0
         low[k] = _TINY
     # high and low are g_{l+1} and g_l.
-    for q in range(start, h.shape[0], -4):
-        b = 2.0 * q + 1.0
+    for l in range(start, h.shape[0], -4):
+        b = 2.0 * l + 1.0
         for k in range(n):
             x = min(z[k], switch)
             y = x * x
@@ -118,16 +118,16 @@ def _downward(z, i_0, switch, start, h, a, low, high, n):
         x = min(z[k], switch)
         h[top, a, k] = low[k]
         h[top - 1, a, k] = x * x * high[k] + (2.0 * top + 1.0) * low[k]
-    for q in range(top - 1, 0, -1):
-        b = 2.0 * q + 1.0
+    for l in range(top - 1, 0, -1):
+        b = 2.0 * l + 1.0
         for k in range(n):
             x = min(z[k], switch)
-            h[q - 1, a, k] = x * x * h[q + 1, a, k] + b * h[q, a, k]
+            h[l - 1, a, k] = x * x * h[l + 1, a, k] + b * h[l, a, k]
     for k in range(n):
         low[k] = i_0[k] / h[0, a, k]
-    for q in range(h.shape[0]):
+    for l in range(h.shape[0]):
         for k in range(n):
-            h[q, a, k] *= low[k]
+            h[l, a, k] *= low[k]
             low[k] *= z[k]
 
 
@@ -143,13 +143,13 @@ def _upward(z, e, i_0, switch, h, a, low, high, n):
         if z[k] > switch:
             h[0, a, k] = low[k]
             h[1, a, k] = high[k]
-    for q in range(1, h.shape[0] - 1):
-        b = 2.0 * q + 1.0
+    for l in range(1, h.shape[0] - 1):
+        b = 2.0 * l + 1.0
         for k in range(n):
             following = low[k] - b * high[k] / max(z[k], switch)
             low[k] = high[k]
             high[k] = following
-            h[q + 1, a, k] = following if z[k] > switch else h[q + 1, a, k]
+            h[l + 1, a, k] = following if z[k] > switch else h[l + 1, a, k]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -159,13 +159,13 @@ def weighted_with_slopes(h, lanes, alpha, points, n, out):
     h as `radial_functions` makes it of n lanes (6, ≥ n), see `gather`.
     """
     r, f, df = lanes[3], lanes[4], lanes[5]
-    for q in range(out.shape[0]):
+    for l in range(out.shape[0]):
         for a in range(points.size):
             slope = 2.0 * alpha * points[a]
-            row, here, higher = out[q, a], h[q, a], h[q + 1, a]
+            row, here, higher = out[l, a], h[l, a], h[l + 1, a]
             for k in range(n):
                 row[k] = f[k] * here[k]
             for k in range(n):
-                log_slope = q / r[k] - 2.0 * alpha * r[k]
+                log_slope = l / r[k] - 2.0 * alpha * r[k]
                 inside = log_slope * here[k] + slope * higher[k]
                 row[n + k] = df[k] * here[k] + f[k] * inside

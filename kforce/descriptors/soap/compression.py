@@ -21,24 +21,12 @@ _CURIUM = 96
 
 
 def mixing_matrix(species: Sequence[int], n_mixed: int) -> np.ndarray:
-    """Return weights of the densities of elements in each of fewer densities.
+    """Return weights (n_mixed, n_species) of densities of elements in fewer densities.
 
     Elements are points with the coordinates period, group and covalent radius. Rows are
-    the leading eigenvectors of the matrix exp(−d) of their distances: the first sums
-    all densities, with positive weights, and those that follow tell apart the elements
-    that differ most.
-
-    Parameters
-    ----------
-    species : sequence of int
-        Atomic numbers of the densities.
-    n_mixed : int
-        Number of rows, at most that of the elements.
-
-    Returns
-    -------
-    ndarray of shape (n_mixed, n_species)
-        Rows are orthonormal. Nothing but the elements decides on them.
+    the leading eigenvectors of the matrix exp(−d) of their distances, orthonormal: the
+    first sums all densities, with positive weights, and those that follow tell apart
+    the elements that differ most. Nothing but the elements decides on them.
 
     References
     ----------

@@ -16,7 +16,7 @@ from kforce.neighbours.search import Neighbours
 from kforce.parallel import n_threads, run_parallel
 
 #: With fewer environments another thread takes longer to start than to compute.
-_PER_THREAD = 32
+_ENVIRONMENTS_PER_THREAD = 32
 
 #: Bytes of a block of dense derivatives.
 _BLOCK_BYTES = 4_000_000
@@ -25,23 +25,13 @@ _BLOCK_BYTES = 4_000_000
 class SoapTables(NamedTuple):
     """What compiled functions need of a descriptor, in the order of their arguments.
 
-    Attributes
-    ----------
-    alpha : float
-        1/2σ², in 1/Å².
-    points, begins : ndarray of shape (n_points,)
-        Radial points in Å, and where recursions of Bessel functions start for them.
-    matrices : ndarray of shape (1 or l_max + 1, n_points, n_max)
-        From values at points to radial functions.
-    mixing : ndarray of shape (n_densities, n_channels)
-        Weight of each channel, the neighbours of one element, in each density; the
-        identity where there are as many densities.
-    pairs : ndarray of int, shape (n_pairs, 2)
-        Which coefficients are multiplied.
-    factor : ndarray of shape (2, l_max + 1)
-        Factors of their products, for equal and for different ones.
-    normalise : bool
-        Whether the products get length 1.
+    `alpha` is 1/2σ² in 1/Å²; `points` and `begins` (n_points,) are the radial points in
+    Å, and where recursions of Bessel functions start for them; `matrices` (1 or
+    l_max + 1, n_points, n_max) turn values at points into radial functions. `mixing`
+    (n_densities, n_channels) is the weight of each channel, the neighbours of one
+    element, in each density: the identity where there are as many densities. `pairs`
+    (n_pairs, 2) of coefficients are multiplied, with the `factor` (2, l_max + 1) for
+    equal and for different ones; `normalise` gives their products length 1.
     """
 
     alpha: float
@@ -58,20 +48,11 @@ class SoapTables(NamedTuple):
 class SoapEnvironments(Environments):
     """SOAP vectors, and what their derivatives need.
 
-    Attributes
-    ----------
-    neighbours : Neighbours
-        The members, sorted by environment and channel.
-    starts : ndarray of int, shape (n_env · n_channels + 1,)
-        Where the members of each channel of each environment start.
-    members : ndarray of shape (n_members, 6)
-        Unit vector, distance, weight and its derivative.
-    tables : SoapTables
-        The descriptor.
-    c : ndarray of shape (n_env, n_densities · n_max, (l_max + 1)²)
-        Expansion coefficients.
-    length : ndarray of shape (n_env,)
-        What the power spectrum was divided by.
+    `neighbours` are the members, sorted by environment and channel, of which those of
+    each channel of each environment begin at `starts` (n_env · n_channels + 1,);
+    `members` (n_members, 6) are unit vectors, distance, weight and its derivative. `c`
+    (n_env, n_densities · n_max, (l_max + 1)²) are the expansion coefficients and
+    `length` (n_env,) is what the power spectrum was divided by.
     """
 
     neighbours: Neighbours
@@ -149,7 +130,7 @@ class SoapEnvironments(Environments):
 
 def in_spans(function: Callable, first: int, last: int) -> None:
     """Call function(a, b) for spans that make up first to last, on our threads."""
-    most = (last - first) // _PER_THREAD
+    most = (last - first) // _ENVIRONMENTS_PER_THREAD
     if most < 2 or n_threads() == 1:
         function(first, last)
         return

@@ -29,21 +29,10 @@ _GTO_TAIL = 1e-3
 
 @dataclass(frozen=True)
 class RadialBasis:
-    """The points, and the matrices T.
+    """The points ρ (n_points,) in Å and the matrices T (n_matrices, n_points, n_max).
 
-    Attributes
-    ----------
-    points : ndarray of shape (n_points,)
-        ρ in Å.
-    matrices : ndarray of shape (n_matrices, n_points, n_max)
-        T for every l, or one for all.
-    origin : ndarray of shape (n_max,)
-        Coefficients of a Gaussian at the centre, for l = 0, without the factor Y₀₀.
-
-    Examples
-    --------
-    >>> radial_basis("equispaced", 4, 3, 5.0, 0.5, 10.0).matrices.shape
-    (1, 4, 4)
+    There is a matrix for every l, or one for all. `origin` (n_max,) are the
+    coefficients of a Gaussian at the centre, for l = 0, without the factor Y₀₀.
     """
 
     points: np.ndarray
@@ -55,28 +44,23 @@ class RadialBasis:
 def radial_basis(
     kind: str, n_max: int, l_max: int, cutoff: float, sigma: float, exponent: float
 ) -> RadialBasis:
-    """Return a radial basis.
+    """Return a radial basis of n_max functions, for angular momenta up to l_max.
 
-    Parameters
-    ----------
-    kind : {"equispaced", "gto", "poly"}
-        Gaussians at equidistant points, which interpolate; Gaussians times rˡ at the
-        origin, and powers of the distance to the end of the range, which are fitted.
-    n_max, l_max : int
-        Number of functions, and largest angular momentum.
-    cutoff, sigma : float
-        Largest distance of a Gaussian and its width, in Å.
-    exponent : float
-        The range ends where the outermost Gaussian has decayed to 10 to minus this.
-
-    Raises
-    ------
-    InputError
-        If so many functions are not independent in double precision.
+    "equispaced" is of Gaussians at equidistant points, which interpolate; "gto" of
+    Gaussians times rˡ at the origin and "poly" of powers of the distance to the end of
+    the range, which are fitted. `cutoff` and `sigma` are the largest distance of a
+    Gaussian and its width, in Å; the range ends where the outermost Gaussian has
+    decayed to 10 to minus the exponent. An `InputError` says that so many functions
+    are not independent in double precision.
 
     References
     ----------
     Bartók, Kondor and Csányi, Phys. Rev. B 87, 184115 (2013).
+
+    Examples
+    --------
+    >>> radial_basis("equispaced", 4, 3, 5.0, 0.5, 10.0).matrices.shape
+    (1, 4, 4)
     """
     try:
         with np.errstate(invalid="raise"):
@@ -100,7 +84,7 @@ def _basis(kind, n_max, l_max, cutoff, sigma, exponent):
         if kind == "poly":
             fits = [_fit(*_powers(points, n_max, end))]
         else:
-            gaussians = (_gaussians(points, n_max, end, q) for q in range(l_max + 1))
+            gaussians = (_gaussians(points, n_max, end, l) for l in range(l_max + 1))
             fits = [_fit(*functions) for functions in gaussians]
         matrices = np.stack(fits)
         origin = np.exp(-alpha * points**2) @ matrices[0]

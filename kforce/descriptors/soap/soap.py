@@ -8,7 +8,11 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from kforce.descriptors.local import LocalDescriptor, TermDefaults
+from kforce.descriptors.local import (
+    HEAVIEST_ELEMENT,
+    LocalDescriptor,
+    TermDefaults,
+)
 from kforce.descriptors.soap._density import weigh_members
 from kforce.descriptors.soap._power_spectrum import factors, soap_values
 from kforce.descriptors.soap._radial import bessel_starts
@@ -17,7 +21,6 @@ from kforce.descriptors.soap.environments import SoapEnvironments, SoapTables, i
 from kforce.descriptors.soap.radial_basis import BASES, radial_basis
 from kforce.errors import InputError, check_count
 from kforce.kernels.dot_product import Polynomial
-from kforce.neighbours.search import Neighbours
 from kforce.registry import register
 
 
@@ -161,7 +164,7 @@ class SOAP(LocalDescriptor):
             if value is not None and not _are_elements(as_tuple(value)):
                 raise InputError(
                     f"{name} must be different atomic numbers from 1 to "
-                    f"{LARGEST_NUMBER}, or None for all elements, found {value!r}."
+                    f"{HEAVIEST_ELEMENT}, or None for all elements, found {value!r}."
                 )
         if self.compression is not None:
             _check_compression(self.compression, self.species)
@@ -189,14 +192,8 @@ class SOAP(LocalDescriptor):
         parameters = self.get_params(deep=False) | {"species": species}
         return [SOAP(**parameters | {"centre": z}) for z in species if z in wanted]
 
-    def __call__(self, numbers: np.ndarray, neighbours: Neighbours) -> SoapEnvironments:
-        """Return the environments of the centres of a neighbour list.
-
-        Raises
-        ------
-        InputError
-            If a parameter makes no sense, or two atoms are at one place.
-        """
+    def __call__(self, numbers, neighbours):
+        """Return the environments of the centres; refuse two atoms at one place."""
         self.check()
         if self.centre is not None:
             wanted = np.isin(numbers[neighbours.central_atoms], as_tuple(self.centre))
@@ -270,7 +267,7 @@ class SOAP(LocalDescriptor):
         n_env, n_channels = len(neighbours.central_atoms), self._n_channels
         if self.species is None:
             return neighbours, neighbours.offsets
-        channels = np.full(LARGEST_NUMBER + 1, -1)
+        channels = np.full(HEAVIEST_ELEMENT + 1, -1)
         channels[list(as_tuple(self.species))] = np.arange(n_channels)
         channel = channels[numbers[neighbours.atoms]]
         if (channel < 0).any():
@@ -315,14 +312,10 @@ class SOAP(LocalDescriptor):
         return weigh_members(neighbours.vec, r, *map(float, parameters))
 
 
-#: Atomic numbers are at most this.
-LARGEST_NUMBER = 118
-
-
 #: Recursions of larger angular momenta would leave the range of doubles.
 _LARGEST_L = 40
 
-
+#: Parameters that are positive numbers.
 _POSITIVE = ("cutoff", "atom_sigma", "transition_width", "basis_error_exponent")
 
 
@@ -357,7 +350,7 @@ def _is_number(value):
 
 
 def _are_elements(numbers):
-    good = all(isinstance(z, Integral) and 0 < z <= LARGEST_NUMBER for z in numbers)
+    good = all(isinstance(z, Integral) and 0 < z <= HEAVIEST_ELEMENT for z in numbers)
     return good and 0 < len(numbers) == len(set(numbers))
 
 

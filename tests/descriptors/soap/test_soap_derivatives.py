@@ -37,6 +37,7 @@ def weights(soap, atoms):
 
 
 class TestSOAP(LocalDescriptorConformance):
+    rounding = 1e-12
     cases = {name: SOAP(**CASES[name]) for name in KINDS}
 
     def test_neighbours_leave_smoothly(self, case):
