@@ -7,23 +7,23 @@ from collections.abc import Mapping
 import numpy as np
 
 from kforce.descriptors.base import Features
-from kforce.errors import InputError
 from kforce.gdml.energy_differences import mean_energy
 from kforce.gdml.observations import Observations, elimination, rigid_motions
-from kforce.gdml.uncertainty import Uncertainty
+from kforce.gdml.posterior import Posterior
+from kforce.gdml.prior import Prior
 from kforce.kernels.expansion import Expansion
 from kforce.solvers.tiles import TiledMatrix
 from kforce.structures import Batch
 
 
 def to_arrays(
-    uncertainty: Uncertainty, with_factor: bool = False
+    uncertainty: Posterior, with_factor: bool = False
 ) -> dict[str, np.ndarray]:
     """Return what an uncertainty is made of, beside the kernel and the symmetries.
 
     Parameters
     ----------
-    uncertainty : Uncertainty
+    uncertainty : Posterior
         Of a model.
     with_factor : bool, default=False
         Whether the Cholesky factor is included: about 4 n² bytes for n rows (1.9 GB for
@@ -34,24 +34,14 @@ def to_arrays(
     -------
     dict of str to ndarray
         See `from_arrays`.
-
-    Raises
-    ------
-    InputError
-        If the uncertainty does not hold the positions of its structures.
     """
-    if uncertainty.positions is None:
-        raise InputError(
-            "Standard deviations cannot be saved without the positions of the training "
-            "structures: give them to `condition`."
-        )
     observations = uncertainty.observations
     reference = uncertainty.reference
     arrays = {
-        "train_positions": uncertainty.positions,
+        "train_positions": observations.positions,
         "observed": observations.rows >= 0,
         "n_rigid": observations.n_rigid,
-        "noise_variance": observations.variance,
+        "noise_variance": uncertainty.prior.noise.variance(observations),
         "calibration": np.array(uncertainty.calibration),
         "reference": np.zeros(0) if reference is None else reference.weights,
     }
@@ -73,7 +63,7 @@ def from_arrays(
     features: Features,
     expansion: Expansion,
     permutations: np.ndarray,
-) -> Uncertainty:
+) -> Posterior:
     """Restore the uncertainty of a model from the arrays of `to_arrays`.
 
     Parameters
@@ -106,17 +96,15 @@ def from_arrays(
         reference = mean_energy(expansion, weights)
     else:
         reference = None
-    return Uncertainty(
-        expansion.kernel,
-        permutations,
+    return Posterior(
+        Prior(expansion.kernel, permutations),
         features,
         observations,
-        reference,
-        float(calibration),
-        _factor(arrays, len(observations.variance))
+        factor=_factor(arrays, observations.n_rows)
         if "factor_offsets" in arrays
         else None,
-        arrays["train_positions"],
+        reference=reference,
+        calibration=float(calibration),
     )
 
 
@@ -139,10 +127,10 @@ def _observations(arrays, batch):
     return Observations(
         rows,
         y=np.zeros(len(variance)),
-        variance=variance,
+        label_variance=variance,
+        positions=positions,
         rigid=elimination(basis, n_rigid),
         n_rigid=n_rigid,
-        is_given=np.zeros(len(variance), dtype=bool),
     )
 
 

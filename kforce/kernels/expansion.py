@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from kforce.kernels._expansion import clip, gather, is_between, scatter, weigh
 from kforce.kernels.base import Kernel
-from kforce.kernels.symmetrised import images_of_terms
+from kforce.kernels.symmetrised import SymmetrisedKernel
 from kforce.parallel import run_parallel
 
 #: Training points of a block, and entries of the (queries × training points) arrays
@@ -57,16 +58,16 @@ class Expansion:
     @cached_property
     def _components(self):
         """One sum over the training points for each component of the kernel."""
-        profile, components = images_of_terms(self.kernel, self.feature_perms)
+        kernel = SymmetrisedKernel(self.kernel, self.feature_perms)
         return [
             _ComponentSum(
-                profile,
+                kernel.profile,
                 component,
                 self.x_train[:, component.active] * component.scales,
                 self.directions[:, component.active] * component.scales,
                 self.weights,
             )
-            for component in components
+            for component in kernel.components
         ]
 
     def jet(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,16 +82,14 @@ class Expansion:
         step = max(1, _BLOCK_ENTRIES // (len(self.feature_perms) * columns))
         components = self._components
 
-        def chunk(start):
-            part = slice(start, start + step)
+        def add(part):
             for component in components:
                 component.add_jet(x[part], f[part], gradient[part])
 
-        starts = range(0, len(x), step)
-        if len(starts) < 2:
-            chunk(0)
+        if len(x) <= step:
+            add(slice(None))
         else:
-            run_parallel(chunk, starts)
+            run_parallel(add, gen_batches(len(x), step))
         return f, gradient
 
 
@@ -119,8 +118,7 @@ class _ComponentSum:
         to_u = np.hstack([-2.0 * X, squares, ones]).T
         to_dv = np.hstack([-4.0 * V, 4.0 * products, zeros]).T
         back, along_v = np.hstack([X, ones]), -2.0 * V
-        for start in range(0, len(X), _BLOCK_POINTS):
-            m = slice(start, start + _BLOCK_POINTS)
+        for m in gen_batches(len(X), _BLOCK_POINTS):
             factors = (to_u[:, m], to_dv[:, m], back[m], along_v[m])
             factors = [np.ascontiguousarray(factor) for factor in factors]
             yield (*factors, None if weights is None else weights[m])

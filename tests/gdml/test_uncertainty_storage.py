@@ -7,7 +7,6 @@ import pytest
 from toys import CO2, toy_frames
 from uncertainty_toys import build, features_of
 
-from kforce.errors import InputError
 from kforce.gdml.uncertainty_storage import from_arrays, to_arrays
 from kforce.kernels.expansion import Expansion
 from kforce.structures import Batch
@@ -35,7 +34,7 @@ def restored(arrays, model, frames):
 def expansion(uncertainty):
     x = uncertainty.features.x
     images = uncertainty.features.coordinates.images(GROUP)[0]
-    return Expansion(uncertainty.kernel, x, x, None, images)
+    return Expansion(uncertainty.prior.kernel, x, x, None, images)
 
 
 def cases(frames):
@@ -62,7 +61,9 @@ def test_it_comes_back(frames, case, with_factor, n_rows):
     np.testing.assert_array_equal(
         again.observations.rows, uncertainty.observations.rows
     )
-    np.testing.assert_array_equal(again.positions, uncertainty.positions)
+    np.testing.assert_array_equal(
+        again.observations.positions, uncertainty.observations.positions
+    )
 
 
 def test_structures_whose_rigid_motions_were_kept_come_back(frames):
@@ -76,7 +77,7 @@ def test_structures_whose_rigid_motions_were_kept_come_back(frames):
     observations = replace(
         whole.observations,
         rows=np.hstack([rows, np.full((3, 1), -1)]),
-        variance=np.linspace(1e-4, 1e-2, 27),
+        label_variance=np.linspace(1e-4, 1e-2, 27),
         y=np.zeros(27),
         rigid=rigid,
         n_rigid=n_rigid,
@@ -140,8 +141,3 @@ def test_damaged_arrays(frames, change, error):
     change(arrays)
     with pytest.raises(error):
         restored(arrays, expansion(uncertainty), frames)
-
-
-def test_without_positions_it_cannot_be_stored(frames):
-    with pytest.raises(InputError, match="without the positions"):
-        to_arrays(replace(next(cases(frames)), positions=None))

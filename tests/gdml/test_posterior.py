@@ -26,7 +26,6 @@ from uncertainty_toys import (
 )
 
 from kforce.errors import InputError
-from kforce.gdml import uncertainty as posterior
 from kforce.kernels.stationary import Matern52
 from kforce.solvers import resources as forecast
 
@@ -65,12 +64,12 @@ def test_observations_may_have_different_noises():
     frames = toy_frames(WATER, 6)
     uncertainty = build(frames[:4], NOISE_ENERGY)
     rng = np.random.default_rng(0)
-    variance = rng.uniform(1e-4, 1e-2, len(uncertainty.observations.variance))
-    observations = replace(uncertainty.observations, variance=variance)
+    variance = rng.uniform(1e-4, 1e-2, uncertainty.observations.n_rows)
+    observations = replace(uncertainty.observations, label_variance=variance)
     compare(replace(uncertainty, observations=observations), frames[:4], frames[3:])
 
 
-def test_parts_of_bounded_memory_give_the_same(monkeypatch):
+def test_parts_of_bounded_memory_give_the_same():
     frames = toy_frames(WATER, 12)
     uncertainty = build(frames[:5])
     queries = features_of(frames)
@@ -80,7 +79,7 @@ def test_parts_of_bounded_memory_give_the_same(monkeypatch):
         uncertainty.energy_covariance(queries),
         uncertainty.forces_covariance(queries),
     )
-    monkeypatch.setattr(posterior, "_BYTES", 5e3)
+    uncertainty.max_bytes = 5e3
     assert len(list(uncertainty._batches(12, 10))) > 4
     again = uncertainty.deviations(queries)
     # Matrix products of other shapes round in another order.
@@ -111,7 +110,10 @@ def test_far_from_the_data_the_prior_is_left(factor):
     frames[6].positions[1] *= factor
     (C,) = uncertainty.forces_covariance(features_of(frames[6:]))
     prior = slow_covariance(
-        [frames[6].positions], [frames[6].positions], short, uncertainty.permutations
+        [frames[6].positions],
+        [frames[6].positions],
+        short,
+        uncertainty.prior.permutations,
     )
     scale = np.abs(prior).max()
     np.testing.assert_allclose(C, prior[:-1, :-1], atol=1e-4 * scale)
@@ -122,9 +124,10 @@ def test_variances_are_between_zero_and_the_prior(seed):
     frames = toy_frames(WATER, 30, seed)
     # A tiny noise: what is known exactly must not come out negative.
     uncertainty = build(frames[:20], kernel=Matern52(20.0))
-    variance = np.full(len(uncertainty.observations.variance), 1e-14)
+    variance = np.full(uncertainty.observations.n_rows, 1e-14)
     uncertainty = replace(
-        uncertainty, observations=replace(uncertainty.observations, variance=variance)
+        uncertainty,
+        observations=replace(uncertainty.observations, label_variance=variance),
     )
     queries = features_of(frames)
     energy, forces = uncertainty.deviations(queries)
@@ -135,8 +138,8 @@ def test_variances_are_between_zero_and_the_prior(seed):
             slow_covariance(
                 [frame.positions],
                 [frame.positions],
-                uncertainty.kernel,
-                uncertainty.permutations,
+                uncertainty.prior.kernel,
+                uncertainty.prior.permutations,
             )
         )
         deviations = np.append(forces[s], energy[s])
@@ -155,7 +158,7 @@ def test_rotations_translations_and_symmetries_change_nothing():
     a, b = uncertainty.forces_covariance(both)
     a = a.reshape(4, 3, 4, 3)[np.ix_(p, range(3), p, range(3))]
     turned = np.einsum("ka,iajb,lb->ikjl", Q, a, Q)
-    scale = uncertainty.kernel(0.0) * len(group)
+    scale = uncertainty.prior.kernel(0.0) * len(group)
     np.testing.assert_allclose(b, turned.reshape(12, 12), atol=1e-12 * scale)
     energy, _ = uncertainty.deviations(both)
     np.testing.assert_allclose(energy[0] ** 2, energy[1] ** 2, atol=1e-12 * scale)
@@ -195,3 +198,39 @@ def test_too_little_memory_for_the_factor(monkeypatch):
         match=r"standard deviation needs .* use a subset of fewer structures",
     ):
         build(frames).deviations(features_of(frames))
+
+
+@pytest.mark.parametrize("noise_energy", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("seed", range(6))
+def test_a_subset_is_never_more_certain(seed, noise_energy):
+    frames = toy_frames(AMMONIA, 20, seed)
+    rng = np.random.default_rng(seed)
+    known = rng.random(16) < 0.7 if noise_energy is None else None
+    uncertainty = build(frames[:16], noise_energy, known=known, calibration=0.7)
+    part = uncertainty.subset(n_rows=int(rng.integers(8, 80)), seed=seed)
+    assert 1 <= len(part.features.x) < 16
+    assert part.calibration == uncertainty.calibration
+    queries = features_of(frames)
+    rounding = 1 - 1e-9
+    for exact, bound in zip(
+        uncertainty.deviations(queries), part.deviations(queries), strict=True
+    ):
+        assert (bound >= rounding * exact).all()
+        assert bound.sum() > 1.01 * exact.sum()
+    # Of all linear combinations as well.
+    gain = part.energy_covariance(queries) - uncertainty.energy_covariance(queries)
+    assert np.linalg.eigvalsh(gain)[0] > -1e-9
+
+
+def test_a_subset_is_what_a_model_of_these_structures_knows():
+    frames = toy_frames(AMMONIA, 12)
+    part = build(frames[:10], NOISE_ENERGY).subset(n_rows=45)
+    # Seven rows a structure.
+    assert len(part.observations.positions) == 6
+    chosen = [
+        next(f for f in frames if np.array_equal(f.positions, p))
+        for p in part.observations.positions
+    ]
+    compare(part, chosen, frames[9:])
+    everything = build(frames[:10])
+    assert everything.subset(n_rows=60) is everything
