@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kforce.data.training import frame_hashes
-from kforce.gap.prediction import describe_strange_pairs
+from kforce.gap.extrapolation import describe_extrapolated_pairs
 from kforce.gap.regressor import GAPRegressor
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -17,7 +17,7 @@ def warn_unfamiliar(model, frames, output) -> None:
     What a local model knows of it is pairs of atoms.
     """
     if isinstance(model, GAPRegressor):
-        strange = describe_strange_pairs(model.terms_, frames)
+        strange = describe_extrapolated_pairs(model.terms_, frames)
         if strange:
             output.warning(f"predictions are not reliable: {strange}.")
         return

@@ -59,6 +59,9 @@ class SparseTerm:
     f_cut: np.ndarray
     weights: np.ndarray | None = None
 
+    #: Whether only energies are left of the term.
+    is_tabulated = False
+
     @property
     def n_inducing(self) -> int:
         """Number of inducing environments."""

@@ -45,6 +45,8 @@ class TabulatedTerm:
     step: np.ndarray
     error: float
 
+    is_tabulated = True
+
     def jet(self, environments: Environments):
         """Return local energies and their derivatives, as `SparseTerm.jet` does.
 

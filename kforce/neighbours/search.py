@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,6 +52,26 @@ class Neighbours:
     vec: np.ndarray
     dist: np.ndarray
     shifts: np.ndarray
+
+    @classmethod
+    def join(cls, structures: Sequence[Neighbours]) -> Neighbours:
+        """Return the neighbours of a batch from those of each of its structures."""
+        n_atoms = [len(part.central_atoms) for part in structures]
+        first_atoms = np.cumsum([0, *n_atoms[:-1]])
+        n_pairs = [len(part.atoms) for part in structures]
+        first_pairs = np.cumsum([0, *n_pairs[:-1]])
+        parts = zip(structures, first_atoms, first_pairs, strict=True)
+        joined = [(p.offsets[1:] + pair, p.atoms + atom) for p, atom, pair in parts]
+        offsets, atoms = map(np.concatenate, zip(*joined, strict=True))
+        return cls(
+            np.arange(sum(n_atoms)),
+            np.concatenate([[0], offsets]),
+            atoms,
+            *(
+                np.concatenate([getattr(part, name) for part in structures])
+                for name in ("vec", "dist", "shifts")
+            ),
+        )
 
     @property
     def owners(self) -> np.ndarray:
