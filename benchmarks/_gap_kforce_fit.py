@@ -12,7 +12,7 @@ from kforce.gap.covariance import sparse_rows
 from kforce.gap.posterior import gather
 from kforce.gap.prior import build_terms
 from kforce.gap.training_set import TrainingSet
-from kforce.labels import Labels
+from kforce.labels import Labels, read_stresses
 from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch
 
@@ -70,7 +70,7 @@ def same_points(xml, out):
     """Fit with the sparse points and settings of gap_fit, and predict."""
     model = kforce.io.read_quip_xml(xml)
     frames, test = read(TIMING / "train.xyz"), read(TIMING / "test.xyz")
-    labels = Labels.from_frames(frames, with_virial=True)
+    labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
     (z,) = model.species_
     alone = model.reference_energies_[z] * np.array([len(f) for f in frames])
     labels = replace(labels, energy=labels.energy - alone)
@@ -99,7 +99,7 @@ def rows(n_rows, n_inducing):
     soap = kforce.SOAP(**SOAP | {"n_max": 6, "l_max": 6})
     kernel = kforce.Scaled(kforce.Polynomial(zeta=4), amplitude=1.0)
     wanted = kforce.Term(soap, kernel, n_inducing, selection="random")
-    labels = Labels.from_frames(frames, with_virial=True)
+    labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
     training = TrainingSet.build(frames, labels, (0.01, 0.1, 0.1), soap.cutoff)
     terms, _ = build_terms([wanted], training, (14,), rng)
     # Loads compiled code from the cache.

@@ -24,26 +24,26 @@ class Labels:
     eV per atom (× √n_atoms) and `noise_forces`, a list of (n_atoms,) in eV/Å; None
     where no frame has any, and NaN where a label has none.
 
-    `virial` (n_structures, 6) is −∂E/∂ε in eV, in Voigt order (xx, yy, zz, yz, xz, xy),
-    with `noise_virial` (n_structures,) in eV per atom; None unless they were asked for.
+    `stress` (n_structures, 6) is that of `read_stresses`, in eV/Å³, None where it was
+    not read; `noise_virial` (n_structures,), in eV per atom, is the noise of the virial
+    that it stands for.
     """
 
     energy: np.ndarray
     forces: list[np.ndarray]
     noise_energy: np.ndarray | None = None
     noise_forces: list[np.ndarray] | None = None
-    virial: np.ndarray | None = None
+    stress: np.ndarray | None = None
     noise_virial: np.ndarray | None = None
 
     @classmethod
-    def from_frames(cls, frames: Sequence[Atoms], with_virial: bool = False) -> Labels:
-        """Read the labels that the frames' calculators hold.
+    def from_frames(cls, frames: Sequence[Atoms]) -> Labels:
+        """Read the energies and forces that the frames' calculators hold.
 
         Noises are read from ``info["noise_energy"]``, ``info["noise_forces"]``,
         ``info["noise_virial"]`` and, atom by atom, ``arrays["noise_forces"]``. Raises
-        `InputError` if a label is infinite or has a wrong shape, a noise is not a
-        positive number, or a virial is asked for of a frame with a stress that is not
-        periodic in three directions.
+        `InputError` if a label is infinite or has a wrong shape, or a noise is not a
+        positive number.
 
         >>> from kforce.datasets import load_methanol_ccsdt
         >>> Labels.from_frames(load_methanol_ccsdt()[:2]).energy
@@ -52,13 +52,12 @@ class Labels:
         frames = as_frames(frames)
         pairs = [_energy_and_forces(frame, s) for s, frame in enumerate(frames)]
         energy, forces = zip(*pairs, strict=True)
-        labels = cls(np.array(energy), list(forces), *_noises(frames))
-        if not with_virial:
-            return labels
-        return replace(
-            labels,
-            virial=read_virials(frames),
-            noise_virial=_noises_of_frames(frames, "noise_virial"),
+        virial = _noises_of_frames(frames, "noise_virial")
+        return cls(
+            np.array(energy),
+            list(forces),
+            *_noises(frames),
+            noise_virial=virial if np.isfinite(virial).any() else None,
         )
 
     def take(self, chosen: Sequence[int]) -> Labels:
@@ -176,14 +175,14 @@ def read_label(frame, s, name, method):
         ) from None
 
 
-def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
-    """Return the virials −V σ of frames with a stress, NaN elsewhere, in eV.
+def read_stresses(frames: Sequence[Atoms]) -> np.ndarray:
+    """Return the stresses of frames in Voigt order, NaN where there is none, in eV/Å³.
 
-    Their shape is (n_structures, 6), in Voigt order. Raises `InputError` if a frame has
-    a stress but is not periodic in three directions.
+    Their shape is (n_structures, 6). Raises `InputError` if a frame has a stress but is
+    not periodic in three directions.
     """
     frames = as_frames(frames)
-    virials = np.full((len(frames), 6), np.nan)
+    stresses = np.full((len(frames), 6), np.nan)
     for s, frame in enumerate(frames):
         stress = read_label(frame, s, "stress", frame.get_stress)
         _check_no_infinity(s, stress)
@@ -196,12 +195,12 @@ def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
                 "cell and pbc, or remove the stress."
             )
         check_cell(frame.cell.array, frame.pbc, s)
-        virials[s] = virial_of(stress, frame.get_volume())
-    return virials
+        stresses[s] = stress
+    return stresses
 
 
 def virial_of(stress: np.ndarray, volume: float) -> np.ndarray:
-    """Return the virial (6,) in eV of a stress (6,) in eV/Å³, both in Voigt order."""
+    """Return the virial −∂E/∂ε, in eV, of a stress in eV/Å³, both in Voigt order."""
     return -volume * np.asarray(stress)
 
 

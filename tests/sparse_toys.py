@@ -21,7 +21,7 @@ from kforce.gap.training_set import Observations, TrainingSet
 from kforce.kernels.base import Scaled, unscaled
 from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import RBF, Matern52, Matern72, PiecewisePolynomial
-from kforce.labels import Labels
+from kforce.labels import Labels, read_stresses
 from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch
 
@@ -236,7 +236,7 @@ def strained(atoms, epsilon):
 
 def training_set(frames, noises, atom_energy=0.0, cutoff=3.9, **kwargs):
     """Frames with labels, their energies above a multiple of the number of atoms."""
-    labels = Labels.from_frames(frames, with_virial=True)
+    labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
     labels.energy[:] -= [atom_energy * len(frame) for frame in frames]
     return TrainingSet.build(frames, labels, noises, cutoff, **kwargs)
 

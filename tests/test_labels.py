@@ -1,5 +1,7 @@
 """Labels that frames hold, with virials and noises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
@@ -7,13 +9,14 @@ from sparse_toys import cluster, crystal, labelled, mixed_frames, strained
 
 from kforce.errors import InputError
 from kforce.gap.covariance import VIRIAL_COMPONENTS
-from kforce.labels import Labels, read_virials, stress_of
+from kforce.labels import Labels, read_stresses, stress_of, virial_of
 
 
 def test_virials_are_derivatives():
     """−∂E/∂ε of the calculator, in the order of the rows."""
     atoms = crystal(3)
-    (virial,) = read_virials([labelled(atoms)])
+    (stress,) = read_stresses([labelled(atoms)])
+    virial = virial_of(stress, atoms.get_volume())
 
     def energy(epsilon):
         changed = strained(atoms, epsilon)
@@ -30,7 +33,7 @@ def test_virials_are_derivatives():
 
 def test_stress_of_a_virial():
     atoms = labelled(crystal(4))
-    (virial,) = read_virials([atoms])
+    virial = virial_of(atoms.get_stress(), atoms.get_volume())
     full = np.zeros((3, 3))
     for t, (a, b) in enumerate(VIRIAL_COMPONENTS):
         full[a, b] = full[b, a] = virial[t]
@@ -41,23 +44,27 @@ def test_stress_of_a_virial():
     np.testing.assert_allclose(found, stress, rtol=1e-11)
 
 
-def test_virials_only_where_they_are_asked_for():
-    """A stress without three periodic directions does not matter elsewhere."""
-    odd = labelled(cluster(0), stress=False)
-    odd.calc.results["stress"] = np.zeros(6)
-    labels = Labels.from_frames([odd])
-    assert labels.virial is labels.noise_virial is None
+def test_stresses_are_read_where_they_are_asked_for():
+    """One without three periodic directions does not matter elsewhere."""
+    frames = [labelled(cluster(0)), labelled(crystal(1), stress=False), crystal(2)]
+    assert np.isnan(read_stresses(frames)).all()
+    frames[0].calc.results["stress"] = np.zeros(6)
+    labels = Labels.from_frames(frames)
+    assert labels.stress is labels.noise_virial is None
     with pytest.raises(InputError, match="has a stress, but is not periodic in three"):
-        Labels.from_frames([odd], with_virial=True)
+        read_stresses(frames)
 
 
 def test_some_of_the_frames():
-    frames = mixed_frames(4)
+    frames = mixed_frames(5)
     frames[2].info |= {"noise_virial": 0.1, "noise_forces": 0.2}
     frames[1].info["noise_energy"] = 0.3
+
+    def read(frames):
+        return replace(Labels.from_frames(frames), stress=read_stresses(frames))
+
     chosen = [2, 1]
-    found = Labels.from_frames(frames, with_virial=True).take(chosen)
-    expected = Labels.from_frames([frames[s] for s in chosen], with_virial=True)
+    found, expected = read(frames).take(chosen), read([frames[s] for s in chosen])
     for name, value in vars(expected).items():
         for a, b in zip(value, getattr(found, name), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -67,4 +74,4 @@ def test_noises_of_virials_that_make_no_sense():
     frame = labelled(crystal(1))
     frame.info["noise_virial"] = -1.0
     with pytest.raises(InputError, match="noise_virial of frame 0 must be positive"):
-        Labels.from_frames([frame], with_virial=True)
+        Labels.from_frames([frame])

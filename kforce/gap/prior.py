@@ -19,7 +19,7 @@ from kforce.gap.term import Term
 from kforce.gap.training_set import TrainingSet
 from kforce.kernels.base import Scaled, unscaled
 from kforce.kernels.dot_product import Polynomial
-from kforce.kernels.stationary import RBF
+from kforce.kernels.stationary import RBF, PiecewisePolynomial
 
 _log = logging.getLogger("kforce.gap")
 
@@ -173,7 +173,7 @@ def _kernel(term, descriptor, x):
         lengths = np.ones(x.shape[1])
     else:
         lengths, length = _spread(x), FIRST_LENGTH_SCALE
-    if "n_features" in inner.get_params():
+    if isinstance(inner, PiecewisePolynomial):
         inner.n_features = x.shape[1]
     inner.length_scale = 1.0
     return kernel, length * lengths

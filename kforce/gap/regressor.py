@@ -28,7 +28,7 @@ from kforce.gap.sparse_term import largest_cutoff
 from kforce.gap.splines import tabulate
 from kforce.gap.terms_from_data import default_terms
 from kforce.gap.training_set import TrainingSet
-from kforce.labels import Labels, stress_of, virial_of
+from kforce.labels import Labels, read_stresses, stress_of
 from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch, as_frames, first_unknown
 
@@ -179,7 +179,7 @@ class GAPRegressor(SparseForceField):
         check_parameters(self)
         frames = as_frames(frames)
         Batch.from_frames(frames)  # refuses positions that are not finite
-        labels = Labels.from_frames(frames, with_virial=True)
+        labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
         training = Training.on(frames, labels)
         baseline = as_baseline(self.baseline)
         if baseline is not None:
@@ -190,7 +190,7 @@ class GAPRegressor(SparseForceField):
         )
         labels = replace(labels, energy=labels.energy - _sums(frames, references))
         if baseline is not None:
-            _take_off_stress(baseline, frames, labels.virial)
+            _take_off_stress(baseline, frames, labels.stress)
         described = default_terms(frames) if self.terms is None else self.terms
         training_set = TrainingSet.build(
             frames,
@@ -430,16 +430,14 @@ def _is_one_molecule(frames):
     )
 
 
-def _take_off_stress(baseline, frames, virials):
-    """Take the virials of a baseline off those of frames, in place."""
-    known = np.flatnonzero(np.isfinite(virials).any(axis=1))
+def _take_off_stress(baseline, frames, stress):
+    """Take the stresses of a baseline off those of frames, in place."""
+    known = np.flatnonzero(np.isfinite(stress).any(axis=1))
     if len(known) and not baseline.has_stress:
         _log.warning("the baseline has no stress: those of the frames are left out")
-        virials[:] = np.nan
+        stress[:] = np.nan
     elif len(known):
-        stress = baseline.stress([frames[s] for s in known])
-        for s, cheap in zip(known, stress, strict=True):
-            virials[s] -= virial_of(cheap, frames[s].get_volume())
+        stress[known] -= baseline.stress([frames[s] for s in known])
 
 
 def _sums(frames, references):

@@ -25,18 +25,12 @@ _SAMPLE = 2000
 
 @dataclass(frozen=True)
 class TabulatedTerm:
-    """Spline of the local energy of a term, over its fading factor.
+    """Spline of the local energy of a term, over its factor F.
 
-    Attributes
-    ----------
-    descriptor : LocalDescriptor
-        Of one or three features.
-    coefficients : ndarray of shape (n_0, n_1, n_2)
-        Of cubic B-splines; 4 along dimensions that the descriptor lacks.
-    low, step : ndarray of shape (3,)
-        First point and distance of points of the grid.
-    error : float
-        Largest error of local energies that was measured, in eV.
+    The `descriptor` has one or three features. `coefficients` (n_0, n_1, n_2) are those
+    of cubic B-splines, 4 along dimensions that the descriptor lacks; `low` and `step`
+    (3,) are the first point and the distance of points of the grid. `error` is the
+    largest error of local energies that was measured, in eV.
     """
 
     descriptor: LocalDescriptor
@@ -50,10 +44,7 @@ class TabulatedTerm:
     def jet(self, environments: Environments):
         """Return local energies and their derivatives, as `SparseTerm.jet` does.
 
-        Raises
-        ------
-        InputError
-            If atoms are closer than where the spline starts.
+        Raises `InputError` if atoms are closer than where the spline starts.
         """
         x = np.zeros((len(environments.x), 3))
         n_features = environments.x.shape[1]
@@ -77,22 +68,11 @@ class TabulatedTerm:
 def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
     """Put a term on a grid that is refined until it is as accurate as wanted.
 
-    Parameters
-    ----------
-    term : SparseTerm
-        With weights, of a descriptor of one or three features that are distances r, or
-        (r + r', (r − r')², r'').
-    error : float
-        Largest error of local energies, over the fading factor, at random points, in
-        eV; that of their slopes is at most ten times as large, in eV over the unit of
-        the features.
-    start : float
-        Shortest distance in Å.
-
-    Raises
-    ------
-    InputError
-        If the grid would not fit into memory, or the term has other features.
+    The term has weights, and a descriptor of one or three features that are distances
+    r, or (r + r', (r − r')², r''). `error` bounds that of local energies, over F, at
+    random points, in eV; that of their derivatives is at most ten times as large, in eV
+    over the unit of the features. `start` is the shortest distance in Å. Raises
+    `InputError` if the grid would not fit into memory, or the term has other features.
     """
     cutoff = term.descriptor.cutoff
     if getattr(term.descriptor, "exponents", (1,)) != (1,):

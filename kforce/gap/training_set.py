@@ -24,7 +24,7 @@ from kforce.gap.covariance import (
     sparse_rows,
 )
 from kforce.gap.sparse_term import SparseTerm
-from kforce.labels import Labels
+from kforce.labels import Labels, virial_of
 from kforce.neighbours.search import Neighbours, find_neighbours
 from kforce.structures import Batch
 
@@ -65,17 +65,24 @@ class Observations:
 
     @classmethod
     def of_frame(
-        cls, labels: Labels, s: int, noises: np.ndarray, type_noises: np.ndarray
+        cls,
+        frame: Atoms,
+        labels: Labels,
+        s: int,
+        noises: np.ndarray,
+        type_noises: np.ndarray,
     ) -> Observations:
-        """Return those of frame s.
+        """Return those of a frame, of which the labels are the s-th ones.
 
         Its own noises come before `type_noises` (3,), those of its config_type or NaN,
         which come before `noises` (3,). Where some atoms have noises of their own,
         those of the other atoms stay as well.
         """
-        forces = labels.forces[s]
+        forces, virial = labels.forces[s], np.full(6, np.nan)
+        if np.isfinite(labels.stress[s]).any():
+            virial = virial_of(labels.stress[s], frame.get_volume())
         kind = in_rows(ENERGY, np.full(forces.shape, FORCES), np.full(6, VIRIAL))
-        y = in_rows(labels.energy[s], forces, labels.virial[s])
+        y = in_rows(labels.energy[s], forces, virial)
         noise = _own_noises(labels, s)
         for k in (ENERGY, FORCES, VIRIAL):
             of_kind = noise[kind == k]
@@ -83,23 +90,20 @@ class Observations:
             if np.isfinite(type_noises[k]):
                 default = type_noises[k]
             noise[kind == k] = np.where(np.isnan(of_kind), default, of_kind)
-        scale = np.where(kind == FORCES, 1.0, np.sqrt(len(forces)))
+        scale = np.where(kind == FORCES, 1.0, np.sqrt(len(frame)))
         known = np.flatnonzero(np.isfinite(y))
         return cls(y[known], known, kind[known], (noise * scale)[known], scale[known])
 
 
 def _own_noises(labels, s):
     """Return the noises that a frame brings along in the order of rows, or NaN."""
-    n_atoms = len(labels.forces[s])
-    forces = np.full(n_atoms, np.nan)
-    if labels.noise_forces is not None:
-        forces = labels.noise_forces[s]
-    energy = np.nan if labels.noise_energy is None else labels.noise_energy[s]
-    return in_rows(
-        energy,
-        np.repeat(forces[:, None], 3, axis=1),
-        np.full(6, labels.noise_virial[s]),
+    energy, of_atoms, virial = (
+        np.nan if values is None else values[s]
+        for values in (labels.noise_energy, labels.noise_forces, labels.noise_virial)
     )
+    forces = np.empty_like(labels.forces[s])
+    forces.T[:] = of_atoms
+    return in_rows(energy, forces, np.full(6, virial))
 
 
 @dataclass(frozen=True)
@@ -126,15 +130,17 @@ class TrainingSet:
         config_noises: Mapping[str, tuple] | None = None,
         max_bytes: float = MAX_NEIGHBOUR_BYTES,
     ) -> TrainingSet:
-        """Collect the observations of frames, whose labels hold virials.
+        """Collect the observations of frames, whose labels hold stresses.
 
         `config_noises` are the noises of each ``info["config_type"]``. Raises
         `InputError` if one has none, or they are not three positive numbers.
         """
         noises = np.asarray(noises, dtype=float)
         observations = [
-            Observations.of_frame(labels, s, noises, _type_noises(f, s, config_noises))
-            for s, f in enumerate(frames)
+            Observations.of_frame(
+                frame, labels, s, noises, _type_noises(frame, s, config_noises)
+            )
+            for s, frame in enumerate(frames)
         ]
         cache = NeighbourCache(frames, cutoff, max_bytes)
         return cls(frames, observations, noises, cache)

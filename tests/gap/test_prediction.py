@@ -163,9 +163,8 @@ def test_threads_and_chunks_do_not_matter(monkeypatch, threads, chunk):
     terms, atoms = several_terms(), crystal(2).repeat((2, 2, 1))
     expected = predicted(terms, [atoms])
     monkeypatch.setattr(prediction, "n_threads", lambda: threads)
-    monkeypatch.setattr(prediction, "_CHUNK", chunk)
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
-    found = predicted(terms, [atoms])
+    found = predicted(terms, [atoms], chunk=chunk)
     np.testing.assert_allclose(found.energies, expected.energies, rtol=1e-12)
     assert relative(found.gradient, expected.gradient) < 1e-12
     assert relative(found.strain, expected.strain) < 1e-12
