@@ -74,7 +74,7 @@ def same_points(xml, out):
     (z,) = model.species_
     alone = model.reference_energies_[z] * np.array([len(f) for f in frames])
     labels = replace(labels, energy=labels.energy - alone)
-    training = TrainingSet.build(frames, labels, (0.001, 0.05, 0.1), model.cutoff_)
+    training = TrainingSet.build(frames, labels, (0.001, 0.05, 0.1))
     posterior = gather(model.terms_, training, jitter=1e-8).condition()
     model.restore(terms_=posterior.terms)
     found = model.evaluate(test)
@@ -100,7 +100,7 @@ def rows(n_rows, n_inducing):
     kernel = kforce.Scaled(kforce.Polynomial(zeta=4), amplitude=1.0)
     wanted = kforce.Term(soap, kernel, n_inducing, selection="random")
     labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
-    training = TrainingSet.build(frames, labels, (0.01, 0.1, 0.1), soap.cutoff)
+    training = TrainingSet.build(frames, labels, (0.01, 0.1, 0.1))
     terms, _ = build_terms([wanted], training, (14,), rng)
     # Loads compiled code from the cache.
     batch = Batch.from_frames(frames[:1])

@@ -234,11 +234,11 @@ def strained(atoms, epsilon):
     return changed
 
 
-def training_set(frames, noises, atom_energy=0.0, cutoff=3.9, **kwargs):
+def training_set(frames, noises, atom_energy=0.0, **kwargs):
     """Frames with labels, their energies above a multiple of the number of atoms."""
     labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
     labels.energy[:] -= [atom_energy * len(frame) for frame in frames]
-    return TrainingSet.build(frames, labels, noises, cutoff, **kwargs)
+    return TrainingSet.build(frames, labels, noises, **kwargs)
 
 
 def without(training, s):

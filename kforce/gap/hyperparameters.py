@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from kforce.gap.covariance import FORCES, blocks_of, sparse_rows
 from kforce.gap.evidence import free_energy
 from kforce.gap.probes import Probes
-from kforce.gap.sparse_term import SparseTerm
+from kforce.gap.sparse_term import SparseTerm, largest_cutoff
 from kforce.gap.training_set import TrainingSet
 from kforce.kernels.base import Kernel, Scaled
 from kforce.parallel import single_threaded_blas
@@ -154,11 +154,13 @@ class FreeEnergyProblem:
         self.free_amplitudes = np.flatnonzero(free.amplitudes)
         self.free_lengths = np.flatnonzero(free.length_scales)
         self.terms = [_thinned(term, n_inducing, n_inducing_few, rng) for term in terms]
+        self._cutoff = largest_cutoff(self.terms)
         self.chosen = training.sample(rng, n_rows)
         self._collect_rows()
         self.probes = Probes(training, self.chosen, self._first_rows, self._kinds, rng)
         self.is_probed = [
-            self.probes.n_environments(term) <= max_environments for term in self.terms
+            self.probes.n_environments(term, self._cutoff) <= max_environments
+            for term in self.terms
         ]
         self._blocks = blocks_of(self.terms)
         self._fixed = [self._matrices(t, term) for t, term in enumerate(self.terms)]
@@ -175,7 +177,9 @@ class FreeEnergyProblem:
         """
         observations = [self.training.observations[s] for s in self.chosen]
         self._first_rows = np.cumsum([0] + [len(known.y) for known in observations])
-        self._batch, self._neighbours = self.training.neighbours.of_all(self.chosen)
+        self._batch, self._neighbours = self.training.neighbours.of_all(
+            self.chosen, self._cutoff
+        )
         self._noise = np.concatenate([self.training.noise(s) for s in self.chosen])
         self._y = np.concatenate([known.y for known in observations]) / self._noise
         self._kinds = np.concatenate(
@@ -200,7 +204,7 @@ class FreeEnergyProblem:
         )
         variances = np.zeros(len(self.probes.probes))
         if self.is_probed[t]:
-            variances = self.probes.prior_variances(term)
+            variances = self.probes.prior_variances(term, self._cutoff)
         return _Matrices(term.covariance(), rows / self._noise[:, None], variances)
 
     def start(self) -> np.ndarray:

@@ -80,21 +80,25 @@ class Probes:
         if columns:
             self.columns = np.array(columns).T * self.weights
 
-    def n_environments(self, term: SparseTerm) -> int:
-        """Return how many environments of a term a probed frame has, at most."""
+    def n_environments(self, term: SparseTerm, cutoff: float) -> int:
+        """Return how many environments of a term a probed frame has, at most.
+
+        The cutoff is that of the neighbours to look among, in Å.
+        """
         frames = {probe.frame for probe in self.probes}
-        return max((len(self._environments(term, s).x) for s in frames), default=0)
+        sizes = [len(self._environments(term, s, cutoff).x) for s in frames]
+        return max(sizes, default=0)
 
-    def prior_variances(self, term: SparseTerm) -> np.ndarray:
+    def prior_variances(self, term: SparseTerm, cutoff: float) -> np.ndarray:
         """Return the prior variance of each probe by one term, (n_probes,)."""
-        return np.array([self._prior_variance(term, probe) for probe in self.probes])
+        return np.array([self._variance(term, probe, cutoff) for probe in self.probes])
 
-    def _environments(self, term, s):
-        batch, neighbours = self._training.neighbours.of(s)
+    def _environments(self, term, s, cutoff):
+        batch, neighbours = self._training.neighbours.of(s, cutoff)
         return term.descriptor(batch.numbers, neighbours)
 
-    def _prior_variance(self, term, probe):
-        environments = self._environments(term, probe.frame)
+    def _variance(self, term, probe, cutoff):
+        environments = self._environments(term, probe.frame, cutoff)
         f_cut = environments.f_cut * environments.multiplicity
         if len(f_cut) == 0:
             return 0.0

@@ -191,7 +191,6 @@ class GAPRegressor(SparseForceField):
         labels = replace(labels, energy=labels.energy - _sums(frames, references))
         if baseline is not None:
             _take_off_stress(baseline, frames, labels.stress)
-        described = default_terms(frames) if self.terms is None else self.terms
         training_set = TrainingSet.build(
             frames,
             labels,
@@ -203,7 +202,6 @@ class GAPRegressor(SparseForceField):
                     strict=True,
                 )
             ],
-            cutoff=max(term.descriptor.cutoff for term in described),
             config_noises=self.config_noises,
         )
         if training_set.counts.sum() == 0:
@@ -218,6 +216,7 @@ class GAPRegressor(SparseForceField):
                 "for that, is usually more accurate"
             )
         rng = np.random.default_rng(self.seed)
+        described = default_terms(frames) if self.terms is None else self.terms
         terms, origins = build_terms(described, training_set, species, rng)
         if are_fitted:
             terms.append(composition_term(species))

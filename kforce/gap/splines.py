@@ -93,11 +93,12 @@ def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
         )
     rng = np.random.default_rng(0)
     sample = low + (high - low) * rng.random((_SAMPLE, len(low)))
-    exact, slopes = _exact(term, sample)
+    exact, slopes = _energies(term, sample)
     n = np.full(len(low), _FIRST)
     while True:
         table = _grid(term, low, high, n)
-        value, by_x = _of_table(table, term.descriptor, sample)
+        spline = TabulatedTerm(term.descriptor, *table, 0.0)
+        value, by_x = _energies(spline, sample)
         off = np.abs(value - exact).max()
         if off <= error and np.abs(by_x - slopes).max() <= 10.0 * error:
             return TabulatedTerm(term.descriptor, *table, float(off))
@@ -110,8 +111,8 @@ def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
             )
 
 
-def _exact(term, x):
-    """Return Σ_m α_m F_m k(x, x_m) and its gradient."""
+def _energies(term, x):
+    """Return local energies over F at features x, and their gradients."""
     n = len(x)
     everywhere = Environments(x, np.ones(n), np.zeros(n, dtype=int), 1)
     value, by_x, _ = term.jet(everywhere)
@@ -130,7 +131,7 @@ def _grid(term, low, high, n):
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     flat = points.reshape(-1, n_features)
     parts = np.array_split(flat, 1 + len(flat) // 4096)
-    values = np.concatenate([_exact(term, part)[0] for part in parts])
+    values = np.concatenate([_energies(term, part)[0] for part in parts])
     values = values.reshape(points.shape[:-1])
     for d in range(n_features):
         values = spline_filter1d(values, axis=d)
@@ -140,10 +141,3 @@ def _grid(term, low, high, n):
     coefficients = values[used].reshape(*(n + 2), *(1,) * missing)
     full = np.broadcast_to(coefficients, (*(n + 2), *(4,) * missing))
     return np.ascontiguousarray(full), first, step
-
-
-def _of_table(table, descriptor, x):
-    n = len(x)
-    everywhere = Environments(x, np.ones(n), np.zeros(n, dtype=int), 1)
-    value, by_x, _ = TabulatedTerm(descriptor, *table, 0.0).jet(everywhere)
-    return value, by_x

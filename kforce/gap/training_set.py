@@ -23,7 +23,7 @@ from kforce.gap.covariance import (
     prior_variances,
     sparse_rows,
 )
-from kforce.gap.sparse_term import SparseTerm
+from kforce.gap.sparse_term import SparseTerm, largest_cutoff
 from kforce.labels import Labels, virial_of
 from kforce.neighbours.search import Neighbours, find_neighbours
 from kforce.structures import Batch
@@ -111,8 +111,7 @@ class TrainingSet:
     """Frames with their observations, and neighbours that are searched once.
 
     `noises` (3,) are those of the model, of energies and virials in eV per atom
-    (× √n_atoms) and of force components in eV/Å. The neighbours within `cutoff` (in Å)
-    are kept while all of them take no more than `max_bytes`.
+    (× √n_atoms) and of force components in eV/Å.
     """
 
     frames: Sequence[Atoms]
@@ -126,7 +125,6 @@ class TrainingSet:
         frames: Sequence[Atoms],
         labels: Labels,
         noises: Sequence[float],
-        cutoff: float,
         config_noises: Mapping[str, tuple] | None = None,
         max_bytes: float = MAX_NEIGHBOUR_BYTES,
     ) -> TrainingSet:
@@ -142,7 +140,7 @@ class TrainingSet:
             )
             for s, frame in enumerate(frames)
         ]
-        cache = NeighbourCache(frames, cutoff, max_bytes)
+        cache = NeighbourCache(frames, max_bytes)
         return cls(frames, observations, noises, cache)
 
     def with_noises(self, noises: np.ndarray) -> TrainingSet:
@@ -168,7 +166,7 @@ class TrainingSet:
         known, noise = self.observations[s], self.noise(s)
         has_virial = known.has(VIRIAL)
         has_forces = has_virial or known.has(FORCES)
-        batch, neighbours = self.neighbours.of(s)
+        batch, neighbours = self.neighbours.of(s, largest_cutoff(terms))
         rows = sparse_rows(terms, batch, neighbours, has_forces, has_virial).of(0)
         if len(known.rows) < len(rows):
             rows = rows[known.rows]
@@ -184,7 +182,7 @@ class TrainingSet:
         """
         known = self.observations[s]
         with_virial = with_virial and known.has(VIRIAL)
-        structure = self.neighbours.of(s)
+        structure = self.neighbours.of(s, largest_cutoff(terms))
         prior = prior_variances(terms, *structure, known.has(FORCES), with_virial)
         return prior[known.rows]
 
@@ -203,37 +201,36 @@ class TrainingSet:
 
 
 class NeighbourCache:
-    """Frames as batches with their neighbours, which are searched once.
+    """Frames as batches with their neighbours.
 
-    Neighbours within `cutoff` are kept while they take no more than `max_bytes`.
+    Those within the longest cutoff that was asked for are kept for the next time, while
+    they take no more than `max_bytes`.
     """
 
-    def __init__(self, frames: Sequence[Atoms], cutoff: float, max_bytes: float):
-        self.frames, self.cutoff = frames, cutoff
-        self._kept, self._remaining, self._lock = {}, max_bytes, Lock()
+    def __init__(self, frames: Sequence[Atoms], max_bytes: float):
+        self.frames, self.max_bytes = frames, max_bytes
+        self._lock, self._cutoff = Lock(), 0.0
 
-    def of(self, s: int, cutoff: float | None = None) -> tuple[Batch, Neighbours]:
-        """Return a frame, and neighbours within `cutoff`, by default the longest."""
-        if cutoff is not None and cutoff != self.cutoff:
-            return self._search(s, cutoff)
-        if s in self._kept:
-            return self._kept[s]
-        structure = self._search(s, self.cutoff)
-        size = _n_bytes(structure[1])
+    def of(self, s: int, cutoff: float) -> tuple[Batch, Neighbours]:
+        """Return frame s and its neighbours within a cutoff in Å."""
         with self._lock:
-            if size <= self._remaining and s not in self._kept:
-                self._kept[s] = structure
-                self._remaining -= size
-        return structure
+            if cutoff > self._cutoff:
+                self._cutoff, self._kept, self._free_bytes = cutoff, {}, self.max_bytes
+            if cutoff == self._cutoff and s in self._kept:
+                return self._kept[s]
+        batch = Batch.from_frames([self.frames[s]])
+        neighbours = find_neighbours(batch, cutoff, int(s))
+        size = _n_bytes(neighbours)
+        with self._lock:
+            if cutoff == self._cutoff and size <= self._free_bytes:
+                self._kept[s] = batch, neighbours
+                self._free_bytes -= size
+        return batch, neighbours
 
-    def of_all(self, chosen: Sequence[int]) -> tuple[Batch, Neighbours]:
+    def of_all(self, chosen: Sequence[int], cutoff: float) -> tuple[Batch, Neighbours]:
         """Return some frames as one batch, with their neighbours."""
         batch = Batch.from_frames([self.frames[s] for s in chosen])
-        return batch, Neighbours.join([self.of(s)[1] for s in chosen])
-
-    def _search(self, s, cutoff):
-        batch = Batch.from_frames([self.frames[s]])
-        return batch, find_neighbours(batch, cutoff, int(s))
+        return batch, Neighbours.join([self.of(s, cutoff)[1] for s in chosen])
 
 
 def _n_bytes(neighbours):

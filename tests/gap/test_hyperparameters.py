@@ -242,7 +242,7 @@ def test_a_model_is_found_again(noise, amplitude):
         kernel=Scaled(RBF(length_scale=1.0), 1.0),
         length_scales=1.6 * truth.length_scales,
     )
-    training = training_set(frames, (0.002, 0.05, 0.05), cutoff=4.2)
+    training = training_set(frames, (0.002, 0.05, 0.05))
     free = FreeParameters([True], [True], (True, True, True))
     rng = np.random.default_rng(0)
     (found,), learned = maximise_free_energy([start], training, free, rng)

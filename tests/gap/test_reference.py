@@ -186,7 +186,7 @@ def test_the_right_hand_side(shared):
     assert not are_fitted
     labels.energy[:] -= [references[14] * len(frame) for frame in frames]
     by_type = {"isolated_atom": (0.0001, 0.01, 1.0), "bulk": (0.002, 0.05, 0.1)}
-    training = TrainingSet.build(frames, labels, (1.0, 1.0, 1.0), 5.0, by_type)
+    training = TrainingSet.build(frames, labels, (1.0, 1.0, 1.0), by_type)
     energies, others = [], []
     for s, known in enumerate(training.observations):
         assert not known.is_default.any()

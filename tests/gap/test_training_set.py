@@ -139,28 +139,36 @@ def test_rows_that_are_known():
     assert sizes == [17, 18, 7, 6, 16, 15, 0]
 
 
-@pytest.mark.parametrize("max_bytes", [0, 5000, 1e9])
-def test_neighbours_are_kept_while_they_fit(monkeypatch, max_bytes):
+@pytest.mark.parametrize(("max_bytes", "n_kept"), [(0, 0), (9000, 3), (1e9, 4)])
+def test_neighbours_are_kept_while_they_fit(monkeypatch, max_bytes, n_kept):
     frames, searched = mixed_frames(4), []
 
     def search(batch, cutoff, first):
-        searched.append((first, cutoff))
+        searched.append((cutoff, first))
         return find_neighbours(batch, cutoff, first)
 
     monkeypatch.setattr("kforce.gap.training_set.find_neighbours", search)
     cache = training_set(frames, max_bytes=max_bytes).neighbours
-    for cutoff in (None, 3.9, 2.9):
+    cutoffs = (2.9, 3.9, 2.9, 3.9)
+    for cutoff in cutoffs:
         for s, frame in enumerate(frames):
             batch, found = cache.of(s, cutoff)
-            expected = find_neighbours(Batch.from_frames([frame]), cutoff or 3.9)
+            expected = find_neighbours(Batch.from_frames([frame]), cutoff)
             np.testing.assert_array_equal(batch.positions, frame.positions)
             for name, value in vars(expected).items():
                 np.testing.assert_array_equal(getattr(found, name), value)
-    n_kept = 12 - len(searched)
-    assert n_kept == {0: 0, 1e9: 4}.get(max_bytes, n_kept)
-    assert 0 < n_kept < 4 or max_bytes != 5000
-    # Others are not kept.
-    assert searched[-4:] == [(s, 2.9) for s in range(4)]
+    # Those of the longest cutoff are not searched again.
+    assert searched[:12] == [(cutoff, s) for cutoff in cutoffs[:3] for s in range(4)]
+    assert len(searched) == 16 - n_kept
+
+
+def test_neighbours_of_some_frames():
+    frames, chosen = mixed_frames(5), [3, 0, 4]
+    batch, found = training_set(frames).neighbours.of_all(chosen, 3.9)
+    expected = find_neighbours(Batch.from_frames([frames[s] for s in chosen]), 3.9)
+    assert batch.n_structures == 3
+    for name, value in vars(expected).items():
+        np.testing.assert_array_equal(getattr(found, name), value)
 
 
 def dense_posterior(terms, training, jitter):
