@@ -220,11 +220,11 @@ def derivative_covariance(
         cross = -2.0
     else:
         cross = 1.0
-    faded = P * f_cut[:, None]
+    P_cut = P * f_cut[:, None]
     covariance = np.einsum("pe,ef,qf->pq", df_cut, phi, df_cut, optimize=True)
-    mixed = np.einsum("pef,ef,qf->pq", faded, dphi, df_cut, optimize=True)
+    mixed = np.einsum("pef,ef,qf->pq", P_cut, dphi, df_cut, optimize=True)
     covariance += mixed + mixed.T
-    covariance += np.einsum("pef,ef,qfe->pq", faded, ddphi, faded, optimize=True)
+    covariance += np.einsum("pef,ef,qfe->pq", P_cut, ddphi, P_cut, optimize=True)
     products = np.einsum("ef,qfd->qed", dphi, weighted, optimize=True)
     covariance += cross * np.einsum("ped,qed->pq", weighted, products, optimize=True)
     return covariance
@@ -278,7 +278,7 @@ def _members(environments):
 def _motions_of_atom(members, atom):
     """Return the members that a motion of an atom changes, and how, (n, 3, 3).
 
-    It moves as a member, or, with the opposite sign for all members, as centre.
+    It moves as a member, or, with the opposite sign for all members, as central atom.
     """
     i, j = members.central_atoms, members.atoms
     moved = np.flatnonzero(((i == atom) | (j == atom)) & (i != j))

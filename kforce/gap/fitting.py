@@ -61,7 +61,7 @@ def fit_posterior(
 def _learns_all_noises(model, free, training):
     """Whether one factor can be that of the noises of all rows."""
     is_free = np.array(free.noises)[training.counts > 0].all()
-    is_default = all(known.is_default.all() for known in training.observations)
+    is_default = all(observed.is_default.all() for observed in training.observations)
     return model.optimize and is_free and is_default and model.approximation == "dtc"
 
 
@@ -72,8 +72,8 @@ def _report(errors, training):
         if not (errors.kinds == kind).any():
             continue
         y = [
-            (known.y / training.noise(s))[known.of(kind)]
-            for s, known in enumerate(training.observations)
+            (observed.y / training.noise(s))[observed.of(kind)]
+            for s, observed in enumerate(training.observations)
         ]
         spread = np.std(np.concatenate(y))
         if spread > 0.0:

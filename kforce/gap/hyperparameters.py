@@ -176,19 +176,23 @@ class FreeEnergyProblem:
         What is learned of the noises multiplies those of the training set.
         """
         observations = [self.training.observations[s] for s in self.chosen]
-        self._first_rows = np.cumsum([0] + [len(known.y) for known in observations])
+        self._first_rows = np.cumsum(
+            [0] + [len(observed.y) for observed in observations]
+        )
         self._batch, self._neighbours = self.training.neighbours.of_all(
             self.chosen, self._cutoff
         )
         self._noise = np.concatenate([self.training.noise(s) for s in self.chosen])
-        self._y = np.concatenate([known.y for known in observations]) / self._noise
+        self._y = (
+            np.concatenate([observed.y for observed in observations]) / self._noise
+        )
         self._kinds = np.concatenate(
             [
-                np.where(known.is_default, known.kind, NOT_LEARNED)
-                for known in observations
+                np.where(observed.is_default, observed.kind, NOT_LEARNED)
+                for observed in observations
             ]
         )
-        largest = max(known.kind.max() for known in observations)
+        largest = max(observed.kind.max() for observed in observations)
         self._has_forces, self._has_virials = largest >= 1, largest == 2
 
     def _matrices(self, t, term):

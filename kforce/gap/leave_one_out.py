@@ -107,9 +107,9 @@ def _factor(ratio):
     if len(ratio) == 0:
         return 0.0
     is_many = len(ratio) >= MANY_ERRORS
-    shares = [CALIBRATED_SHARE] if is_many else [CALIBRATED_SHARE, MIDDLE_SHARE]
-    wanted = np.quantile(ratio, shares) / norm.ppf(0.5 + 0.5 * np.array(shares))
-    return float(wanted.max())
+    levels = [CALIBRATED_SHARE] if is_many else [CALIBRATED_SHARE, MIDDLE_SHARE]
+    expected = norm.ppf(0.5 + 0.5 * np.array(levels))
+    return float((np.quantile(ratio, levels) / expected).max())
 
 
 def leave_one_out(
@@ -141,12 +141,12 @@ def _left_out_frame(posterior, training, s, approximation):
     half = solve_triangular(solution.factor, rows.T, trans="T").T
     half /= factors[:, None]
     residual = (y - rows @ solution.coef) / factors
-    found = left_out(half @ half.T, residual)
-    if found is None:
+    alone = left_out(half @ half.T, residual)
+    if alone is None:
         return None
     kind = training.observations[s].kind
     used = kind != VIRIAL
-    error, variance = (part[used] for part in found)
+    error, variance = (part[used] for part in alone)
     noise, factors = noise[used], factors[used]
     # What the inducing environments leave open stays as it is.
     remaining = training.prior_variances(terms, s, with_virial=False)[used]
@@ -187,17 +187,17 @@ def squared_errors(
     (deciding, *_) = [
         kind
         for kind in (FORCES, ENERGY, VIRIAL)
-        if any(known.has(kind) for known in observations)
+        if any(observed.has(kind) for observed in observations)
     ]
     squares = np.zeros((len(chosen), len(NOISE_FACTORS)))
-    for i, (s, known) in enumerate(zip(chosen, observations, strict=True)):
+    for i, (s, observed) in enumerate(zip(chosen, observations, strict=True)):
         rows, y, _ = training.whitened(system.terms, s)
         rows = solve_triangular(system.system.prior, rows.T, trans="T").T @ axes
         for k, factor in enumerate(NOISE_FACTORS):
             weights = rows / (strength + factor**2)
-            found = left_out(weights @ rows.T, y - weights @ right)
-            error = np.full(len(y), HOPELESS_ERROR) if found is None else found[0]
-            squares[i, k] = np.sum(error[known.of(deciding)] ** 2)
+            alone = left_out(weights @ rows.T, y - weights @ right)
+            error = np.full(len(y), HOPELESS_ERROR) if alone is None else alone[0]
+            squares[i, k] = np.sum(error[observed.of(deciding)] ** 2)
     return squares
 
 

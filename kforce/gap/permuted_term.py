@@ -63,14 +63,14 @@ class PermutedTerm(SparseTerm):
         """Return local energies and their derivatives, see `SparseTerm.jet`."""
         x = environments.x
         plain = Environments(x, np.ones(len(x)), environments.central_atoms, 1)
-        total, slope, _ = self._images.jet(plain)
-        norm, norm_slope = self._norm(x), self._norm_slope(x)
+        total, by_x, _ = self._images.jet(plain)
+        norm, dnorm = self._norm(x), self._norm_gradient(x)
         factor = self._variance / np.sqrt(norm)
-        slope -= (0.5 * total / norm)[:, None] * norm_slope
+        by_x -= (0.5 * total / norm)[:, None] * dnorm
         energy = factor * total + self.constant**2 * (self.f_cut @ self.weights)
-        faded = environments.multiplicity * environments.f_cut
-        by_x = (faded * factor)[:, None] * slope
-        return faded * energy, by_x, environments.multiplicity * energy
+        f_cut = environments.multiplicity * environments.f_cut
+        by_x *= (f_cut * factor)[:, None]
+        return f_cut * energy, by_x, environments.multiplicity * energy
 
     @property
     def _variance(self):
@@ -102,11 +102,11 @@ class PermutedTerm(SparseTerm):
         _, u = self._apart(x)
         return self.kernel(u).sum(axis=1)
 
-    def _norm_slope(self, x):
+    def _norm_gradient(self, x):
         """Return ∂G(x, x)/∂x, to which x and its image contribute the same."""
         apart, u = self._apart(x)
-        (slope,) = self.kernel.profile(u, orders=(1,))
-        return 4.0 * np.einsum("ep,epd->ed", slope, apart) / self.length_scales
+        (dphi,) = self.kernel.profile(u, orders=(1,))
+        return 4.0 * np.einsum("ep,epd->ed", dphi, apart) / self.length_scales
 
     def _apart(self, x):
         """Return scaled x − x_π, (n_env, n_permutations, n_features), and squares."""

@@ -56,10 +56,10 @@ class Probes:
         self.probes, columns, n_probed = [], [], np.zeros(2)
         for p in _small_frames(training, chosen, n_frames):
             s = chosen[p]
-            known, noise = training.observations[s], training.noise(s)
+            observed, noise = training.observations[s], training.noise(s)
             n_atoms = len(training.frames[s])
             for kind, n_all in ((ENERGY, 1), (FORCES, 3 * n_atoms)):
-                rows = known.of(kind)
+                rows = observed.of(kind)
                 if len(rows) < n_all:
                     continue
                 signs = np.ones(1) if kind == ENERGY else rng.choice([-1.0, 1.0], n_all)

@@ -60,8 +60,8 @@ class TabulatedTerm:
                 "not tabulated, or tabulate from a shorter distance on."
             )
         value *= environments.multiplicity
-        faded = environments.multiplicity * environments.f_cut
-        by_x = gradient[:, :n_features] * faded[:, None]
+        f_cut = environments.multiplicity * environments.f_cut
+        by_x = gradient[:, :n_features] * f_cut[:, None]
         return environments.f_cut * value, by_x, value
 
 

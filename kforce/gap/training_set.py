@@ -91,8 +91,8 @@ class Observations:
                 default = type_noises[k]
             noise[kind == k] = np.where(np.isnan(of_kind), default, of_kind)
         scale = np.where(kind == FORCES, 1.0, np.sqrt(len(frame)))
-        known = np.flatnonzero(np.isfinite(y))
-        return cls(y[known], known, kind[known], (noise * scale)[known], scale[known])
+        rows = np.flatnonzero(np.isfinite(y))
+        return cls(y[rows], rows, kind[rows], (noise * scale)[rows], scale[rows])
 
 
 def _own_noises(labels, s):
@@ -150,28 +150,30 @@ class TrainingSet:
     @cached_property
     def counts(self) -> np.ndarray:
         """Number of observations of energy, forces and virial, (3,)."""
-        kinds = [np.bincount(known.kind, minlength=3) for known in self.observations]
+        kinds = [
+            np.bincount(observed.kind, minlength=3) for observed in self.observations
+        ]
         return np.sum(kinds, axis=0)
 
     def noise(self, s: int) -> np.ndarray:
         """Return the standard deviations of the observations of frame s."""
-        known = self.observations[s]
-        default = self.noises[known.kind] * known.scale
-        return np.where(known.is_default, default, known.noise)
+        observed = self.observations[s]
+        default = self.noises[observed.kind] * observed.scale
+        return np.where(observed.is_default, default, observed.noise)
 
     def whitened(
         self, terms: Sequence[SparseTerm], s: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return Λ^−½ K_nm, Λ^−½ y and the noises of the observations of frame s."""
-        known, noise = self.observations[s], self.noise(s)
-        has_virial = known.has(VIRIAL)
-        has_forces = has_virial or known.has(FORCES)
+        observed, noise = self.observations[s], self.noise(s)
+        has_virial = observed.has(VIRIAL)
+        has_forces = has_virial or observed.has(FORCES)
         batch, neighbours = self.neighbours.of(s, largest_cutoff(terms))
         rows = sparse_rows(terms, batch, neighbours, has_forces, has_virial).of(0)
-        if len(known.rows) < len(rows):
-            rows = rows[known.rows]
+        if len(observed.rows) < len(rows):
+            rows = rows[observed.rows]
         rows /= noise[:, None]
-        return rows, known.y / noise, noise
+        return rows, observed.y / noise, noise
 
     def prior_variances(
         self, terms: Sequence[SparseTerm], s: int, with_virial: bool = True
@@ -180,11 +182,11 @@ class TrainingSet:
 
         Those of its virial are NaN where they are not wanted.
         """
-        known = self.observations[s]
-        with_virial = with_virial and known.has(VIRIAL)
+        observed = self.observations[s]
+        with_virial = with_virial and observed.has(VIRIAL)
         structure = self.neighbours.of(s, largest_cutoff(terms))
-        prior = prior_variances(terms, *structure, known.has(FORCES), with_virial)
-        return prior[known.rows]
+        prior = prior_variances(terms, *structure, observed.has(FORCES), with_virial)
+        return prior[observed.rows]
 
     def sample(
         self, rng: np.random.Generator, n_labels: int, n_frames: int | None = None
@@ -193,7 +195,7 @@ class TrainingSet:
 
         There are at most `n_frames`, and at least five if so many have labels.
         """
-        sizes = np.array([len(known.y) for known in self.observations])
+        sizes = np.array([len(observed.y) for observed in self.observations])
         order = rng.permutation(len(sizes))
         order = order[sizes[order] > 0][:n_frames]
         n = int(np.searchsorted(np.cumsum(sizes[order]), n_labels))
