@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.sparse import csr_array
-from sklearn.utils import gen_batches
 
 from kforce.descriptors.local import Jacobian
 from kforce.gap._covariance import add_members
@@ -120,7 +119,8 @@ def _energy_rows(term, environments, owner, n_structures):
     structures = owner[environments.central_atoms]
     f_cut = float(environments.multiplicity) * environments.f_cut
     energies = np.zeros((n_structures, term.n_inducing))
-    for block in gen_batches(len(structures), COMPARED_ENVIRONMENTS):
+    for first in range(0, len(structures), COMPARED_ENVIRONMENTS):
+        block = slice(first, first + COMPARED_ENVIRONMENTS)
         k, _ = term.compare(environments.x[block], orders=(0,))
         k *= f_cut[block, None]
         np.add.at(energies, structures[block], k)
@@ -179,11 +179,10 @@ def energy_covariance(
     environments are compared with all others at a time.
     """
     total, n_env = np.zeros((n_sums, n_sums)), len(x)
-    if n_env == 0:
-        return total
     prior = replace(term, inducing_points=x, f_cut=np.ones(n_env))
     member = csr_array((f_cut, (np.arange(n_env), owner)), shape=(n_env, n_sums))
-    for block in gen_batches(n_env, n_compared):
+    for first in range(0, n_env, n_compared):
+        block = slice(first, first + n_compared)
         k, _ = prior.compare(x[block], orders=(0,))
         total += member[block].T @ (k @ member)
     return total

@@ -152,7 +152,7 @@ def test_more_than_the_rank_of_the_covariance():
 
 @pytest.mark.parametrize("shape", [(50, 4), (12, 40), (30, 30), (200, 1)])
 def test_leverage(shape):
-    """The n points of smallest u_j − min(1, n π_j), SPEC_GAP §7."""
+    """The n points of smallest u_j − min(1, n π_j)."""
     x, n = rng(5).normal(size=shape), 7
     x[:3] *= 5.0
     _, s, right = np.linalg.svd(x.T, full_matrices=False)
@@ -172,7 +172,7 @@ def test_leverage_of_points_of_low_rank():
 
 @pytest.mark.parametrize(("d", "n"), [(1, 7), (2, 9), (3, 20)])
 def test_a_grid(d, n):
-    """The first point of each cell in the order of points, SPEC_GAP §7."""
+    """The first point of each cell in the order of points."""
     x = rng(9).uniform(size=(400, d)) * [3.0, 0.2, 7.0][:d]
     cells = int(np.ceil(n ** (1 / d)))
     low, high = x.min(axis=0), x.max(axis=0)
