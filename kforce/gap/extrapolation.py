@@ -44,35 +44,28 @@ def novelty(
     return total
 
 
-def describe_extrapolated_pairs(
-    terms: Sequence[SparseTerm], frames: Sequence[Atoms]
-) -> str | None:
-    """Return a sentence on the first pairs that are unlike all of the training set.
+def describe_extrapolation(terms: Sequence[SparseTerm], atoms: Atoms) -> str | None:
+    """Say in a sentence which pairs of a structure are unlike all of the training set.
 
     These are pairs of elements that no two-body term is for, and distances that are
-    shorter than those of the inducing environments of its term. None stands for no such
-    pairs, or a model without two-body terms.
+    shorter than those of the inducing environments of its term. None where there are
+    no such pairs, or the model has no two-body terms.
     """
     shortest, cutoff = _shortest(terms)
     if not shortest:
         return None
-    for s, frame in enumerate(frames):
-        neighbours = find_neighbours(Batch.from_frames([frame]), cutoff, s)
-        first, second = (
-            frame.numbers[neighbours.owners],
-            frame.numbers[neighbours.atoms],
-        )
-        pairs = np.sort(np.stack([first, second], axis=1), axis=1)
-        for pair in np.unique(pairs, axis=0):
-            dist = neighbours.dist[(pairs == pair).all(axis=1)].min()
-            trained = shortest.get(tuple(pair.tolist()), np.inf)
-            if dist < trained:
-                names = "–".join(chemical_symbols[z] for z in pair)
-                held = f"from {trained:.2f} Å on" if np.isfinite(trained) else "none"
-                return (
-                    f"frame {s} holds {names} pairs at {dist:.2f} Å, and the training "
-                    f"set {held}"
-                )
+    neighbours = find_neighbours(Batch.from_frames([atoms]), cutoff)
+    pairs = np.stack([neighbours.owners, neighbours.atoms], axis=1)
+    pairs = np.sort(atoms.numbers[pairs], axis=1)
+    for pair in np.unique(pairs, axis=0):
+        dist = neighbours.dist[(pairs == pair).all(axis=1)].min()
+        trained = shortest.get(tuple(pair.tolist()), np.inf)
+        if dist < trained:
+            names = "–".join(chemical_symbols[z] for z in pair)
+            held = f"from {trained:.2f} Å on" if np.isfinite(trained) else "none"
+            return (
+                f"It holds {names} pairs at {dist:.2f} Å, and the training set {held}."
+            )
     return None
 
 

@@ -206,7 +206,7 @@ class FreeEnergyProblem:
                 for i, s in enumerate(self.chosen)
             ]
         )
-        variances = np.zeros(len(self.probes.probes))
+        variances = np.zeros_like(self.probes.weights)
         if self.is_probed[t]:
             variances = self.probes.prior_variances(term, self._cutoff)
         return _Matrices(term.covariance(), rows / self._noise[:, None], variances)

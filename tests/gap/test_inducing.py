@@ -78,15 +78,11 @@ def test_copies_count_once(method):
     np.testing.assert_array_equal(choose(np.ones((7, 2)), 3, method), [0])
 
 
-def test_points_of_equal_sums_are_no_copies():
-    x = np.array([[1.0, 2.0], [2.0, 1.0], [-1.0, 2.0], [0.0, 3.0]])
-    np.testing.assert_array_equal(choose(x, 9, "random"), np.arange(4))
-
-
-def test_copies_between_points_of_equal_sums():
-    """Copies are found though others have the same sum of features."""
-    x = np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [2.0, 1.0]])
-    np.testing.assert_array_equal(choose(x, 9, "random"), [0, 1])
+@pytest.mark.parametrize(("second", "n"), [((-1, 2, 0, 3), 4), ((1, 2, 2, 1), 2)])
+def test_points_of_equal_sums_are_no_copies(second, n):
+    """And copies are found though others have the same sum of features."""
+    x = np.reshape([1.0, 2.0, 2.0, 1.0, *second], (4, 2))
+    np.testing.assert_array_equal(choose(x, 9, "random"), np.arange(n))
 
 
 @pytest.mark.parametrize("method", METHODS)
