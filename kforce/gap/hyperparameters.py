@@ -249,50 +249,42 @@ class FreeEnergyProblem:
         scale = np.exp(2.0 * amplitudes)
         # The last place is for rows whose noise is not learned.
         factors = np.exp(np.append(noises, 0.0))
-        sigma = factors[self._kinds]
+        sigma, probe_kinds = factors[self._kinds], self.probes.noise_kinds
         K, rows = self._joined(matrices, scale)
         rows /= sigma[:, None]
         y = self._y / sigma
-        sizes = [term.n_inducing for term in self.terms]
+        is_probed = np.repeat(self.is_probed, [t.n_inducing for t in self.terms])
         try:
-            bound = free_energy(
-                K, rows, y, self.probes.columns, np.repeat(self.is_probed, sizes)
-            )
+            bound = free_energy(K, rows, y, self.probes.columns, is_probed)
         except np.linalg.LinAlgError:
             return -1e12, np.zeros_like(theta)
-        probed = (self.probes.weights / factors[self.probes.noise_kinds]) ** 2
-        prior = np.array(
-            [c * m.variances for c, m in zip(scale, matrices, strict=True)]
-        )
-        value = bound.value - np.log(sigma).sum() - 0.5 * (prior @ probed).sum()
+        weights = (self.probes.weights / factors[probe_kinds]) ** 2
+        # The trace of the prior, by terms and probes.
+        trace = [c * m.variances for c, m in zip(scale, matrices, strict=True)]
+        trace = np.array(trace) * weights
+        value = bound.value - np.log(sigma).sum() - 0.5 * trace.sum()
         by_amplitude, by_length = np.zeros((2, len(self.terms)))
         for t, block in enumerate(self._blocks):
             by_prior, by_rows = bound.by_prior[block, block], bound.by_rows[:, block]
             by_amplitude[t] = (
                 2.0 * np.sum(by_prior * K[block, block])
                 + 2.0 * np.sum(by_rows * rows[:, block])
-                - prior[t] @ probed
+                - trace[t].sum()
             )
             if t in derivatives:
                 change = derivatives[t]
                 by_length[t] = scale[t] * (
                     np.sum(by_prior * change.K_mm)
                     + np.sum(by_rows * change.rows / sigma[:, None])
-                    - 0.5 * change.variances @ probed
+                    - 0.5 * change.variances @ weights
                 )
-        by_row = np.einsum("nm,nm->n", bound.by_rows, rows) + bound.by_targets * y
+        by_sigma = np.einsum("nm,nm->n", bound.by_rows, rows) + bound.by_targets * y
         by_noise = [
-            (prior @ (probed * (self.probes.noise_kinds == k))).sum()
-            - np.sum((by_row + 1.0)[self._kinds == k])
+            trace[:, probe_kinds == k].sum() - (by_sigma[self._kinds == k] + 1.0).sum()
             for k in np.flatnonzero(self.free_noises)
         ]
-        return value, np.concatenate(
-            [
-                by_amplitude[self.free_amplitudes],
-                by_length[self.free_lengths],
-                [np.sum(by_noise)] if by_noise else [],
-            ]
-        )
+        parts = [by_amplitude[self.free_amplitudes], by_length[self.free_lengths]]
+        return value, np.concatenate([*parts, [np.sum(by_noise)] if by_noise else []])
 
     def _at_lengths(self, lengths):
         """Return the matrices of all terms, and derivatives by free length scales."""

@@ -212,12 +212,14 @@ class NeighbourCache:
     def __init__(self, frames: Sequence[Atoms], max_bytes: float):
         self.frames, self.max_bytes = frames, max_bytes
         self._lock, self._cutoff = Lock(), 0.0
+        self._kept, self._free_bytes = {}, max_bytes
 
     def of(self, s: int, cutoff: float) -> tuple[Batch, Neighbours]:
         """Return frame s and its neighbours within a cutoff in Å."""
         with self._lock:
             if cutoff > self._cutoff:
-                self._cutoff, self._kept, self._free_bytes = cutoff, {}, self.max_bytes
+                self._cutoff = cutoff
+                self._kept, self._free_bytes = {}, self.max_bytes
             if cutoff == self._cutoff and s in self._kept:
                 return self._kept[s]
         batch = Batch.from_frames([self.frames[s]])

@@ -15,8 +15,11 @@ from sparse_toys import (
     whitened_rows,
 )
 
+from kforce.descriptors.two_body import TwoBody
 from kforce.gap.covariance import blocks_of, prior_covariance
 from kforce.gap.posterior import gather
+from kforce.gap.regressor import GAPRegressor
+from kforce.gap.term import Term
 from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch
 
@@ -139,15 +142,22 @@ def test_rows_that_are_known():
     assert sizes == [17, 18, 7, 6, 16, 15, 0]
 
 
-@pytest.mark.parametrize(("max_bytes", "n_kept"), [(0, 0), (9000, 3), (1e9, 4)])
-def test_neighbours_are_kept_while_they_fit(monkeypatch, max_bytes, n_kept):
-    frames, searched = mixed_frames(4), []
+@pytest.fixture
+def searched(monkeypatch):
+    """The cutoff and the frame of each search of a training set."""
+    searches = []
 
     def search(batch, cutoff, first):
-        searched.append((cutoff, first))
+        searches.append((cutoff, first))
         return find_neighbours(batch, cutoff, first)
 
     monkeypatch.setattr("kforce.gap.training_set.find_neighbours", search)
+    return searches
+
+
+@pytest.mark.parametrize(("max_bytes", "n_kept"), [(0, 0), (9000, 3), (1e9, 4)])
+def test_neighbours_are_kept_while_they_fit(searched, max_bytes, n_kept):
+    frames = mixed_frames(4)
     cache = training_set(frames, max_bytes=max_bytes).neighbours
     cutoffs = (2.9, 3.9, 2.9, 3.9)
     for cutoff in cutoffs:
@@ -160,6 +170,12 @@ def test_neighbours_are_kept_while_they_fit(monkeypatch, max_bytes, n_kept):
     # Those of the longest cutoff are not searched again.
     assert searched[:12] == [(cutoff, s) for cutoff in cutoffs[:3] for s in range(4)]
     assert len(searched) == 16 - n_kept
+
+
+def test_a_fit_searches_each_frame_once(searched):
+    """For the terms of all pairs, all that is learned, the rows and the errors."""
+    GAPRegressor([Term(TwoBody(cutoff=3.9), n_inducing=5)]).fit(mixed_frames(6))
+    assert sorted(searched) == [(3.9, s) for s in range(6)]
 
 
 def test_neighbours_of_some_frames():
