@@ -9,9 +9,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 import kforce
 from kforce.evaluation.metrics import mae
 from kforce.gap.covariance import sparse_rows
+from kforce.gap.posterior import gather
 from kforce.gap.prior import build_terms
-from kforce.gap.training_set import gather_rows
-from kforce.labels import Labels, LocalLabels, Noises
+from kforce.gap.training_set import TrainingSet
+from kforce.labels import Labels, read_stresses
 from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch
 
@@ -69,18 +70,16 @@ def same_points(xml, out):
     """Fit with the sparse points and settings of gap_fit, and predict."""
     model = kforce.io.read_quip_xml(xml)
     frames, test = read(TIMING / "train.xyz"), read(TIMING / "test.xyz")
-    labels = Labels.from_frames(frames)
+    labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
     (z,) = model.species_
     alone = model.reference_energies_[z] * np.array([len(f) for f in frames])
     labels = replace(labels, energy=labels.energy - alone)
-    noises = Noises(energy=0.001, forces=0.05, virial=0.1)
-    local = LocalLabels.collect(frames, labels, noises)
-    (term,) = (replace(term, weights=None) for term in model.terms_)
-    solution, _ = gather_rows([term], frames, local, jitter=1e-8).solve()
-    model.restore(terms_=[replace(term, weights=solution.coef)])
+    training = TrainingSet.build(frames, labels, (0.001, 0.05, 0.1))
+    posterior = gather(model.terms_, training, jitter=1e-8).condition()
+    model.restore(terms_=posterior.terms)
     found = model.evaluate(test)
     np.savez(out, energy=found.energy, forces=np.concatenate(found.forces))
-    return {"jitter": solution.jitter}
+    return {"jitter": posterior.solution.jitter}
 
 
 def rows(n_rows, n_inducing):
@@ -100,15 +99,15 @@ def rows(n_rows, n_inducing):
     soap = kforce.SOAP(**SOAP | {"n_max": 6, "l_max": 6})
     kernel = kforce.Scaled(kforce.Polynomial(zeta=4), amplitude=1.0)
     wanted = kforce.Term(soap, kernel, n_inducing, selection="random")
-    terms, _ = build_terms([wanted], frames, (14,), rng)
-    labels = Labels.from_frames(frames)
-    local = LocalLabels.collect(frames, labels, Noises(0.01, 0.1, 0.1))
+    labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
+    training = TrainingSet.build(frames, labels, (0.01, 0.1, 0.1))
+    terms, _ = build_terms([wanted], training, (14,), rng)
     # Loads compiled code from the cache.
     batch = Batch.from_frames(frames[:1])
     sparse_rows(terms, batch, find_neighbours(batch, soap.cutoff))
     forget_peak()
     before = status("VmRSS")
-    cpu, wall = timed(lambda: gather_rows(terms, frames, local, jitter=1e-8).solve(), 1)
+    cpu, wall = timed(lambda: gather(terms, training, jitter=1e-8).condition(), 1)
     above = status("VmHWM") - before
     return {
         "rows": per_frame * len(frames),

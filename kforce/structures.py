@@ -27,18 +27,9 @@ _HEAVIEST = 118
 class Batch:
     """Structures as flat arrays.
 
-    Attributes
-    ----------
-    numbers : ndarray of shape (n_atoms_total,)
-        Atomic numbers.
-    positions : ndarray of shape (n_atoms_total, 3)
-        Positions in Å.
-    offsets : ndarray of shape (n_structures + 1,)
-        Structure s owns the atoms ``offsets[s]:offsets[s + 1]``.
-    cells : ndarray of shape (n_structures, 3, 3)
-        Cell vectors as rows, in Å.
-    pbc : ndarray of shape (n_structures, 3)
-        Periodic directions.
+    Structure s owns the atoms ``offsets[s]:offsets[s + 1]`` of `numbers`
+    (n_atoms_total,) and `positions` (n_atoms_total, 3) in Å. `cells` (n_structures, 3,
+    3) are cell vectors as rows, in Å, `pbc` (n_structures, 3) the periodic directions.
     """
 
     numbers: np.ndarray
@@ -51,14 +42,9 @@ class Batch:
     def from_frames(cls, frames: Sequence[Atoms]) -> Batch:
         """Flatten a list of `ase.Atoms`.
 
-        Raises
-        ------
-        InputError
-            If the list is empty, holds something else than `ase.Atoms`, a frame
-            without atoms, unknown elements, or positions that are not finite.
+        Raises `InputError` if the list is empty, holds something else, a frame without
+        atoms, unknown elements, or positions that are not finite.
 
-        Examples
-        --------
         >>> from ase.build import molecule
         >>> Batch.from_frames([molecule("H2O"), molecule("CH4")]).offsets
         array([0, 3, 8])
@@ -111,10 +97,7 @@ class Batch:
 def as_frames(frames) -> list[Atoms]:
     """Return `frames` as a non-empty list of `ase.Atoms` that all hold atoms.
 
-    Raises
-    ------
-    InputError
-        If it is not one.
+    Raises `InputError` if it is not one.
     """
     if isinstance(frames, Atoms):
         raise InputError(
@@ -153,9 +136,9 @@ def as_frames(frames) -> list[Atoms]:
 def first_unknown(
     frames: Sequence[Atoms], species: Sequence[int]
 ) -> tuple[int, str] | None:
-    """Return the number of the first frame with an element not in `species`, and it.
+    """Return the first frame with an element not in `species`, and that element.
 
-    None where there is none.
+    The frame is a number; None where there is none.
     """
     for s, frame in enumerate(frames):
         new = np.setdiff1d(frame.numbers, species)

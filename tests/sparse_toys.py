@@ -14,11 +14,14 @@ from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
 from kforce.gap.covariance import sparse_rows
 from kforce.gap.prediction import predict_local
+from kforce.gap.prior import composition_term
 from kforce.gap.sparse_term import SparseTerm
 from kforce.gap.term import Term
+from kforce.gap.training_set import Observations, TrainingSet
 from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import RBF, Matern52, Matern72, PiecewisePolynomial
+from kforce.labels import Labels, read_stresses
 from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch
 
@@ -145,6 +148,20 @@ def several_terms(names=("few features", "constant", "product", "elements")):
     return [sort_of_term(name, seed=k) for k, name in enumerate(names)]
 
 
+def terms_named(names):
+    """Terms of which priors and posteriors differ in every way."""
+    pairs = Scaled(RBF(length_scale=1.0), 0.7)
+    triplets = Scaled(RBF(length_scale=1.0), 0.3)
+    densities = Scaled(Polynomial(zeta=3), 0.8)
+    terms = {
+        "pairs": make_term(PAIRS, pairs, (0.9, 0.4), 0.0),
+        "triplets": make_term(TRIPLETS, triplets, (1.2, 1.9, 1.0), 0.2),
+        "densities": make_term(DENSITY, densities, 1.0, 0.0),
+        "elements": composition_term((29, 79)),
+    }
+    return [terms[name] for name in names]
+
+
 def slow_kernel(term, x, y):
     """k(x, y) from its definition, for two points."""
     kernel, inner = term.kernel, term.kernel.unscaled
@@ -217,12 +234,25 @@ def strained(atoms, epsilon):
     return changed
 
 
-def with_weights(terms, weights):
-    bounds = np.cumsum([0] + [term.n_inducing for term in terms])
-    return [
-        replace(term, weights=weights[a:b])
-        for term, a, b in zip(terms, bounds[:-1], bounds[1:], strict=True)
-    ]
+def training_set(frames, noises, atom_energy=0.0, **kwargs):
+    """Frames with labels, their energies above a multiple of the number of atoms."""
+    labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
+    labels.energy[:] -= [atom_energy * len(frame) for frame in frames]
+    return TrainingSet.build(frames, labels, noises, **kwargs)
+
+
+def without(training, s):
+    """The same training set without the labels of one frame."""
+    observations = list(training.observations)
+    nothing = {name: value[:0] for name, value in vars(observations[s]).items()}
+    observations[s] = Observations(**nothing)
+    return replace(training, observations=observations)
+
+
+def whitened_rows(terms, training):
+    """Rows, targets and noises of all frames."""
+    parts = [training.whitened(terms, s) for s in range(len(training.frames))]
+    return map(np.concatenate, zip(*parts, strict=True))
 
 
 def labelled(atoms, energy=True, forces=True, stress=None, calculator=None):

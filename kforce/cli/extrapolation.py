@@ -6,7 +6,7 @@ import numpy as np
 
 from kforce.data.findings import plural
 from kforce.data.training import frame_hashes
-from kforce.gap.prediction import describe_strange_pairs
+from kforce.gap.extrapolation import describe_extrapolation
 from kforce.gap.regressor import GAPRegressor
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -18,9 +18,13 @@ def warn_unfamiliar(model, frames, output) -> None:
     What a local model knows of it is pairs of atoms.
     """
     if isinstance(model, GAPRegressor):
-        strange = describe_strange_pairs(model.terms_, frames)
-        if strange:
-            output.warning(f"predictions are not reliable: {strange}.")
+        for s, frame in enumerate(frames):
+            sentence = describe_extrapolation(model.terms_, frame)
+            if sentence:
+                output.warning(
+                    f"predictions are not reliable (frame {s}: {sentence.rstrip('.')})."
+                )
+                return
         return
     x = model.descriptor_(Batch.from_frames(frames)).x
     outside = [s for s, row in enumerate(x) if not model.expansion_.is_inside(row)]

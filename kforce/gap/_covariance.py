@@ -27,8 +27,8 @@ def add_members(
     along_x (n_members, 3): ∂x/∂r · x. df_cut (n_members, 3). f_cut (n_env,). k, of_x,
     of_inducing (n_env, m): see `SparseTerm.compare` and `gradients`; of_x may be empty.
     structures (n_atoms,): the structure of each atom. forces (n_atoms, 3, m) receives
-    forces, virials (n_structures, 6, m) the components xx, xy, xz, yy, yz, zz unless it
-    is empty.
+    forces, virials (n_structures, 6, m) the components in Voigt order unless it is
+    empty.
     """
     m = k.shape[1]
     radial = of_x.shape[0] > 0
@@ -54,12 +54,10 @@ def add_members(
                     f_j[n] -= q[n]
                     f_i[n] += q[n]
         if virials.shape[0] > 0:
-            t = 0
             for a in range(3):
                 for b in range(a, 3):
-                    row = virials[s, t]
+                    row = virials[s, a if a == b else 6 - a - b]
                     q_a, q_b = along_inducing[p, a], along_inducing[p, b]
                     w_a, w_b = 0.5 * vec[p, a], 0.5 * vec[p, b]
                     for n in range(m):
                         row[n] -= w_a * q_b[n] + w_b * q_a[n]
-                    t += 1

@@ -1,43 +1,65 @@
-"""Prior covariances of energies, forces and virials of a sparse model."""
+"""Prior covariances of energies, forces and virials of a sparse model.
+
+The observables of a structure always come in the order of `in_rows`: its energy, the
+force components atom by atom, the virial −∂E/∂ε in Voigt order.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from kforce.descriptors.local import Jacobian
 from kforce.gap._covariance import add_members
 from kforce.gap.sparse_term import SparseTerm
 from kforce.neighbours.search import Neighbours
 from kforce.structures import Batch
 
-#: The six components of a virial, as they stand in rows: xx, xy, xz, yy, yz, zz.
-VIRIAL_COMPONENTS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+#: Kinds of observables.
+ENERGY, FORCES, VIRIAL = 0, 1, 2
+
+#: The components of a virial: xx, yy, zz, yz, xz, xy.
+VIRIAL_COMPONENTS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+#: Environments that are compared with inducing ones at a time.
+COMPARED_ENVIRONMENTS = 1024
+
+#: Numbers that a block of derivatives of rows may hold.
+MAX_DERIVATIVES = 1_000_000
 
 
-#: Environments that are compared, and derivatives that are held, at a time.
-_ENVIRONMENTS, _NUMBERS = 1024, 1_000_000
+def in_rows(energy, forces: np.ndarray, virial: np.ndarray) -> np.ndarray:
+    """Join what belongs to the observables of a structure in the order of its rows.
+
+    Shapes are (...) of the energy, (n_atoms, 3, ...) of forces and (6, ...) of the
+    virial; those that are not wanted may be empty at the end.
+    """
+    energy = np.asarray(energy)[None]
+    return np.concatenate([energy, forces.reshape(-1, *forces.shape[2:]), virial])
 
 
 @dataclass(frozen=True)
 class SparseRows:
     """Covariances of the observables of structures with inducing environments.
 
-    Attributes
-    ----------
-    energies : ndarray of shape (n_structures, n_inducing)
-        Of energies.
-    forces : ndarray of shape (n_atoms, 3, n_inducing) or None
-        Of force components.
-    virials : ndarray of shape (n_structures, 6, n_inducing) or None
-        Of components of the virial −∂E/∂ε, see `VIRIAL_COMPONENTS`.
+    `energies` (n_structures, n_inducing), `forces` (n_atoms, 3, n_inducing) and
+    `virials` (n_structures, 6, n_inducing); the latter are empty where not wanted.
+    Structure s owns the atoms ``offsets[s]:offsets[s + 1]``.
     """
 
     energies: np.ndarray
-    forces: np.ndarray | None
-    virials: np.ndarray | None
+    forces: np.ndarray
+    virials: np.ndarray
+    offsets: np.ndarray
+
+    def of(self, s: int) -> np.ndarray:
+        """Return the rows of structure s in their order."""
+        atoms = slice(self.offsets[s], self.offsets[s + 1])
+        virial = self.virials[s] if len(self.virials) else self.virials[:, 0]
+        return in_rows(self.energies[s], self.forces[atoms], virial)
 
 
 def sparse_rows(
@@ -49,16 +71,9 @@ def sparse_rows(
 ) -> SparseRows:
     """Compute the covariances of some structures with all inducing environments.
 
-    Parameters
-    ----------
-    terms : sequence of SparseTerm
-        Their inducing environments follow one another in the columns.
-    batch : Batch
-        The structures.
-    neighbours : Neighbours
-        Of all their atoms, within the largest cutoff of the terms.
-    with_forces, with_virials : bool
-        Whether forces are wanted, and virials as well: not without forces.
+    The inducing environments of the terms follow one another in the columns.
+    `neighbours` are those of all atoms within the largest cutoff of the terms. Virials
+    come with forces only.
     """
     if with_virials and not with_forces:
         raise ValueError("virials come with forces")
@@ -67,44 +82,64 @@ def sparse_rows(
     energies = np.zeros((batch.n_structures, n_inducing))
     forces = np.zeros((len(owner) if with_forces else 0, 3, n_inducing))
     virials = np.zeros((batch.n_structures if with_virials else 0, 6, n_inducing))
-    first = 0
-    for term in terms:
-        columns = slice(first, first + term.n_inducing)
+    for term, columns in zip(terms, blocks_of(terms), strict=True):
+        environments = term.descriptor(batch.numbers, neighbours)
+        if len(environments.x) == 0:
+            continue
         # Whole arrays of their own: the compiled loops run over contiguous rows.
         parts = [np.zeros((*a.shape[:-1], term.n_inducing)) for a in (forces, virials)]
-        environments = term.descriptor(batch.numbers, neighbours)
-        energies[:, columns] = _add_term(
-            term, environments, owner, batch.n_structures, with_forces, *parts
+        energies[:, columns] = _energy_rows(
+            term, environments, owner, batch.n_structures
         )
+        if with_forces:
+            _add_derivatives(term, environments, owner, *parts)
         forces[..., columns], virials[..., columns] = parts
-        first += term.n_inducing
-    return SparseRows(
-        energies, forces if with_forces else None, virials if with_virials else None
-    )
+    return SparseRows(energies, forces, virials, batch.offsets)
 
 
-def _add_term(term, environments, owner, n_structures, with_forces, forces, virials):
-    """Fill the rows of one term, and return those of energies."""
-    times, n_features = float(environments.multiplicity), environments.x.shape[1]
+def blocks_of(terms: Sequence[SparseTerm]) -> list[slice]:
+    """Return where the inducing environments of each term are among all of them."""
+    ends = np.cumsum([term.n_inducing for term in terms])
+    return [
+        slice(end - term.n_inducing, end) for term, end in zip(terms, ends, strict=True)
+    ]
+
+
+def prior_covariance(terms: Sequence[SparseTerm]) -> np.ndarray:
+    """Return K_mm of all inducing environments, (m, m): terms are independent."""
+    blocks = blocks_of(terms)
+    K = np.zeros((blocks[-1].stop, blocks[-1].stop))
+    for term, block in zip(terms, blocks, strict=True):
+        K[block, block] = term.covariance()
+    return K
+
+
+def _energy_rows(term, environments, owner, n_structures):
+    """Return the rows of energies of one term, (n_structures, n_inducing)."""
     structures = owner[environments.central_atoms]
+    f_cut = float(environments.multiplicity) * environments.f_cut
     energies = np.zeros((n_structures, term.n_inducing))
-    for first in range(0, len(structures), _ENVIRONMENTS):
-        own = slice(first, first + _ENVIRONMENTS)
-        k, _ = term.compare(environments.x[own], orders=(0,))
-        k *= (times * environments.f_cut[own])[:, None]
-        np.add.at(energies, structures[own], k)
-    if not with_forces:
-        return energies
-    to_center = np.ascontiguousarray(
+    for first in range(0, len(structures), COMPARED_ENVIRONMENTS):
+        block = slice(first, first + COMPARED_ENVIRONMENTS)
+        k, _ = term.compare(environments.x[block], orders=(0,))
+        k *= f_cut[block, None]
+        np.add.at(energies, structures[block], k)
+    return energies
+
+
+def _add_derivatives(term, environments, owner, forces, virials):
+    """Add the rows of forces and virials of one term."""
+    times, n_features = float(environments.multiplicity), environments.x.shape[1]
+    to_inducing = np.ascontiguousarray(
         (term.scaled_inducing_points / term.length_scales).T
     )
-    most = max(1, _NUMBERS // (3 * term.n_inducing))
+    most = max(1, MAX_DERIVATIVES // (3 * term.n_inducing))
     for piece in (p for block in environments.jacobians() for p in block.pieces(most)):
         first = piece.environments.min()
-        own = slice(first, piece.environments.max() + 1)
-        k, slope = term.compare(environments.x[own])
-        of_x, of_inducing = term.gradients(slope)
-        along_inducing = piece.dx.reshape(-1, n_features) @ to_center
+        used = slice(first, piece.environments.max() + 1)
+        k, dphi = term.compare(environments.x[used])
+        of_x, of_inducing = term.gradients(dphi)
+        along_inducing = piece.dx.reshape(-1, n_features) @ to_inducing
         if times != 1.0:
             along_inducing *= times
         along_x = np.zeros((0, 3))
@@ -119,7 +154,7 @@ def _add_term(term, environments, owner, n_structures, with_forces, forces, viri
             along_inducing.reshape(len(piece.atoms), 3, term.n_inducing),
             times * along_x,
             times * piece.df_cut,
-            environments.f_cut[own],
+            environments.f_cut[used],
             k,
             np.zeros((0, 0)) if of_x is None else of_x,
             of_inducing,
@@ -127,42 +162,28 @@ def _add_term(term, environments, owner, n_structures, with_forces, forces, viri
             forces,
             virials,
         )
-    return energies
-
-
-#: Environments whose covariances with all others are held at a time.
-_BLOCK = 256
 
 
 def energy_covariance(
-    term: SparseTerm, x: np.ndarray, f_cut: np.ndarray, owner: np.ndarray, n_sums: int
+    term: SparseTerm,
+    x: np.ndarray,
+    f_cut: np.ndarray,
+    owner: np.ndarray,
+    n_sums: int,
+    n_compared: int = 256,
 ) -> np.ndarray:
-    """Return the prior covariance of sums Σ_e F_e f(x_e) over environments.
+    """Return the prior covariance (n_sums, n_sums) of sums Σ_e F_e f(x_e), in eV².
 
-    Parameters
-    ----------
-    term : SparseTerm
-        Its kernel and length scales count, its inducing environments do not.
-    x : ndarray of shape (n_env, n_features)
-        Features.
-    f_cut : ndarray of shape (n_env,)
-        F.
-    owner : ndarray of int, shape (n_env,)
-        Which sum each environment belongs to.
-    n_sums : int
-        Number of sums.
-
-    Returns
-    -------
-    ndarray of shape (n_sums, n_sums)
-        In eV².
+    Environment e, with features x (n_env, n_features) and F (n_env,), belongs to the
+    sum ``owner[e]``. The inducing environments of the term do not count. `n_compared`
+    environments are compared with all others at a time.
     """
-    own, n_env = replace(term, inducing_points=x, f_cut=np.ones(len(x))), len(x)
+    total, n_env = np.zeros((n_sums, n_sums)), len(x)
+    prior = replace(term, inducing_points=x, f_cut=np.ones(n_env))
     member = csr_array((f_cut, (np.arange(n_env), owner)), shape=(n_env, n_sums))
-    total = np.zeros((n_sums, n_sums))
-    for first in range(0, n_env, _BLOCK):
-        block = slice(first, first + _BLOCK)
-        k, _ = own.compare(x[block], orders=(0,))
+    for first in range(0, n_env, n_compared):
+        block = slice(first, first + n_compared)
+        k, _ = prior.compare(x[block], orders=(0,))
         total += member[block].T @ (k @ member)
     return total
 
@@ -180,43 +201,29 @@ def derivative_covariance(
     tangents: np.ndarray,
     df_cut: np.ndarray,
 ) -> np.ndarray:
-    """Return the prior covariance of derivatives along some motions.
+    """Return the prior covariance of derivatives of Σ_e F_e f(x_e) along some motions.
 
-    Parameters
-    ----------
-    term : SparseTerm
-        Its kernel and length scales count.
-    x : ndarray of shape (n_env, n_features)
-        Features.
-    f_cut : ndarray of shape (n_env,)
-        F.
-    tangents : ndarray of shape (n_motions, n_env, n_features)
-        t.
-    df_cut : ndarray of shape (n_motions, n_env)
-        F'.
-
-    Returns
-    -------
-    ndarray of shape (n_motions, n_motions)
-        In eV² over the squares of the motions' unit.
+    x (n_env, n_features) and F (n_env,) change by `tangents`
+    (n_motions, n_env, n_features) and `df_cut` (n_motions, n_env). The result,
+    (n_motions, n_motions), is in eV² over the squares of the motions' unit.
     """
-    z, t = x / term.length_scales, tangents / term.length_scales
-    u = replace(term, inducing_points=x).invariant(z)
+    x_scaled, t = x / term.length_scales, tangents / term.length_scales
+    u = replace(term, inducing_points=x).invariant(x_scaled)
     phi, dphi, ddphi = term.kernel.profile(u, (0, 1, 2))
     phi = phi + term.constant**2
     weighted = t * f_cut[:, None]
     # u changes by r along x_e = P[e, e'], and by its mirror image along x_e'.
-    P = np.einsum("qed,fd->qef", t, z)
+    P = np.einsum("qed,fd->qef", t, x_scaled)
     if not term.kernel.is_product:
         P = 2.0 * (np.einsum("qee->qe", P)[:, :, None] - P)
         cross = -2.0
     else:
         cross = 1.0
-    faded = P * f_cut[:, None]
+    P_cut = P * f_cut[:, None]
     covariance = np.einsum("pe,ef,qf->pq", df_cut, phi, df_cut, optimize=True)
-    slope = np.einsum("pef,ef,qf->pq", faded, dphi, df_cut, optimize=True)
-    covariance += slope + slope.T
-    covariance += np.einsum("pef,ef,qfe->pq", faded, ddphi, faded, optimize=True)
+    mixed = np.einsum("pef,ef,qf->pq", P_cut, dphi, df_cut, optimize=True)
+    covariance += mixed + mixed.T
+    covariance += np.einsum("pef,ef,qfe->pq", P_cut, ddphi, P_cut, optimize=True)
     products = np.einsum("ef,qfd->qed", dphi, weighted, optimize=True)
     covariance += cross * np.einsum("ped,qed->pq", weighted, products, optimize=True)
     return covariance
@@ -229,109 +236,80 @@ def prior_variances(
     with_forces: bool,
     with_virial: bool = False,
 ) -> np.ndarray:
-    """Return the prior variances of energy, forces and virial of one structure.
+    """Return the prior variances of the observables of one structure.
 
-    Parameters
-    ----------
-    terms : sequence of SparseTerm
-        Their kernels count, their inducing environments do not.
-    batch : Batch
-        One structure.
-    neighbours : Neighbours
-        Of its atoms, within the largest cutoff.
-    with_forces, with_virial : bool
-        Whether they are wanted.
-
-    Returns
-    -------
-    ndarray of shape (1 + 3 n_atoms + 6,)
-        In eV², (eV/Å)² and eV², as far as wanted.
+    Their shape is (1 + 3 n_atoms + 6,), in eV², (eV/Å)² and eV²; NaN where they are not
+    wanted. The inducing environments of the terms do not count.
     """
     n_atoms = len(batch.numbers)
-    energy, forces, virial = 0.0, np.zeros((n_atoms, 3)), np.zeros(6)
+    energy = 0.0
+    forces = np.full((n_atoms, 3), 0.0 if with_forces else np.nan)
+    virial = np.full(6, 0.0 if with_virial else np.nan)
     for term in terms:
-        found = term.descriptor(batch.numbers, neighbours)
-        if len(found.x) == 0:
+        environments = term.descriptor(batch.numbers, neighbours)
+        f_cut = environments.multiplicity * environments.f_cut
+        energy += energy_variance(term, environments.x, f_cut)
+        members = _members(environments) if with_forces or with_virial else None
+        if members is None:
             continue
-        f_cut = found.multiplicity * found.f_cut
-        energy += energy_variance(term, found.x, f_cut)
-        if with_forces or with_virial:
-            members = _Members(found)
         if with_forces:
-            forces += members.of_forces(term, n_atoms)
+            for atom in range(n_atoms):
+                motions = _motions_of_atom(members, atom)
+                forces[atom] += _variances(term, environments, members, *motions)
         if with_virial:
-            virial += members.of_virial(term)
-    parts = [[energy]]
-    if with_forces:
-        parts.append(forces.ravel())
-    if with_virial:
-        parts.append(virial)
-    return np.concatenate(parts)
+            virial += _variances(term, environments, members, *_strains(members))
+    return in_rows(energy, forces, virial)
 
 
-class _Members:
-    """Dense derivatives of all environments of a structure."""
-
-    def __init__(self, environments):
-        self._environments = environments
-        self._fade = environments.multiplicity * environments.f_cut
-        blocks = list(environments.jacobians())
-        self._is_empty = not blocks
-        if blocks:
-            self._e, self._i, self._j, self._vec, self._dx, self._dfade = (
-                np.concatenate([getattr(block, name) for block in blocks])
-                for name in (
-                    "environments",
-                    "central_atoms",
-                    "atoms",
-                    "vec",
-                    "dx",
-                    "df_cut",
-                )
-            )
-
-    def of_forces(self, term, n_atoms):
-        """Return the variances of force components, (n_atoms, 3)."""
-        out = np.zeros((n_atoms, 3))
-        if self._is_empty:
-            return out
-        for atom in range(n_atoms):
-            # Moved as a member, or, with the opposite sign for all members, as centre.
-            is_moved = ((self._i == atom) | (self._j == atom)) & (self._i != self._j)
-            members = np.flatnonzero(is_moved)
-            if len(members):
-                sign = np.where(self._j[members] == atom, 1.0, -1.0)
-                motions = sign[:, None, None] * np.eye(3)
-                out[atom] = self._variances(term, members, motions)
-        return out
-
-    def of_virial(self, term):
-        """Return the variances of the components of the virial, (6,)."""
-        if self._is_empty:
-            return np.zeros(6)
-        strains = np.zeros((6, 3, 3))
-        for t, (a, b) in enumerate(VIRIAL_COMPONENTS):
-            strains[t, a, b] += 0.5
-            strains[t, b, a] += 0.5
-        motions = np.einsum("pa,tac->ptc", self._vec, strains)
-        return self._variances(term, np.arange(len(self._e)), motions)
-
-    def _variances(self, term, members, motions):
-        """Return prior variances along motions (n_members, n_motions, 3)."""
-        used, place = np.unique(self._e[members], return_inverse=True)
-        n_motions, n_features = motions.shape[1], self._dx.shape[2]
-        tangents = np.zeros((len(used), n_motions, n_features))
-        fading = np.zeros((len(used), n_motions))
-        np.add.at(
-            tangents, place, np.einsum("pcd,pqc->pqd", self._dx[members], motions)
+def _members(environments):
+    """Return the derivatives of all environments, None if there are none."""
+    blocks = list(environments.jacobians())
+    if not blocks:
+        return None
+    return Jacobian(
+        *(
+            np.concatenate([getattr(block, field.name) for block in blocks])
+            for field in fields(Jacobian)
         )
-        along = np.einsum("pc,pqc->pq", self._dfade[members], motions)
-        np.add.at(fading, place, self._environments.multiplicity * along)
-        covariance = derivative_covariance(
-            term,
-            self._environments.x[used],
-            self._fade[used],
-            tangents.transpose(1, 0, 2),
-            fading.T,
-        )
-        return np.diag(covariance)
+    )
+
+
+def _motions_of_atom(members, atom):
+    """Return the members that a motion of an atom changes, and how, (n, 3, 3).
+
+    It moves as a member, or, with the opposite sign for all members, as central atom.
+    """
+    i, j = members.central_atoms, members.atoms
+    moved = np.flatnonzero(((i == atom) | (j == atom)) & (i != j))
+    sign = np.where(j[moved] == atom, 1.0, -1.0)
+    return moved, sign[:, None, None] * np.eye(3)
+
+
+def _strains(members):
+    """Return all members, and their motions by the six strains, (n, 6, 3)."""
+    strains = np.zeros((6, 3, 3))
+    for t, (a, b) in enumerate(VIRIAL_COMPONENTS):
+        strains[t, a, b] += 0.5
+        strains[t, b, a] += 0.5
+    return np.arange(len(members.atoms)), np.einsum("pa,tac->ptc", members.vec, strains)
+
+
+def _variances(term, environments, members, moved, motions):
+    """Return the prior variances along motions (n_moved, n_motions, 3) of members."""
+    n_motions = motions.shape[1]
+    if len(moved) == 0:
+        return np.zeros(n_motions)
+    used, place = np.unique(members.environments[moved], return_inverse=True)
+    tangents = np.zeros((len(used), n_motions, members.dx.shape[2]))
+    df_cut = np.zeros((len(used), n_motions))
+    np.add.at(tangents, place, np.einsum("pcd,pqc->pqd", members.dx[moved], motions))
+    along = np.einsum("pc,pqc->pq", members.df_cut[moved], motions)
+    np.add.at(df_cut, place, environments.multiplicity * along)
+    covariance = derivative_covariance(
+        term,
+        environments.x[used],
+        environments.multiplicity * environments.f_cut[used],
+        tangents.transpose(1, 0, 2),
+        df_cut.T,
+    )
+    return np.diag(covariance)

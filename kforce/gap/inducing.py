@@ -27,10 +27,10 @@ from scipy.linalg import qr, svd
 from kforce.errors import InputError
 
 #: Environments that differ by less in every feature are the same.
-_SAME = 1e-10
+MIN_DIFFERENCE = 1e-10
 
-#: Singular values below this are rounding.
-_SMALL = 1e-13
+#: Singular values and variances below this, relative to the largest, are rounding.
+ROUNDING = 1e-13
 
 
 def choose_inducing(
@@ -43,33 +43,12 @@ def choose_inducing(
 ) -> np.ndarray:
     """Choose environments; copies of one another count once.
 
-    Parameters
-    ----------
-    x : ndarray of shape (n_env, n_features)
-        Features, scaled as the kernel sees them.
-    n : int
-        How many to choose; all where there are no more.
-    method : str
-        One of `METHODS`.
-    rng : numpy.random.Generator
-        Source of all random numbers.
-    groups : ndarray of shape (n_env,), optional
-        Labels; each group gets the same share, as far as it is large enough.
-    covariance : callable, optional
-        k(x, y) of arrays of points, for 'variance'.
+    Of the features x (n_env, n_features), scaled as the kernel sees them, the indices
+    of n are returned in ascending order, or of all where there are no more. `method` is
+    one of `METHODS`; 'variance' needs `covariance`, k(x, y) of arrays of points. Each
+    of the `groups` (n_env,) gets the same number, as far as it is large enough. Raises
+    `InputError` if there are no environments.
 
-    Returns
-    -------
-    ndarray of int
-        Indices in ascending order.
-
-    Raises
-    ------
-    InputError
-        If there are no environments.
-
-    Examples
-    --------
     >>> x = np.array([[0.0], [0.1], [0.1], [1.0]])
     >>> choose_inducing(x, 2, "farthest", np.random.default_rng(1))
     array([1, 3])
@@ -84,12 +63,13 @@ def choose_inducing(
         return np.sort(different[chosen])
     _, members = np.unique(groups[different], return_inverse=True)
     chosen = []
-    for group, share in enumerate(_shares(np.bincount(members), n)):
-        own = different[members == group]
-        if share == len(own):
-            chosen.append(own)
-        elif share:
-            chosen.append(own[METHODS[method](x[own], share, rng, covariance)])
+    for group, quota in enumerate(_quotas(np.bincount(members), n)):
+        of_group = different[members == group]
+        if quota == len(of_group):
+            chosen.append(of_group)
+        elif quota:
+            picked = METHODS[method](x[of_group], quota, rng, covariance)
+            chosen.append(of_group[picked])
     return np.sort(np.concatenate(chosen))
 
 
@@ -99,8 +79,11 @@ def _without_copies(x):
     direction = np.random.default_rng(0).random(x.shape[1]) / max(1, x.shape[1])
     key = x @ direction
     order = np.argsort(key, kind="stable")
-    candidates = np.flatnonzero(np.diff(key[order]) < _SAME)
-    same = np.abs(x[order[candidates]] - x[order[candidates + 1]]).max(axis=1) < _SAME
+    candidates = np.flatnonzero(np.diff(key[order]) < MIN_DIFFERENCE)
+    same = (
+        np.abs(x[order[candidates]] - x[order[candidates + 1]]).max(axis=1)
+        < MIN_DIFFERENCE
+    )
     # Chains of copies become runs, of which the earliest point stays.
     starts = np.ones(len(x), dtype=bool)
     starts[candidates[same] + 1] = False
@@ -110,16 +93,15 @@ def _without_copies(x):
     return np.sort(earliest)
 
 
-def _shares(sizes, n):
-    """Share n among groups evenly, but to none more than it has."""
-    shares = np.zeros(len(sizes), dtype=int)
-    while n > shares.sum():
-        open_groups = np.flatnonzero(shares < sizes)
-        more = max(1, (n - shares.sum()) // len(open_groups))
+def _quotas(sizes, n):
+    """Divide n among groups evenly, but give none more than it has."""
+    quotas = np.zeros(len(sizes), dtype=int)
+    while n > quotas.sum():
+        open_groups = np.flatnonzero(quotas < sizes)
+        more = max(1, (n - quotas.sum()) // len(open_groups))
         for group in open_groups:
-            more_here = min(more, sizes[group] - shares[group], n - shares.sum())
-            shares[group] += more_here
-    return shares
+            quotas[group] += min(more, sizes[group] - quotas[group], n - quotas.sum())
+    return quotas
 
 
 def _random(x, n, rng, covariance):
@@ -140,12 +122,16 @@ def _farthest(x, n, rng, covariance):
 def _kmeans(x, n, rng, covariance):
     from sklearn.cluster import KMeans
 
-    found = KMeans(n, n_init=1, random_state=int(rng.integers(2**31))).fit(x)
-    distance = found.transform(x)
-    # A point next to two centres stands for the first; others fill the number up.
-    chosen = np.unique(np.argmin(distance, axis=0))
-    left = np.setdiff1d(np.arange(len(x)), chosen)
-    return np.concatenate([chosen, rng.choice(left, n - len(chosen), replace=False)])
+    clusters = KMeans(n, n_init=1, random_state=int(rng.integers(2**31))).fit(x)
+    # A point next to two centres stands for the first.
+    nearest = np.unique(np.argmin(clusters.transform(x), axis=0))
+    return _filled_up(nearest, len(x), n, rng)
+
+
+def _filled_up(chosen, n_points, n, rng):
+    """Add random points up to n."""
+    others = np.setdiff1d(np.arange(n_points), chosen)
+    return np.concatenate([chosen, rng.choice(others, n - len(chosen), replace=False)])
 
 
 def _cur(x, n, rng, covariance):
@@ -155,7 +141,7 @@ def _cur(x, n, rng, covariance):
         _, s, right = svd(triangle[: x.shape[1]], full_matrices=False)
     else:
         _, s, right = svd(x, full_matrices=False)
-    rank = max(1, int((s > _SMALL).sum()) // 2)
+    rank = max(1, int((s > ROUNDING).sum()) // 2)
     leverage = np.square(x @ (right[:rank].T / s[:rank])).sum(axis=1) / rank
     draw = rng.random(len(x)) - np.minimum(1.0, n * leverage)
     return np.argsort(draw, kind="stable")[:n]
@@ -172,25 +158,24 @@ def _uniform(x, n, rng, covariance):
     _, first = np.unique(flat, return_index=True)
     if len(first) >= n:
         return np.sort(first)[:n]
-    left = np.setdiff1d(np.arange(len(x)), first)
-    return np.concatenate([first, rng.choice(left, n - len(first), replace=False)])
+    return _filled_up(first, len(x), n, rng)
 
 
 def _variance(x, n, rng, covariance):
     """Pivoted Cholesky factorisation of the covariance of all points."""
-    left = np.array([covariance(point[None], point[None])[0, 0] for point in x])
-    largest = left.max()
+    remaining = np.array([covariance(point[None], point[None])[0, 0] for point in x])
+    largest = remaining.max()
     columns = np.zeros((len(x), n))
     chosen = []
     for k in range(n):
-        pivot = int(np.argmax(left))
+        pivot = int(np.argmax(remaining))
         chosen.append(pivot)
         column = covariance(x, x[pivot : pivot + 1])[:, 0]
         column -= columns[:, :k] @ columns[pivot, :k]
-        if left[pivot] > _SMALL * largest:  # less than that is rounding
-            columns[:, k] = column / np.sqrt(left[pivot])
-            left -= columns[:, k] ** 2
-        left[chosen] = -np.inf
+        if remaining[pivot] > ROUNDING * largest:  # less than that is rounding
+            columns[:, k] = column / np.sqrt(remaining[pivot])
+            remaining -= columns[:, k] ** 2
+        remaining[chosen] = -np.inf
     return np.array(chosen)
 
 

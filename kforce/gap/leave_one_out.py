@@ -1,86 +1,207 @@
-"""The noises of a sparse model that predict frames best that are left out.
+"""Errors of training frames that are predicted from all others, in closed form.
 
-The free energy asks for more noise than that: it is a bound, far from tight where
-inducing environments are few, and what a sparse model cannot represent is not white.
-Errors of left-out frames need no belief in the model.
+They decide on the noises and on the calibration of standard deviations. For the noises
+the free energy asks for more: it is a bound, far from tight where inducing environments
+are few, and what a sparse model cannot represent is not white. Errors of left-out
+frames need no belief in the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms
-from scipy.linalg import eigh, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, eigh, solve_triangular
+from scipy.stats import norm
 
-from kforce.gap.sparse_term import SparseTerm
-from kforce.gap.training_set import GatheredRows, observed, whitened_rows
-from kforce.gap.uncertainty import frames_to_leave_out, left_out
-from kforce.labels import LocalLabels
+from kforce.gap.covariance import ENERGY, FORCES, VIRIAL
+from kforce.gap.posterior import LeastSquares, Posterior, fitc_factors
+from kforce.gap.training_set import TrainingSet
+from kforce.structures import is_isolated
 
-#: Errors where there is too little noise to tell.
-_HOPELESS = 1e50
+#: Frames that are left out in turn, and rows of them, at most.
+MAX_LEFT_OUT_FRAMES, MAX_LEFT_OUT_ROWS = 50, 3000
 
-#: Errors of fewer frames say too little.
-_FEW = 5
+#: Errors of fewer frames say too little of the noise.
+MIN_LEFT_OUT_FRAMES = 5
+
+#: Factors of the noise that are tried, in descending order.
+NOISE_FACTORS = 2.0 ** np.arange(2.0, -6.5, -0.5)
+
+#: Errors, over the noise, where there is too little noise to tell.
+HOPELESS_ERROR = 1e50
 
 #: The largest noise is taken whose squared errors are above the least ones by less than
 #: this share of the standard error of the difference, or than this share of them.
-_SLACK, _HARDLY = 0.3, 0.04
+MAX_STANDARD_ERRORS, MAX_EXCESS = 0.3, 0.04
 
-#: Factors that are tried, in descending order.
-_FACTORS = 2.0 ** np.arange(2.0, -6.5, -0.5)
+#: Share of the errors within what deviations say, and errors from which it is known;
+#: of fewer the middle has to fit as well.
+CALIBRATED_SHARE, MANY_ERRORS, MIDDLE_SHARE = 0.95, 200, 0.68
 
 
-def best_noise(
-    gathered: GatheredRows,
-    terms: Sequence[SparseTerm],
-    frames: Sequence[Atoms],
-    labels: LocalLabels,
+def frames_to_leave_out(
+    training: TrainingSet,
     rng: np.random.Generator,
-) -> float:
-    """Return by what all noises are to be multiplied.
+    n_frames: int = MAX_LEFT_OUT_FRAMES,
+) -> list[int]:
+    """Choose frames with labels, without isolated atoms: no other frame tells those."""
+    chosen = training.sample(rng, MAX_LEFT_OUT_ROWS, n_frames)
+    return [s for s in chosen if not is_isolated(training.frames[s])]
 
-    What is least are the errors of forces (of energies or virials where there are none)
-    of frames that are predicted from all others. Of factors that are about as good the
-    largest is taken: little noise makes large weights.
 
-    Parameters
-    ----------
-    gathered : GatheredRows
-        All rows, as they are with the noises of the labels.
-    terms : sequence of SparseTerm
-        The model.
-    frames : sequence of ase.Atoms
-        Training set.
-    labels : LocalLabels
-        Its labels.
-    rng : numpy.random.Generator
-        Chooses the frames.
+def left_out(
+    H: np.ndarray, residual: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the errors of labels that are left out together, and their variances.
+
+    H (n, n) is what the fitted values of these labels are in terms of them, in units of
+    the noise: their block of the hat matrix. 1 − H is the inverse of the predictive
+    covariance of all of them by all others, of which the variances lack the part that
+    inducing environments leave open. The residuals of the fit, the errors and the
+    variances (n,) are in units of the noise as well. None stands for so little noise
+    that these labels alone decide on some of them.
     """
-    chosen = frames_to_leave_out(frames, labels, rng)
-    if len(chosen) < _FEW:
+    try:
+        factor = cho_factor(np.eye(len(residual)) - H)
+    except np.linalg.LinAlgError:
+        return None
+    inverse = cho_solve(factor, np.eye(len(residual)))
+    return inverse @ residual, np.diag(inverse) - 1.0 - np.diag(H)
+
+
+@dataclass(frozen=True)
+class LeftOutErrors:
+    """Errors of energies and forces of left-out frames, all arrays of shape (n,).
+
+    `errors` and `epistemic`, the posterior standard deviations, are divided by the
+    noise of the label; `kinds` are ENERGY or FORCES.
+    """
+
+    errors: np.ndarray
+    epistemic: np.ndarray
+    kinds: np.ndarray
+
+    def rms(self, kind: int) -> float:
+        """Return the root mean square of the errors of one kind."""
+        return float(np.sqrt(np.mean(self.errors[self.kinds == kind] ** 2)))
+
+    def calibration(self) -> tuple[float, float]:
+        """Return the factors of standard deviations that the errors ask for.
+
+        With them 95 % of the errors are within 1.96 standard deviations, and, where
+        errors are few, 68 % within one. Deviations of energies are not increased by
+        more than those of forces: environments of a frame that is left out may be
+        inducing ones, while those of new frames add what the inducing ones do not
+        explain, which is most of the deviation of their energies. Without errors the
+        factors are 1.
+        """
+        ratio = np.abs(self.errors) / np.hypot(1.0, self.epistemic)
+        energy, forces = (_factor(ratio[self.kinds == k]) for k in (ENERGY, FORCES))
+        forces = forces or energy or 1.0
+        return min(energy, forces) or forces, forces
+
+
+def _factor(ratio):
+    """Return the factor by which deviations are too small; 0 if it is not known."""
+    if len(ratio) == 0:
+        return 0.0
+    is_many = len(ratio) >= MANY_ERRORS
+    levels = [CALIBRATED_SHARE] if is_many else [CALIBRATED_SHARE, MIDDLE_SHARE]
+    expected = norm.ppf(0.5 + 0.5 * np.array(levels))
+    return float((np.quantile(ratio, levels) / expected).max())
+
+
+def leave_one_out(
+    posterior: Posterior,
+    training: TrainingSet,
+    rng: np.random.Generator,
+    approximation: str = "dtc",
+    n_frames: int = MAX_LEFT_OUT_FRAMES,
+) -> LeftOutErrors:
+    """Predict energies and forces of some frames from all others.
+
+    `approximation` is that of the fit.
+    """
+    parts = [(np.zeros(0), np.zeros(0), np.zeros(0, dtype=int))]
+    for s in frames_to_leave_out(training, rng, n_frames):
+        errors = _left_out_frame(posterior, training, s, approximation)
+        if errors is not None:
+            parts.append(errors)
+    return LeftOutErrors(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _left_out_frame(posterior, training, s, approximation):
+    """Return errors, deviations and kinds of one frame, None if they are not known."""
+    terms, solution = posterior.terms, posterior.solution
+    rows, y, noise = training.whitened(terms, s)
+    factors = np.ones(len(y))
+    if approximation == "fitc":
+        factors = fitc_factors(terms, training, s, rows, solution.prior)
+    half = solve_triangular(solution.factor, rows.T, trans="T").T
+    half /= factors[:, None]
+    residual = (y - rows @ solution.coef) / factors
+    alone = left_out(half @ half.T, residual)
+    if alone is None:
+        return None
+    kind = training.observations[s].kind
+    used = kind != VIRIAL
+    error, variance = (part[used] for part in alone)
+    noise, factors = noise[used], factors[used]
+    # What the inducing environments leave open stays as it is.
+    remaining = training.prior_variances(terms, s, with_virial=False)[used]
+    remaining += solution.unexplained(rows[used] * noise[:, None])
+    variance = factors**2 * variance + remaining / noise**2
+    return factors * error, np.sqrt(np.maximum(variance, 0.0)), kind[used]
+
+
+def best_noise_factor(
+    system: LeastSquares, training: TrainingSet, rng: np.random.Generator
+) -> float:
+    """Return the factor of all noises that predicts frames best that are left out.
+
+    What is least are the errors of forces (of energies or virials where there are
+    none). Of factors that are about as good the largest is taken: little noise makes
+    large weights.
+    """
+    chosen = frames_to_leave_out(training, rng)
+    if len(chosen) < MIN_LEFT_OUT_FRAMES:
         return 1.0
-    gram, right = gathered.system.whitened()
-    # With it, all factors are one matrix product each.
+    squares = squared_errors(system, training, chosen)
+    return float(NOISE_FACTORS[largest_good(squares)])
+
+
+def squared_errors(
+    system: LeastSquares, training: TrainingSet, chosen: list[int]
+) -> np.ndarray:
+    """Return the sums of squared errors of left-out frames, (n_frames, n_factors).
+
+    Those of forces, if there are any, else of energies, else of virials, by the factors
+    of the noise.
+    """
+    gram, right = system.system.whitened()
+    # With its eigenvectors, all factors are one matrix product each.
     strength, axes = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
     strength, right = np.maximum(strength, 0.0), axes.T @ right
-    kinds = [observed(labels, s)[2] for s in chosen]
-    # Forces, if there are any, else energies, else virials.
-    (deciding, *_) = [k for k in (1, 0, 2) if any((own == k).any() for own in kinds)]
-    squares = np.zeros((len(chosen), len(_FACTORS)))
-    for i, (s, kind) in enumerate(zip(chosen, kinds, strict=True)):
-        rows, y, _ = whitened_rows(terms, frames[s], labels, s)
-        rows = solve_triangular(gathered.system.prior, rows.T, trans="T").T @ axes
-        for k, factor in enumerate(_FACTORS):
-            shares = rows / (strength + factor**2)
-            found = left_out(shares @ rows.T, y - shares @ right)
-            error = np.full(len(y), _HOPELESS) if found is None else found[0]
-            squares[i, k] = np.sum(error[kind == deciding] ** 2)
-    return float(_FACTORS[_largest_good(squares)])
+    observations = [training.observations[s] for s in chosen]
+    (deciding, *_) = [
+        kind
+        for kind in (FORCES, ENERGY, VIRIAL)
+        if any(observed.has(kind) for observed in observations)
+    ]
+    squares = np.zeros((len(chosen), len(NOISE_FACTORS)))
+    for i, (s, observed) in enumerate(zip(chosen, observations, strict=True)):
+        rows, y, _ = training.whitened(system.terms, s)
+        rows = solve_triangular(system.system.prior, rows.T, trans="T").T @ axes
+        for k, factor in enumerate(NOISE_FACTORS):
+            weights = rows / (strength + factor**2)
+            alone = left_out(weights @ rows.T, y - weights @ right)
+            error = np.full(len(y), HOPELESS_ERROR) if alone is None else alone[0]
+            squares[i, k] = np.sum(error[observed.of(deciding)] ** 2)
+    return squares
 
 
-def _largest_good(squares):
+def largest_good(squares: np.ndarray) -> int:
     """Return the first column whose sum is hardly above the least one.
 
     squares : (n_frames, n_factors), sums of squares of errors.
@@ -88,5 +209,5 @@ def _largest_good(squares):
     total = squares.sum(axis=0)
     excess = squares - squares[:, [np.argmin(total)]]
     spread = np.sqrt(np.square(excess - excess.mean(axis=0)).sum(axis=0))
-    allowed = np.maximum(_SLACK * spread, _HARDLY * total.min())
-    return np.argmax(excess.sum(axis=0) <= allowed)
+    allowed = np.maximum(MAX_STANDARD_ERRORS * spread, MAX_EXCESS * total.min())
+    return int(np.argmax(excess.sum(axis=0) <= allowed))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from sklearn.base import BaseEstimator
 
 from kforce.errors import InputError, check_noise, check_seed
-from kforce.gap.hyperparameters import Freedom
+from kforce.gap.hyperparameters import FreeParameters
 from kforce.gap.sparse_term import SparseTerm
 from kforce.gap.term import Term
 
@@ -56,30 +56,24 @@ def check_parameters(model: BaseEstimator) -> None:
         term.check()
 
 
-def freedom_of(
+def free_parameters(
     model: BaseEstimator, terms: Sequence[SparseTerm], origins: Sequence[Term]
-) -> Freedom:
+) -> FreeParameters:
     """Return what is not given to a `GAPRegressor`, and so may be learned.
 
-    Parameters
-    ----------
-    model : GAPRegressor
-        With its parameters.
-    terms : sequence of SparseTerm
-        Those of `origins`, and further ones of which nothing is learned.
-    origins : sequence of Term
-        The description that each comes from.
+    Nothing is learned of the terms beyond those of `origins`, the descriptions that
+    they come from.
     """
     given = (model.noise_energy, model.noise_forces, model.noise_virial)
     amplitudes = [term.kernel is None or not term.kernel.is_scaled for term in origins]
     length_scales = [
-        not found.kernel.is_product
+        not built.kernel.is_product
         and term.length_scales is None
         and (term.kernel is None or term.kernel.needs_length_scale)
-        for found, term in zip(terms, origins, strict=False)
+        for built, term in zip(terms, origins, strict=False)
     ]
     fixed = [False] * (len(terms) - len(origins))
-    return Freedom(
+    return FreeParameters(
         amplitudes + fixed,
         length_scales + fixed,
         tuple(noise is None for noise in given),

@@ -23,33 +23,9 @@ from kforce.symmetry.groups import validate_permutations
 class PermutedTerm(SparseTerm):
     """A term of a model that was read, with permutations of features: it predicts only.
 
-    The kernel must be radial.
-
-    Attributes
-    ----------
-    permutations : ndarray of int, shape (n_permutations, n_features)
-        A group of rows π: x[π] is permuted. Length scales do not change under it.
-
-    Raises
-    ------
-    InputError
-        If the permutations are no group, or change the length scales.
-
-    Examples
-    --------
-    >>> from kforce.descriptors.two_body import TwoBody
-    >>> from kforce.kernels.stationary import RBF, Scaled
-    >>> term = PermutedTerm(
-    ...     TwoBody(cutoff=3.0, exponents=(1, 2)),
-    ...     Scaled(RBF(length_scale=1.0), amplitude=2.0),
-    ...     length_scales=np.ones(2),
-    ...     constant=0.0,
-    ...     centers=np.array([[1.0, 2.0]]),
-    ...     f_cut=np.ones(1),
-    ...     permutations=np.array([[0, 1], [1, 0]]),
-    ... )
-    >>> term.compare(np.array([[1.0, 2.0], [2.0, 1.0]]))[0].ravel()
-    array([4., 4.])
+    The kernel must be radial. `permutations` (n_permutations, n_features) are a group
+    of rows π: x[π] is permuted. Raises `InputError` if they are no group, or change the
+    length scales.
     """
 
     permutations: np.ndarray | None = None
@@ -69,12 +45,9 @@ class PermutedTerm(SparseTerm):
         return environments.f_cut**2 * (self._variance + self.constant**2)
 
     def compare(self, x: np.ndarray, orders=(0,)):
-        """Return covariances with the inducing environments, and no slopes.
+        """Return covariances with the inducing environments, and None.
 
-        Raises
-        ------
-        InputError
-            If slopes are wanted: they are no functions of one invariant.
+        Derivatives are no functions of one invariant: `InputError` if they are wanted.
         """
         if orders != (0,):
             raise InputError(
@@ -90,14 +63,14 @@ class PermutedTerm(SparseTerm):
         """Return local energies and their derivatives, see `SparseTerm.jet`."""
         x = environments.x
         plain = Environments(x, np.ones(len(x)), environments.central_atoms, 1)
-        total, slope, _ = self._images.jet(plain)
-        norm, norm_slope = self._norm(x), self._norm_slope(x)
+        total, by_x, _ = self._images.jet(plain)
+        norm, dnorm = self._norm(x), self._norm_gradient(x)
         factor = self._variance / np.sqrt(norm)
-        slope -= (0.5 * total / norm)[:, None] * norm_slope
+        by_x -= (0.5 * total / norm)[:, None] * dnorm
         energy = factor * total + self.constant**2 * (self.f_cut @ self.weights)
-        faded = environments.multiplicity * environments.f_cut
-        by_x = (faded * factor)[:, None] * slope
-        return faded * energy, by_x, environments.multiplicity * energy
+        f_cut = environments.multiplicity * environments.f_cut
+        by_x *= (f_cut * factor)[:, None]
+        return f_cut * energy, by_x, environments.multiplicity * energy
 
     @property
     def _variance(self):
@@ -129,11 +102,11 @@ class PermutedTerm(SparseTerm):
         _, u = self._apart(x)
         return self.kernel(u).sum(axis=1)
 
-    def _norm_slope(self, x):
+    def _norm_gradient(self, x):
         """Return ∂G(x, x)/∂x, to which x and its image contribute the same."""
         apart, u = self._apart(x)
-        (slope,) = self.kernel.profile(u, orders=(1,))
-        return 4.0 * np.einsum("ep,epd->ed", slope, apart) / self.length_scales
+        (dphi,) = self.kernel.profile(u, orders=(1,))
+        return 4.0 * np.einsum("ep,epd->ed", dphi, apart) / self.length_scales
 
     def _apart(self, x):
         """Return scaled x − x_π, (n_env, n_permutations, n_features), and squares."""

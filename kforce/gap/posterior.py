@@ -1,162 +1,218 @@
-"""From labels to the posterior of a sparse model: what is learned, and the solution."""
+"""Posterior of a sparse model: the mean as weights, and what the data leave open.
+
+The variance of an observable with covariances k to the inducing environments is
+k** − kᵀ K_mm⁻¹ k + kᵀ (K_mm + K_mn Λ⁻¹ K_nm)⁻¹ k: the prior, less what the inducing
+environments explain (Nyström), and what the data leave open of that. This is the
+deterministic training conditional (DTC) with the exact prior k**: unlike the subset of
+regressors it grows back to the prior away from the inducing environments.
+
+References
+----------
+Quiñonero-Candela and Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005), eq. 20.
+"""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
-from sklearn.base import BaseEstimator
+from scipy.linalg import solve_triangular
 
-from kforce.gap.hyperparameters import learn
-from kforce.gap.leave_one_out import best_noise
-from kforce.gap.parameters import freedom_of
-from kforce.gap.sparse_term import SparseTerm
-from kforce.gap.term import Term
-from kforce.gap.training_set import gather_rows
-from kforce.gap.uncertainty import calibration_of, leave_one_out
-from kforce.labels import LocalLabels, Noises
-from kforce.solvers.least_squares import SparseSolution
+from kforce.gap.covariance import (
+    blocks_of,
+    energy_covariance,
+    energy_variance,
+    prior_covariance,
+    prior_variances,
+    sparse_rows,
+)
+from kforce.gap.sparse_term import SparseTerm, largest_cutoff
+from kforce.gap.training_set import TrainingSet
+from kforce.neighbours.search import find_neighbours
+from kforce.parallel import run_parallel
+from kforce.progress import progress_bar
+from kforce.solvers.least_squares import NormalEquations, SparseQR, SparseSolution
+from kforce.structures import Batch
 
-_log = logging.getLogger("kforce.gap")
-
-#: A model is, if its errors are so large a share of the spread of the labels (rms).
-_WORTHLESS = 0.7
+_SOLVERS = {"qr": SparseQR, "normal": NormalEquations}
 
 
 @dataclass(frozen=True)
-class Conditioned:
-    """A sparse model that knows its training data.
+class Posterior:
+    """Terms with their weights, and the posterior covariance of these.
 
-    Attributes
-    ----------
-    terms : list of SparseTerm
-        With their weights.
-    noises : Noises
-        Those in use.
-    solution : SparseSolution
-        Posterior of the weights.
-    log_evidence : float
-        See `GatheredRows.solve`.
-    calibration : tuple of (float, float)
-        Factors of standard deviations of energies and of forces.
+    `calibration` multiplies the standard deviations of energies and of forces,
+    `log_marginal_likelihood` is that of the training data with the covariance that the
+    inducing environments span; None where it is not known.
     """
 
     terms: list[SparseTerm]
-    noises: Noises
     solution: SparseSolution
-    log_evidence: float
-    calibration: tuple[float, float]
+    calibration: tuple[float, float] = (1.0, 1.0)
+    log_marginal_likelihood: float | None = None
+
+    def deviations(
+        self, frames: Sequence[Atoms], with_forces: bool = True
+    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        """Return standard deviations of energies, (n_structures,), and of forces.
+
+        They are in eV and eV/Å, without the noise of labels.
+        """
+        pairs = run_parallel(lambda atoms: self.variances(atoms, with_forces), frames)
+        of_energy, of_forces = self.calibration
+        energy = of_energy * np.sqrt([variance for variance, _ in pairs])
+        if not with_forces:
+            return energy, None
+        return energy, [of_forces * np.sqrt(variances) for _, variances in pairs]
+
+    def variances(
+        self, atoms: Atoms, with_forces: bool = True
+    ) -> tuple[float, np.ndarray | None]:
+        """Return the variances of energy, in eV², and forces (n_atoms, 3), in (eV/Å)².
+
+        They are not calibrated.
+        """
+        batch, neighbours = _structure(self.terms, atoms)
+        rows = sparse_rows(self.terms, batch, neighbours, with_forces)
+        prior = prior_variances(self.terms, batch, neighbours, with_forces)
+        energy = prior[0] + self.solution.unexplained(rows.energies)[0]
+        if not with_forces:
+            return max(float(energy), 0.0), None
+        forces = rows.forces.reshape(3 * len(atoms), -1)
+        forces = prior[1 : 1 + len(forces)] + self.solution.unexplained(forces)
+        return max(float(energy), 0.0), np.maximum(forces, 0.0).reshape(-1, 3)
+
+    def atom_deviations(self, atoms: Atoms) -> np.ndarray:
+        """Return standard deviations of the energies of atoms, (n_atoms,), in eV."""
+        batch, neighbours = _structure(self.terms, atoms)
+        rows, prior = [], np.zeros(len(atoms))
+        for term in self.terms:
+            environments = term.descriptor(batch.numbers, neighbours)
+            f_cut = environments.multiplicity * environments.f_cut
+            term_rows = np.zeros((len(atoms), term.n_inducing))
+            k, _ = term.compare(environments.x, orders=(0,))
+            np.add.at(term_rows, environments.central_atoms, k * f_cut[:, None])
+            rows.append(term_rows)
+            for atom in np.unique(environments.central_atoms):
+                of_atom = environments.central_atoms == atom
+                prior[atom] += energy_variance(
+                    term, environments.x[of_atom], f_cut[of_atom]
+                )
+        variances = prior + self.solution.unexplained(np.hstack(rows))
+        return self.calibration[0] * np.sqrt(np.maximum(variances, 0.0))
+
+    def energy_covariance(self, frames: Sequence[Atoms]) -> np.ndarray:
+        """Return the covariance of energies (n_structures, n_structures), in eV²."""
+        rows = []
+        parts = [([], [], []) for _ in self.terms]
+        for s, frame in enumerate(frames):
+            batch, neighbours = _structure(self.terms, frame)
+            rows.append(sparse_rows(self.terms, batch, neighbours, False).energies)
+            for term, (x, f_cut, owner) in zip(self.terms, parts, strict=True):
+                environments = term.descriptor(batch.numbers, neighbours)
+                x.append(environments.x)
+                f_cut.append(environments.multiplicity * environments.f_cut)
+                owner.append(np.full(len(environments.x), s))
+        C = self.solution.unexplained_covariance(np.concatenate(rows))
+        for term, part in zip(self.terms, parts, strict=True):
+            C += energy_covariance(term, *map(np.concatenate, part), len(frames))
+        return self.calibration[0] ** 2 * C
 
 
-def condition(
-    model: BaseEstimator,
-    terms: Sequence[SparseTerm],
-    origins: Sequence[Term],
-    frames: Sequence[Atoms],
-    labels: LocalLabels,
-    noises: Noises,
-    rng: np.random.Generator,
-) -> Conditioned:
-    """Learn what a `GAPRegressor` leaves open, and condition its terms on labels.
+def _structure(terms, atoms):
+    batch = Batch.from_frames([atoms])
+    return batch, find_neighbours(batch, largest_cutoff(terms))
 
-    Parameters
-    ----------
-    model : GAPRegressor
-        With its parameters.
-    terms : sequence of SparseTerm
-        Without weights.
-    origins : sequence of Term
-        The description that each comes from; there are none for further terms.
-    frames : sequence of ase.Atoms
-        Training set.
-    labels : LocalLabels
-        Its labels, with their noises.
-    noises : Noises
-        Those of the labels whose noise is the model's.
-    rng : numpy.random.Generator
-        Source of random numbers.
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """The rows of a training set, reduced to what the posterior needs of them.
+
+    `system` has taken in all `n_rows` rows, divided by their noises, of whose
+    logarithms `log_noise` is the sum.
     """
-    terms, freedom = list(terms), freedom_of(model, terms, origins)
-    if model.optimize:
-        terms, noises = learn(terms, frames, labels, noises, freedom, rng)
-        labels = labels.with_noises(noises)
-    gathered = gather_rows(
-        terms, frames, labels, model.jitter, model.solver, model.approximation
-    )
-    factor = 1.0
-    if _learns_all_noises(model, freedom, labels):
-        factor = best_noise(gathered, terms, frames, labels, rng)
-        noises = noises.times(factor)
-        labels = labels.with_noises(noises)
-    if model.optimize:
-        _log.info("noises: %s", _named(noises, labels.counts))
-    solution, log_evidence = gathered.solve(factor)
-    if solution.jitter > model.jitter:
-        _log.warning(
-            "the jitter had to be raised from %.1e to %.1e eV²",
-            model.jitter,
-            solution.jitter,
-        )
-    terms = _with_weights(terms, solution.coef)
-    calibration = 1.0, 1.0  # of a prior that was given
-    if model.optimize:
-        found = leave_one_out(terms, solution, frames, labels, rng, model.approximation)
-        calibration = calibration_of(*found)
-        _say_how_good(labels, *found)
-    return Conditioned(terms, noises, solution, log_evidence, calibration)
+
+    terms: Sequence[SparseTerm]
+    system: SparseQR | NormalEquations
+    n_rows: int
+    log_noise: float
+
+    def condition(self, noise: float = 1.0) -> Posterior:
+        """Return the posterior with all noises multiplied by a number."""
+        solution = self.system.solve(noise)
+        terms = [
+            replace(term, weights=solution.coef[block])
+            for term, block in zip(self.terms, blocks_of(self.terms), strict=True)
+        ]
+        log_variance = 2.0 * (self.log_noise + self.n_rows * np.log(noise))
+        evidence = solution.log_evidence(log_variance, self.n_rows)
+        return Posterior(terms, solution, log_marginal_likelihood=evidence)
 
 
-def _learns_all_noises(model, freedom, labels):
-    """Whether one factor can be that of the noises of all rows."""
-    free = np.array(freedom.noises)
-    is_free = bool(free[labels.counts > 0].all() and labels.is_default.all())
-    return model.optimize and is_free and model.approximation == "dtc"
+def gather(
+    terms: Sequence[SparseTerm],
+    training: TrainingSet,
+    jitter: float,
+    solver: str = "qr",
+    approximation: str = "dtc",
+    n_rows: int = 1024,
+) -> LeastSquares:
+    """Read all frames, and reduce their rows as they come, about `n_rows` at a time.
+
+    `jitter` is added to the diagonal of K_mm, in eV². The approximation 'fitc' adds
+    what the inducing environments leave open of the prior variance of each label to its
+    noise (fully independent training conditional), 'dtc' does not.
+    """
+    system = _SOLVERS[solver](prior_covariance(terms), jitter)
+
+    def whitened(s):
+        rows, y, noise = training.whitened(terms, s)
+        log_noise = np.log(noise)
+        if approximation == "fitc":
+            factor = fitc_factors(terms, training, s, rows, system.prior)
+            rows /= factor[:, None]
+            y, log_noise = y / factor, log_noise + np.log(factor)
+        return rows, y, log_noise.sum()
+
+    total_rows, total_log = 0, 0.0
+    with progress_bar(len(training.frames), "fit") as advance:
+        for group in _groups(training.frames, n_rows):
+            rows, y, log_noise = zip(*run_parallel(whitened, group), strict=True)
+            system.add(np.concatenate(rows), np.concatenate(y))
+            total_rows += sum(map(len, y))
+            total_log += float(sum(log_noise))
+            advance(len(group))
+    return LeastSquares(terms, system, total_rows, total_log)
 
 
-def _say_how_good(labels, errors, _, kinds):
-    """Log errors of left-out frames, and warn if they say that labels are wrong."""
-    pairs = zip(labels.forces, labels.noise_forces, strict=True)
-    values = (
-        labels.energy / labels.noise_energy,
-        np.concatenate([(f / noise[:, None]).ravel() for f, noise in pairs]),
-    )
-    shares = {}
-    for k, (name, y) in enumerate(zip(("energies", "forces"), values, strict=True)):
-        spread = np.nanstd(y) if (kinds == k).any() else 0.0
-        if spread > 0.0:
-            shares[name] = np.sqrt(np.mean(errors[kinds == k] ** 2)) / spread
-    if not shares:
-        return
-    text = "errors of left-out frames, as a share of the spread: " + ", ".join(
-        f"{name} {share:.2g}" for name, share in shares.items()
-    )
-    if max(shares.values()) < _WORTHLESS:
-        _log.info(text)
-    else:
-        _log.warning(
-            "%s. Are the units right, and the signs of forces? Are there enough "
-            "frames?",
-            text,
-        )
+def fitc_factors(
+    terms: Sequence[SparseTerm],
+    training: TrainingSet,
+    s: int,
+    rows: np.ndarray,
+    prior: np.ndarray,
+) -> np.ndarray:
+    """Return by what the noises of frame s grow with the rest of the prior variances.
+
+    `rows` are those of `TrainingSet.whitened`, `prior` is the upper triangle U with
+    Uᵀ U = K_mm.
+    """
+    explained = solve_triangular(prior, rows.T, trans="T", check_finite=False)
+    variances = training.prior_variances(terms, s) / training.noise(s) ** 2
+    rest = variances - np.square(explained).sum(axis=0)
+    return np.sqrt(1.0 + np.maximum(rest, 0.0))
 
 
-def _named(noises, counts):
-    """Name the noises of the labels that there are."""
-    named = (
-        f"energies {noises.energy:.3g} eV per atom",
-        f"forces {noises.forces:.3g} eV/Å",
-        f"virials {noises.virial:.3g} eV per atom",
-    )
-    pairs = zip(named, counts, strict=True)
-    return ", ".join(text for text, count in pairs if count)
-
-
-def _with_weights(terms, coef):
-    bounds = np.cumsum([0] + [term.n_inducing for term in terms])
-    return [
-        replace(term, weights=coef[a:b])
-        for term, a, b in zip(terms, bounds[:-1], bounds[1:], strict=True)
-    ]
+def _groups(frames, n_rows):
+    """Cut the frames into groups of at most so many rows, unless one alone has more."""
+    group, size = [], 0
+    for s, frame in enumerate(frames):
+        n = 3 * len(frame) + 7
+        if group and size + n > n_rows:
+            yield group
+            group, size = [], 0
+        group.append(s)
+        size += n
+    yield group

@@ -6,36 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms
-from ase.data import chemical_symbols
 
-from kforce.descriptors.two_body import TwoBody
 from kforce.gap.sparse_term import SparseTerm
-from kforce.neighbours.search import Neighbours, find_neighbours
+from kforce.neighbours.search import Neighbours
 from kforce.parallel import n_threads, run_parallel
-from kforce.structures import Batch
 
-#: Centres that are worked on at a time: the arrays of a chunk stay in the cache, and
-#: matrix products of it outweigh the rest.
-_CHUNK = 64
-
-
-#: With fewer centres another thread gains little.
-_PER_THREAD = 16
+#: With fewer central atoms another thread gains little.
+MIN_ATOMS_PER_THREAD = 16
 
 
 @dataclass(frozen=True)
 class LocalPrediction:
     """What the latent functions of all terms give for the atoms of a batch.
 
-    Attributes
-    ----------
-    energies : ndarray of shape (n_atoms,)
-        Local energies in eV.
-    gradient : ndarray of shape (n_atoms, 3) or None
-        Derivative of their sum with respect to positions, in eV/Å.
-    strain : ndarray of shape (n_atoms, 3, 3) or None
-        Derivative with respect to strain, at the atoms that move, in eV.
+    These are `energies` (n_atoms,) in eV, and derivatives of their sum, or None: the
+    `gradient` (n_atoms, 3) with respect to positions, in eV/Å, and that with respect to
+    `strain` (n_atoms, 3, 3), at the atoms that move, in eV.
     """
 
     energies: np.ndarray
@@ -48,36 +34,28 @@ def predict_local(
     numbers: np.ndarray,
     neighbours: Neighbours,
     with_gradient: bool = True,
+    chunk: int = 64,
 ) -> LocalPrediction:
-    """Evaluate a sparse model.
+    """Evaluate a sparse model with weights.
 
-    The work of a centre does not depend on how many there are, so time and memory are
-    linear in the number of atoms.
-
-    Parameters
-    ----------
-    terms : sequence of SparseTerm
-        With weights.
-    numbers : ndarray of int, shape (n_atoms,)
-        Atomic numbers of the batch.
-    neighbours : Neighbours
-        Of all atoms, within the largest cutoff of the terms.
-    with_gradient : bool, default=True
-        Whether derivatives are wanted.
+    `numbers` (n_atoms,) are those of the batch, `neighbours` those of all atoms within
+    the largest cutoff of the terms. Time and memory are linear in the number of atoms.
+    `chunk` central atoms are worked on at a time: the arrays of a chunk stay in the
+    cache, and matrix products of it outweigh the rest.
     """
     n_central = len(neighbours.central_atoms)
-    parts = max(1, min(n_threads(), n_central // _PER_THREAD))
-    bounds = np.linspace(0, n_central, parts + 1).astype(int)
+    n_parts = max(1, min(n_threads(), n_central // MIN_ATOMS_PER_THREAD))
+    bounds = np.linspace(0, n_central, n_parts + 1).astype(int)
 
-    def share(part):
-        """Evaluate a thread's share of the centres in arrays of its own."""
+    def predict_part(part):
+        """Evaluate the central atoms of a thread in arrays of its own."""
         total = _zeros(len(numbers), with_gradient)
-        for start in range(bounds[part], bounds[part + 1], _CHUNK):
-            stop = min(start + _CHUNK, bounds[part + 1])
+        for start in range(bounds[part], bounds[part + 1], chunk):
+            stop = min(start + chunk, bounds[part + 1])
             _add(total, terms, numbers, neighbours.take(start, stop))
         return total
 
-    first, *others = run_parallel(share, range(parts))
+    first, *others = run_parallel(predict_part, range(n_parts))
     for other in others:
         first.energies[:] += other.energies
         if with_gradient:
@@ -103,61 +81,3 @@ def _add(total, terms, numbers, neighbours):
         np.add.at(total.energies, environments.central_atoms, energy)
         if total.gradient is not None:
             environments.pull(by_x, by_f_cut, total.gradient, total.strain)
-
-
-def describe_strange_pairs(
-    terms: Sequence[SparseTerm], frames: Sequence[Atoms]
-) -> str | None:
-    """Return a sentence on the first pairs that are unlike all of the training set.
-
-    These are pairs of elements that no two-body term is for, and distances that are
-    shorter than those of the inducing environments of its term.
-
-    Parameters
-    ----------
-    terms : sequence of SparseTerm
-        Those of a fitted model.
-    frames : sequence of ase.Atoms
-        Structures of its elements.
-
-    Returns
-    -------
-    str or None
-        None where there are no such pairs, or the model has no two-body terms.
-    """
-    shortest, cutoff = _shortest(terms)
-    if not shortest:
-        return None
-    for s, frame in enumerate(frames):
-        neighbours = find_neighbours(Batch.from_frames([frame]), cutoff, s)
-        first, second = (
-            frame.numbers[neighbours.owners],
-            frame.numbers[neighbours.atoms],
-        )
-        pairs = np.sort(np.stack([first, second], axis=1), axis=1)
-        for pair in np.unique(pairs, axis=0):
-            found = neighbours.dist[(pairs == pair).all(axis=1)].min()
-            known = shortest.get(tuple(pair.tolist()), np.inf)
-            if found < known:
-                names = "–".join(chemical_symbols[z] for z in pair)
-                had = f"from {known:.2f} Å on" if np.isfinite(known) else "none"
-                return (
-                    f"frame {s} holds {names} pairs at {found:.2f} Å, and the training "
-                    f"set {had}"
-                )
-    return None
-
-
-def _shortest(terms):
-    """Return distances by pair of elements, and how far these are looked for."""
-    shortest, cutoff = {}, 0.0
-    for term in terms:
-        pairs = term.descriptor
-        if isinstance(pairs, TwoBody) and tuple(pairs.exponents) == (1,):
-            distances = term.inducing_points[:, 0]
-            # One inducing distance stands for a cell of a grid, which it is within.
-            cell = 1.5 * np.ptp(distances) / len(distances)
-            key = tuple(sorted(pairs.species))
-            shortest[key] = min(shortest.get(key, np.inf), distances.min() - cell)
-            cutoff = max(cutoff, pairs.cutoff)
-    return shortest, cutoff

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from ase import Atoms
 from sklearn.base import clone
 
 from kforce.descriptors.composition import Composition
@@ -14,55 +13,38 @@ from kforce.errors import InputError
 from kforce.gap.inducing import choose_inducing
 from kforce.gap.sparse_term import SparseTerm
 from kforce.gap.term import Term
+from kforce.gap.training_set import TrainingSet
 from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial
-from kforce.neighbours.search import find_neighbours
-from kforce.structures import Batch
 
 _log = logging.getLogger("kforce.gap")
 
 #: Environments that inducing ones are chosen from, at most, for each inducing one, and
 #: at least: a random sample of more would look the same.
-_POOL, _LEAST_POOL = 30, 20_000
+POOL_PER_INDUCING, MIN_POOL = 30, 20_000
 
 #: Standard deviation of energies of atoms where none is given, in eV: pairs alone may
 #: bind this much.
-_SHIFT = 30.0
+ATOM_ENERGY_SHIFT = 30.0
 
 #: Length scales that are not given start at this share of the spread of a feature.
-_SHARE = 0.3
+FIRST_LENGTH_SCALE = 0.3
+
+#: Features that each have a spread of their own, rather than one for all.
+FEW_FEATURES = 3
 
 
 def build_terms(
     terms: Sequence[Term],
-    frames: Sequence[Atoms],
+    training: TrainingSet,
     species: tuple[int, ...],
     rng: np.random.Generator,
 ) -> tuple[list[SparseTerm], list[Term]]:
     """Choose inducing environments for each term.
 
-    Parameters
-    ----------
-    terms : sequence of Term
-        As the user describes them.
-    frames : sequence of ase.Atoms
-        Training set.
-    species : tuple of int
-        Its elements, in order of first appearance.
-    rng : numpy.random.Generator
-        Source of random numbers.
-
-    Returns
-    -------
-    built : list of SparseTerm
-        Without weights; those without environments in the training set are left out.
-    origins : list of Term
-        The description that each comes from.
-
-    Raises
-    ------
-    InputError
-        If no term has environments in the training set.
+    `species` are the elements of the training set. Return the terms, without weights,
+    and the description that each comes from; those without environments in the training
+    set are left out. Raises `InputError` if there are none in any.
     """
     built, origins = [], []
     for term in terms:
@@ -70,15 +52,15 @@ def build_terms(
         if not descriptors:
             _log.warning("no atoms of its elements, left out: %r", term.descriptor)
         for descriptor in descriptors:
-            found = _build(term, descriptor, frames, rng)
-            if found is None:
+            sparse_term = _build(term, descriptor, training, rng)
+            if sparse_term is None:
                 # What was asked for by name is missed, one of all pairs is not.
                 level = (
                     logging.WARNING if descriptor is term.descriptor else logging.INFO
                 )
                 _log.log(level, "no environments, left out: %r", descriptor)
                 continue
-            built.append(found)
+            built.append(sparse_term)
             origins.append(term)
     if not built:
         raise InputError(
@@ -91,17 +73,16 @@ def build_terms(
 def composition_term(species: tuple[int, ...]) -> SparseTerm:
     """Return a term that shifts the energies of atoms, which are known within 30 eV."""
     n = len(species)
-    kernel = Scaled(Polynomial(zeta=1), amplitude=_SHIFT)
+    kernel = Scaled(Polynomial(zeta=1), amplitude=ATOM_ENERGY_SHIFT)
     return SparseTerm(
         Composition(species=species), kernel, np.ones(n), 0.0, np.eye(n), np.ones(n)
     )
 
 
-def _build(term, descriptor, frames, rng):
+def _build(term, descriptor, training, rng):
     n = term.n_inducing or descriptor.defaults.n_inducing
-    x, f_cut, types = _environments(
-        descriptor, frames, max(_POOL * n, _LEAST_POOL), rng
-    )
+    pool = sample_environments(descriptor, training, POOL_PER_INDUCING * n, rng)
+    x, f_cut, types = pool
     if len(x) == 0:
         return None
     kernel, lengths = _kernel(term, descriptor, x)
@@ -128,19 +109,28 @@ def _build(term, descriptor, frames, rng):
     )
 
 
-def _environments(descriptor, frames, most, rng):
-    """Return features, fading factors and config_types of at most `most` of them."""
-    x, f_cut, types, seen = [], [], [], 0
-    for s in rng.permutation(len(frames)):
-        batch = Batch.from_frames([frames[s]])
-        neighbours = find_neighbours(batch, descriptor.cutoff, int(s))
-        found = descriptor(batch.numbers, neighbours)
-        n = len(found.x)
-        x.append(found.x)
-        f_cut.append(found.f_cut)
-        types.append(np.full(n, str(frames[s].info.get("config_type", "")), object))
-        seen += n
-        if seen >= most:
+def sample_environments(
+    descriptor: LocalDescriptor,
+    training: TrainingSet,
+    n_env: int,
+    rng: np.random.Generator,
+    min_pool: int = MIN_POOL,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return features, factors F and config_types of environments of random frames.
+
+    There are `n_env`, but at least `min_pool`, and more by the rest of the last frame;
+    all of the training set where it has no more.
+    """
+    x, f_cut, types, n_seen = [], [], [], 0
+    for s in rng.permutation(len(training.frames)):
+        batch, neighbours = training.neighbours.of(s, descriptor.cutoff)
+        environments = descriptor(batch.numbers, neighbours)
+        name = str(training.frames[s].info.get("config_type", ""))
+        x.append(environments.x)
+        f_cut.append(environments.f_cut)
+        types.append(np.full(len(environments.x), name, object))
+        n_seen += len(environments.x)
+        if n_seen >= max(n_env, min_pool):
             break
     return np.concatenate(x), np.concatenate(f_cut), np.concatenate(types).astype(str)
 
@@ -168,14 +158,14 @@ def _kernel(term, descriptor, x):
     elif length is not None:
         lengths = np.ones(x.shape[1])
     else:
-        lengths, length = _spread(x), _SHARE
+        lengths, length = _spread(x), FIRST_LENGTH_SCALE
     kernel = kernel.for_features(x.shape[1]).with_length_scale(1.0)
     return kernel, length * lengths
 
 
 def _spread(x):
     """Return the spread of each of few features, or one length for many of them."""
-    if x.shape[1] > 3:
+    if x.shape[1] > FEW_FEATURES:
         return np.full(x.shape[1], np.sqrt(np.var(x, axis=0).sum()) or 1.0)
     spread = np.ptp(x, axis=0)
     return np.where(spread > 1e-8, spread, 1.0)

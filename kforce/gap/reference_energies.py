@@ -20,48 +20,32 @@ def find_reference_energies(
 ) -> tuple[dict[int, float], bool]:
     """Return an energy for each element of the training set.
 
-    Parameters
-    ----------
-    given : mapping of symbol or atomic number to float, or None
-        In eV. None takes single-atom frames if there is one of each element, and else
-        fits the energies as a sum over atoms, by least squares.
-    frames : sequence of ase.Atoms
-        Training set.
-    energy : ndarray of shape (n_structures,)
-        In eV; NaN where there is none.
+    `given` are those by symbol or atomic number in eV. None takes single-atom frames if
+    there is one of each element, and else fits `energy` (n_structures,), in eV, NaN
+    where there is none, as a sum over atoms by least squares. Return energies by atomic
+    number, in order of first appearance, and whether they are a fit, which a model may
+    change. Raises `InputError` if an element is missing in `given`, or its energy is
+    not a number.
 
-    Returns
-    -------
-    energies : dict of int to float
-        By atomic number, in order of first appearance.
-    is_fitted : bool
-        Whether they are a fit, which a model may change.
-
-    Raises
-    ------
-    InputError
-        If an element is missing in `given`, or its energy is not a number.
-
-    Examples
-    --------
     >>> frames = [Atoms("H2"), Atoms("H4")]
-    >>> found, is_fitted = find_reference_energies(None, frames, np.array([-6.0, -12]))
-    >>> {z: round(e, 6) for z, e in found.items()}, is_fitted
+    >>> energy = np.array([-6.0, -12.0])
+    >>> energies, is_fitted = find_reference_energies(None, frames, energy)
+    >>> {z: round(e, 6) for z, e in energies.items()}, is_fitted
     ({1: -3.0}, True)
     """
     species = species_of(frames)
     if given is not None:
-        return _given(given, species), False
+        return _checked(given, species), False
     alone = {z: [] for z in species}
     for frame, e in zip(frames, energy, strict=True):
         if len(frame) == 1 and np.isfinite(e):
             alone[int(frame.numbers[0])].append(e)
     if all(alone.values()):
-        return {z: float(np.mean(found)) for z, found in alone.items()}, False
+        return {z: float(np.mean(energies)) for z, energies in alone.items()}, False
     if any(alone.values()):
         symbols = {bool(a): [] for a in (1, 0)}
-        for z, found in alone.items():
-            symbols[bool(found)].append(chemical_symbols[z])
+        for z, energies in alone.items():
+            symbols[bool(energies)].append(chemical_symbols[z])
         _log.warning(
             "there are isolated atoms of %s, but none of %s: energies of atoms are "
             "fitted",
@@ -77,10 +61,10 @@ def find_reference_energies(
     # Least norm of the differences from the mean: what the data leave open is shared.
     sizes = counts[known].sum(axis=1)
     mean = float(np.mean(energy[known] / sizes))
-    left = energy[known] - mean * sizes
+    residual = energy[known] - mean * sizes
     weight = 1.0 / np.sqrt(sizes)
     fitted = np.linalg.lstsq(
-        counts[known] * weight[:, None], left * weight, rcond=1e-10
+        counts[known] * weight[:, None], residual * weight, rcond=1e-10
     )[0]
     return {z: mean + float(e) for z, e in zip(species, fitted, strict=True)}, True
 
@@ -88,11 +72,11 @@ def find_reference_energies(
 def species_of(frames: Sequence[Atoms]) -> tuple[int, ...]:
     """Return the atomic numbers of a data set, in order of first appearance."""
     numbers = np.concatenate([frame.numbers for frame in frames])
-    found, first = np.unique(numbers, return_index=True)
-    return tuple(int(z) for z in found[np.argsort(first)])
+    species, first = np.unique(numbers, return_index=True)
+    return tuple(int(z) for z in species[np.argsort(first)])
 
 
-def _given(given, species):
+def _checked(given, species):
     if not isinstance(given, Mapping):
         raise InputError(
             "reference_energies must be None or a dict of symbols or atomic numbers to "

@@ -16,8 +16,8 @@ from kforce.calculator import LocalCalculator
 from kforce.data.training import Training
 from kforce.errors import InputError
 from kforce.force_field import Prediction
-from kforce.gap.parameters import check_parameters
-from kforce.gap.posterior import condition
+from kforce.gap.fitting import fit_posterior
+from kforce.gap.parameters import check_parameters, free_parameters
 from kforce.gap.prediction import predict_local
 from kforce.gap.prior import build_terms, composition_term
 from kforce.gap.reference_energies import find_reference_energies, species_of
@@ -25,14 +25,16 @@ from kforce.gap.sparse_force_field import SparseForceField
 from kforce.gap.sparse_term import largest_cutoff
 from kforce.gap.splines import tabulate
 from kforce.gap.terms_from_data import default_terms
-from kforce.labels import Labels, LocalLabels, Noises, stress_of, virial_of
+from kforce.gap.training_set import TrainingSet
+from kforce.labels import Labels, read_stresses, stress_of
 from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch, as_frames, first_unknown
 
 _log = logging.getLogger("kforce.gap")
 
-#: Noises where they are neither given nor learned, and their ratios where they are.
-_NOISES = Noises(energy=0.002, forces=0.05, virial=0.05)
+#: Noises of energies, forces and virials where they are neither given nor learned, and
+#: their ratios where they are.
+DEFAULT_NOISES = (0.002, 0.05, 0.05)
 
 
 #: Atoms whose neighbours are held in memory at a time, unless a frame has more.
@@ -175,7 +177,7 @@ class GAPRegressor(SparseForceField):
         check_parameters(self)
         frames = as_frames(frames)
         Batch.from_frames(frames)  # refuses positions that are not finite
-        labels = Labels.from_frames(frames)
+        labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
         training = Training.on(frames, labels)
         baseline = as_baseline(self.baseline)
         if baseline is not None:
@@ -185,15 +187,22 @@ class GAPRegressor(SparseForceField):
             self.reference_energies, frames, labels.energy
         )
         labels = replace(labels, energy=labels.energy - _sums(frames, references))
-        noises = Noises(
-            self.noise_energy or _NOISES.energy,
-            self.noise_forces or _NOISES.forces,
-            self.noise_virial or _NOISES.virial,
-        )
-        local = LocalLabels.collect(frames, labels, noises, self.config_noises)
         if baseline is not None:
-            _take_off_stress(baseline, frames, local.virial)
-        if local.counts.sum() == 0:
+            _take_off_stress(baseline, frames, labels.stress)
+        training_set = TrainingSet.build(
+            frames,
+            labels,
+            noises=[
+                noise or default
+                for noise, default in zip(
+                    (self.noise_energy, self.noise_forces, self.noise_virial),
+                    DEFAULT_NOISES,
+                    strict=True,
+                )
+            ],
+            config_noises=self.config_noises,
+        )
+        if training_set.counts.sum() == 0:
             raise InputError(
                 "Expected energies, forces or stresses on the training frames, found "
                 "none: attach them with a calculator, or name their arrays when "
@@ -206,20 +215,22 @@ class GAPRegressor(SparseForceField):
             )
         rng = np.random.default_rng(self.seed)
         described = default_terms(frames) if self.terms is None else self.terms
-        terms, origins = build_terms(described, frames, species, rng)
+        terms, origins = build_terms(described, training_set, species, rng)
         if are_fitted:
             terms.append(composition_term(species))
-        found = condition(self, terms, origins, frames, local, noises, rng)
+        free = free_parameters(self, terms, origins)
+        posterior, noises = fit_posterior(self, terms, free, training_set, rng)
+        energy, forces, virial = noises.tolist()
         return self.restore(
-            terms_=found.terms,
+            terms_=posterior.terms,
             species_=species,
             reference_energies_=references,
-            noise_energy_=found.noises.energy,
-            noise_forces_=found.noises.forces,
-            noise_virial_=found.noises.virial,
-            solution_=found.solution,
-            calibration_=found.calibration,
-            log_marginal_likelihood_=found.log_evidence,
+            noise_energy_=energy,
+            noise_forces_=forces,
+            noise_virial_=virial,
+            solution_=posterior.solution,
+            calibration_=posterior.calibration,
+            log_marginal_likelihood_=posterior.log_marginal_likelihood,
             training_=training,
             baseline_=baseline,
         )
@@ -415,16 +426,14 @@ def _is_one_molecule(frames):
     )
 
 
-def _take_off_stress(baseline, frames, virials):
-    """Take the virials of a baseline off those of frames, in place."""
-    known = np.flatnonzero(np.isfinite(virials).any(axis=1))
+def _take_off_stress(baseline, frames, stress):
+    """Take the stresses of a baseline off those of frames, in place."""
+    known = np.flatnonzero(np.isfinite(stress).any(axis=1))
     if len(known) and not baseline.has_stress:
         _log.warning("the baseline has no stress: those of the frames are left out")
-        virials[:] = np.nan
+        stress[:] = np.nan
     elif len(known):
-        stress = baseline.stress([frames[s] for s in known])
-        for s, cheap in zip(known, stress, strict=True):
-            virials[s] -= virial_of(cheap, frames[s].get_volume())
+        stress[known] -= baseline.stress([frames[s] for s in known])
 
 
 def _sums(frames, references):

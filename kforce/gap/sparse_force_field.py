@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from kforce.errors import InputError, check_noise
 from kforce.force_field import ForceField, added
-from kforce.gap.splines import TabulatedTerm
-from kforce.gap.uncertainty import (
-    covariance_of_energies,
-    novelty,
-    variances,
-    variances_of_atoms,
-)
-from kforce.parallel import run_parallel
+from kforce.gap.extrapolation import novelty
+from kforce.gap.posterior import Posterior
 
 
 class SparseForceField(ForceField):
@@ -31,7 +23,7 @@ class SparseForceField(ForceField):
         frames : list of ase.Atoms
             Structures of known elements.
         regularisation : float, default=1e-3
-            In eV; see `kforce.gap.uncertainty.novelty`.
+            In eV; see `kforce.gap.extrapolation.novelty`.
 
         Returns
         -------
@@ -62,18 +54,12 @@ class SparseForceField(ForceField):
             In eV.
         """
         frames = self._check_frames(frames)
-        solution = self._uncertainty()
-        return [
-            self.calibration_[0]
-            * np.sqrt(variances_of_atoms(self.terms_, solution, frame))
-            for frame in frames
-        ]
+        posterior = self._uncertainty()
+        return [posterior.atom_deviations(frame) for frame in frames]
 
     def energy_covariance(self, frames):  # noqa: D102
         frames = self._check_frames(frames)
-        solution = self._uncertainty()
-        C = covariance_of_energies(self.terms_, solution, frames)
-        C *= self.calibration_[0] ** 2
+        C = self._uncertainty().energy_covariance(frames)
         return sum((m.energy_covariance(frames) for m in self._lower_levels()), C)
 
     def forces_covariance(self, frames):  # noqa: D102
@@ -83,7 +69,7 @@ class SparseForceField(ForceField):
         )
 
     def _refuse_splines(self, what):
-        if any(isinstance(term, TabulatedTerm) for term in self.terms_):
+        if any(term.is_tabulated for term in self.terms_):
             raise InputError(
                 f"A tabulated model has no {what}: use the model that it is made of."
             )
@@ -97,7 +83,7 @@ class SparseForceField(ForceField):
             )
         for level in self._lower_levels():
             level._uncertainty()
-        return self.solution_
+        return Posterior(self.terms_, self.solution_, self.calibration_)
 
     def _label_noises(self):
         """Return those that predictions have, per atom and per component."""
@@ -106,15 +92,7 @@ class SparseForceField(ForceField):
 
     def _epistemic(self, frames, with_forces):
         """Return the epistemic part of standard deviations, levels below added."""
-        solution = self._uncertainty()
-        found = run_parallel(
-            lambda frame: variances(self.terms_, solution, frame, with_forces), frames
-        )
-        energy = self.calibration_[0] * np.sqrt([e for e, _ in found])
-        forces = None
-        if with_forces:
-            forces = [self.calibration_[1] * np.sqrt(f) for _, f in found]
-        deviations = energy, forces
+        deviations = self._uncertainty().deviations(frames, with_forces)
         for level in self._lower_levels():
             deviations = added(deviations, level._epistemic(frames, with_forces))
         return deviations

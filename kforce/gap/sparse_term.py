@@ -17,10 +17,10 @@ from kforce.descriptors.local import Environments, LocalDescriptor
 from kforce.kernels.base import Kernel
 
 #: Environments whose covariances with inducing ones are held at a time.
-_BLOCK = 2048
+COMPARED_ENVIRONMENTS = 2048
 
 #: Features up to which squared distances are sums of squares of differences.
-_FEW = 3
+MAX_DIFFERENCE_FEATURES = 3
 
 
 def largest_cutoff(terms: Sequence[SparseTerm]) -> float:
@@ -32,22 +32,11 @@ def largest_cutoff(terms: Sequence[SparseTerm]) -> float:
 class SparseTerm:
     """A term with its inducing environments.
 
-    Attributes
-    ----------
-    descriptor : LocalDescriptor
-        What describes an environment.
-    kernel : Kernel
-        k, in eV², of scaled features.
-    length_scales : ndarray of shape (n_features,)
-        ℓ, in units of the features.
-    constant : float
-        Prior standard deviation of a shift of all local energies, in eV.
-    inducing_points : ndarray of shape (n_inducing, n_features)
-        x_m.
-    f_cut : ndarray of shape (n_inducing,)
-        F_m.
-    weights : ndarray of shape (n_inducing,) or None
-        α_m in 1/eV; None before the fit.
+    The `kernel`, in eV², is one of features of the `descriptor` divided by
+    `length_scales` (n_features,), in units of the features. `constant` is the prior
+    standard deviation of a shift of all local energies, in eV. Inducing environments
+    have features x_m, `inducing_points` (n_inducing, n_features), factors F_m, `f_cut`
+    (n_inducing,), and `weights` α_m (n_inducing,) in 1/eV, None before the fit.
     """
 
     descriptor: LocalDescriptor
@@ -57,6 +46,9 @@ class SparseTerm:
     inducing_points: np.ndarray
     f_cut: np.ndarray
     weights: np.ndarray | None = None
+
+    #: Whether only energies are left of the term.
+    is_tabulated = False
 
     @property
     def n_inducing(self) -> int:
@@ -71,7 +63,10 @@ class SparseTerm:
     @property
     def _has_few_features(self):
         """Whether differences are cheaper than products, and more accurate."""
-        return not self.kernel.is_product and self.inducing_points.shape[1] <= _FEW
+        return (
+            not self.kernel.is_product
+            and self.inducing_points.shape[1] <= MAX_DIFFERENCE_FEATURES
+        )
 
     def covariance(self) -> np.ndarray:
         """Return K_mm of the inducing environments, faded, in eV²."""
@@ -85,29 +80,16 @@ class SparseTerm:
         return environments.f_cut**2 * (self.kernel(u) + self.constant**2)
 
     def compare(self, x: np.ndarray, orders=(0, 1)):
-        """Return covariances with the inducing environments, and their slopes.
+        """Return F_m k(x, x_m), in eV², and F_m φ'(u), both (n_env, n_inducing).
 
-        Parameters
-        ----------
-        x : ndarray of shape (n_env, n_features)
-            Features.
-        orders : tuple of int
-            (0,) leaves the slopes out.
-
-        Returns
-        -------
-        k : ndarray of shape (n_env, n_inducing)
-            F_m k(x, x_m), in eV².
-        slope : ndarray of shape (n_env, n_inducing) or None
-            F_m φ'(u).
+        x (n_env, n_features) are features. The orders (0,) leave the derivatives out:
+        None.
         """
-        u = self.invariant(x / self.length_scales)
-        found = self.kernel.profile(u, orders=orders)
-        k = found[0]
+        k, *dphi = self.kernel.profile(self.invariant(x / self.length_scales), orders)
         if self.constant:
             k = k + self.constant**2
         k *= self.f_cut
-        return k, found[1] * self.f_cut if len(found) > 1 else None
+        return k, dphi[0] * self.f_cut if dphi else None
 
     def invariant(self, x: np.ndarray) -> np.ndarray:
         """Return what the kernel is a function of, (n_env, n_inducing).
@@ -130,68 +112,49 @@ class SparseTerm:
             np.maximum(u, 0.0, out=u)
         return u
 
-    def gradients(self, slope: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    def gradients(self, dphi: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         """Return the factors of x and of x_m in ∂k/∂x, for scaled features.
 
-        Parameters
-        ----------
-        slope : ndarray of shape (n_env, n_inducing)
-            F_m φ'(u).
-
-        Returns
-        -------
-        of_x : ndarray of shape (n_env, n_inducing) or None
-            2 φ' for radial kernels; None stands for 0.
-        of_inducing : ndarray of shape (n_env, n_inducing)
-            −2 φ', or φ' for kernels of products.
+        Of F_m φ'(u), (n_env, n_inducing), they are 2 φ' and −2 φ' for radial kernels,
+        None, which stands for 0, and φ' for kernels of products.
         """
         if self.kernel.is_product:
-            return None, slope
-        return 2.0 * slope, -2.0 * slope
+            return None, dphi
+        return 2.0 * dphi, -2.0 * dphi
 
     def jet(self, environments: Environments):
-        """Return local energies and their derivatives.
+        """Return local energies and their derivatives by features and by F.
 
-        Returns
-        -------
-        energy : ndarray of shape (n_env,)
-            Multiplicity × F Σ_m α_m F_m k, in eV.
-        by_x : ndarray of shape (n_env, n_features)
-            Its derivative with respect to the features.
-        by_f_cut : ndarray of shape (n_env,)
-            Its derivative with respect to F.
+        The energies (n_env,) are multiplicity × F Σ_m α_m F_m k, in eV; their
+        derivatives are (n_env, n_features) and (n_env,).
         """
         parts = []
-        for first in range(0, max(1, len(environments.x)), _BLOCK):
-            own = slice(first, first + _BLOCK)
-            faded = environments.multiplicity * environments.f_cut[own]
-            value, by_x = self._values(environments.x[own] / self.length_scales)
-            by_x *= faded[:, None] / self.length_scales
-            parts.append((faded * value, by_x, environments.multiplicity * value))
+        for first in range(0, max(1, len(environments.x)), COMPARED_ENVIRONMENTS):
+            block = slice(first, first + COMPARED_ENVIRONMENTS)
+            f_cut = environments.multiplicity * environments.f_cut[block]
+            value, by_x = self._values(environments.x[block] / self.length_scales)
+            by_x *= f_cut[:, None] / self.length_scales
+            parts.append((f_cut * value, by_x, environments.multiplicity * value))
         return tuple(map(np.concatenate, zip(*parts, strict=True)))
 
     def _values(self, x):
         """Return Σ_m α_m F_m k at scaled features, and its derivatives."""
         if self._collapsed is not None:
             return self._collapsed_values(x)
-        found = self.kernel.profile(self.invariant(x), orders=(0, 1))
-        weights, inducing_points = (
-            self.weights * self.f_cut,
-            self.scaled_inducing_points,
-        )
-        value = found[0] @ weights
+        phi, dphi = self.kernel.profile(self.invariant(x), orders=(0, 1))
+        weights, points = self.weights * self.f_cut, self.scaled_inducing_points
+        value = phi @ weights
         if self.constant:
             value += self.constant**2 * weights.sum()
-        slope = found[1]
-        slope *= weights
+        dphi *= weights
         if self._has_few_features:
             by_x = np.empty_like(x)
             for d in range(x.shape[1]):
-                difference = x[:, d, None] - inducing_points[:, d]
-                by_x[:, d] = 2.0 * np.einsum("em,em->e", slope, difference)
+                difference = x[:, d, None] - points[:, d]
+                by_x[:, d] = 2.0 * np.einsum("em,em->e", dphi, difference)
         else:
-            of_x, of_inducing = self.gradients(slope)
-            by_x = of_inducing @ inducing_points
+            of_x, of_inducing = self.gradients(dphi)
+            by_x = of_inducing @ points
             if of_x is not None:
                 by_x += of_x.sum(axis=1)[:, None] * x
         return value, by_x

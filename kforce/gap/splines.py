@@ -26,18 +26,12 @@ _SAMPLE = 2000
 
 @dataclass(frozen=True)
 class TabulatedTerm:
-    """Spline of the local energy of a term, over its fading factor.
+    """Spline of the local energy of a term, over its factor F.
 
-    Attributes
-    ----------
-    descriptor : LocalDescriptor
-        Of one or three features.
-    coefficients : ndarray of shape (n_0, n_1, n_2)
-        Of cubic B-splines; 4 along dimensions that the descriptor lacks.
-    low, step : ndarray of shape (3,)
-        First point and distance of points of the grid.
-    error : float
-        Largest error of local energies that was measured, in eV.
+    The `descriptor` has one or three features. `coefficients` (n_0, n_1, n_2) are those
+    of cubic B-splines, 4 along dimensions that the descriptor lacks; `low` and `step`
+    (3,) are the first point and the distance of points of the grid. `error` is the
+    largest error of local energies that was measured, in eV.
     """
 
     descriptor: LocalDescriptor
@@ -46,13 +40,12 @@ class TabulatedTerm:
     step: np.ndarray
     error: float
 
+    is_tabulated = True
+
     def jet(self, environments: Environments):
         """Return local energies and their derivatives, as `SparseTerm.jet` does.
 
-        Raises
-        ------
-        InputError
-            If atoms are closer than where the spline starts.
+        Raises `InputError` if atoms are closer than where the spline starts.
         """
         x = np.zeros((len(environments.x), 3))
         n_features = environments.x.shape[1]
@@ -68,30 +61,19 @@ class TabulatedTerm:
                 "not tabulated, or tabulate from a shorter distance on."
             )
         value *= environments.multiplicity
-        faded = environments.multiplicity * environments.f_cut
-        by_x = gradient[:, :n_features] * faded[:, None]
+        f_cut = environments.multiplicity * environments.f_cut
+        by_x = gradient[:, :n_features] * f_cut[:, None]
         return environments.f_cut * value, by_x, value
 
 
 def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
     """Put a term on a grid that is refined until it is as accurate as wanted.
 
-    Parameters
-    ----------
-    term : SparseTerm
-        With weights, of a descriptor of one or three features that are distances r, or
-        (r + r', (r − r')², r'').
-    error : float
-        Largest error of local energies, over the fading factor, at random points, in
-        eV; that of their slopes is at most ten times as large, in eV over the length
-        scales of the term.
-    start : float
-        Shortest distance in Å.
-
-    Raises
-    ------
-    InputError
-        If the grid would not fit into memory, or the term has other features.
+    The term has weights, and a descriptor of one or three features that are distances
+    r, or (r + r', (r − r')², r''). `error` bounds that of local energies, over F, at
+    random points, in eV; that of their derivatives is at most ten times as large, in eV
+    over the length scales of the term. `start` is the shortest distance in Å. Raises
+    `InputError` if the grid would not fit into memory, or the term has other features.
     """
     cutoff = term.descriptor.cutoff
     if getattr(term.descriptor, "exponents", (1,)) != (1,):
@@ -112,13 +94,14 @@ def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
         )
     rng = np.random.default_rng(0)
     sample = low + (high - low) * rng.random((_SAMPLE, len(low)))
-    exact, slopes = _exact(term, sample)
+    exact, slopes = _energies(term, sample)
     # As many points to each length scale along all sides.
     extent = (high - low) / term.length_scales
     n = np.maximum(np.ceil(_FIRST * extent / extent.max()), _FEWEST).astype(int)
     while True:
         table = _grid(term, low, high, n)
-        value, by_x = _of_table(table, term.descriptor, sample)
+        spline = TabulatedTerm(term.descriptor, *table, 0.0)
+        value, by_x = _energies(spline, sample)
         off = np.abs(value - exact).max()
         steep = np.abs((by_x - slopes) * term.length_scales).max()
         if off <= error and steep <= 10.0 * error:
@@ -134,8 +117,8 @@ def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
             )
 
 
-def _exact(term, x):
-    """Return Σ_m α_m F_m k(x, x_m) and its gradient."""
+def _energies(term, x):
+    """Return local energies over F at features x, and their gradients."""
     n = len(x)
     everywhere = Environments(x, np.ones(n), np.zeros(n, dtype=int), 1)
     value, by_x, _ = term.jet(everywhere)
@@ -154,7 +137,7 @@ def _grid(term, low, high, n):
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     flat = points.reshape(-1, n_features)
     parts = np.array_split(flat, 1 + len(flat) // 4096)
-    values = np.concatenate([_exact(term, part)[0] for part in parts])
+    values = np.concatenate([_energies(term, part)[0] for part in parts])
     values = values.reshape(points.shape[:-1])
     for d in range(n_features):
         values = spline_filter1d(values, axis=d)
@@ -164,10 +147,3 @@ def _grid(term, low, high, n):
     coefficients = values[used].reshape(*(n + 2), *(1,) * missing)
     full = np.broadcast_to(coefficients, (*(n + 2), *(4,) * missing))
     return np.ascontiguousarray(full), first, step
-
-
-def _of_table(table, descriptor, x):
-    n = len(x)
-    everywhere = Environments(x, np.ones(n), np.zeros(n, dtype=int), 1)
-    value, by_x, _ = TabulatedTerm(descriptor, *table, 0.0).jet(everywhere)
-    return value, by_x

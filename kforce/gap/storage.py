@@ -58,7 +58,7 @@ def to_arrays(
     InputError
         If the model is tabulated.
     """
-    if not all(isinstance(term, SparseTerm) for term in model.terms_):
+    if any(term.is_tabulated for term in model.terms_):
         raise InputError(
             "A tabulated model cannot be saved: save the one that it was made of, and "
             "tabulate that again."

@@ -24,8 +24,8 @@ _log = logging.getLogger("kforce.gap")
 class _Scale:
     """Lengths of a SOAP term, in units of the bond length, and their limits in Å.
 
-    Gaussians are not sharper than `sharpest`: narrow ones make atoms strangers to one
-    another, also where bonds are short.
+    Gaussians are not sharper than `sharpest`: narrow ones do not overlap, also where
+    bonds are short.
     """
 
     cutoff: float
@@ -42,44 +42,27 @@ _NEAR = _Scale(1.7, 0.15, 0.5, shortest=2.8, sharpest=0.3, n_max=8)
 _FAR = _Scale(2.55, 0.21, 0.85, shortest=4.5, sharpest=0.4, n_max=10)
 
 #: Longest cutoff, in Å.
-_LONGEST = 6.5
+MAX_CUTOFF = 6.5
 
 #: For more than one element, of which there are many more features: n_max, at most, and
 #: in units of the bond length where far neighbours count half.
-_MORE, _HALF = 8, 1.4
+MAX_N_MAX, HALF_DISTANCE = 8, 1.4
 
 #: Frames that the bond length of an element is taken from, at most, and how far bonds
 #: may reach, in Å.
-_FRAMES, _FARTHEST = 50, 6.0
+MAX_FRAMES, MAX_BOND_LENGTH = 50, 6.0
 
 
 def default_terms(frames: Sequence[Atoms]) -> list[Term]:
     """Choose two-body and SOAP terms by the bond lengths of frames.
 
-    There are two SOAP terms for each central element, a sharp one of what is near and a
-    blurred one, with lengths that scale with the bond length of that element. The
-    two-body terms, which are for all elements, reach as far as the longest of them. The
-    log has a line for each element. Three-body terms cost much and add little to SOAP,
-    which holds their angles.
+    There are two SOAP terms for each central element, by atomic number, a sharp one of
+    what is near and then a blurred one, with lengths that scale with the bond length of
+    that element; elements that are alone in all frames have none. The two-body terms,
+    which are for all elements, reach as far as the longest of them. The log has a line
+    for each element. Three-body terms cost much and add little to SOAP, which holds
+    their angles. Raises `InputError` if no frame has two atoms within 6 Å.
 
-    Parameters
-    ----------
-    frames : sequence of ase.Atoms
-        Training set.
-
-    Returns
-    -------
-    list of Term
-        The two-body and the SOAP terms, the latter by atomic number, the near one
-        first. Elements that are alone in all frames have no SOAP term.
-
-    Raises
-    ------
-    InputError
-        If no frame has two atoms within 6 Å.
-
-    Examples
-    --------
     >>> from kforce.datasets import load_methanol_ccsdt
     >>> terms = default_terms(load_methanol_ccsdt()[:5])
     >>> [type(term.descriptor).__name__ for term in terms]
@@ -90,7 +73,7 @@ def default_terms(frames: Sequence[Atoms]) -> list[Term]:
     cutoff, width = _cutoff(_FAR, longest), round(_FAR.transition * longest, 2)
     _log.info("two-body terms: cutoff %.2f Å", cutoff)
     is_alone = len(bonds) == 1
-    n_max, l_max = (_FAR.n_max, 8) if is_alone else (_MORE, 6)
+    n_max, l_max = (_FAR.n_max, 8) if is_alone else (MAX_N_MAX, 6)
     soaps = []
     for z, bond in bonds.items():
         _log.info("%s: bond length %.2f Å", chemical_symbols[z], bond)
@@ -104,7 +87,7 @@ def default_terms(frames: Sequence[Atoms]) -> list[Term]:
                 atom_sigma=round(max(scale.width * bond, scale.sharpest), 2),
                 transition_width=round(scale.transition * bond, 2),
                 centre=z,
-                damping=(2, round(_HALF * bond, 2), 1.0) if is_damped else None,
+                damping=(2, round(HALF_DISTANCE * bond, 2), 1.0) if is_damped else None,
             )
             _log.info(
                 "    SOAP with cutoff %.2f Å, transition %.2f Å, Gaussians of %.2f Å",
@@ -117,34 +100,17 @@ def default_terms(frames: Sequence[Atoms]) -> list[Term]:
 
 
 def _cutoff(scale, bond):
-    return round(min(max(scale.cutoff * bond, scale.shortest), _LONGEST), 2)
+    return round(min(max(scale.cutoff * bond, scale.shortest), MAX_CUTOFF), 2)
 
 
 def bond_lengths(frames: Sequence[Atoms]) -> dict[int, float]:
-    """Return a typical distance to the nearest neighbour for each element.
+    """Return a typical distance to the nearest neighbour for each element, in Å.
 
-    It is the median over the atoms of an element of the distance to the nearest atom
-    that is not hydrogen, and to the nearest atom if none of them has such a neighbour
-    within 6 Å.
+    By atomic number, in ascending order, it is the median over the atoms of an element
+    (of at most 50 frames) of the distance to the nearest atom that is not hydrogen, and
+    to the nearest atom if none of them has such a neighbour within 6 Å. Elements
+    without neighbours are missing; `InputError` if all are.
 
-    Parameters
-    ----------
-    frames : sequence of ase.Atoms
-        Training set, of which at most 50 frames an element count.
-
-    Returns
-    -------
-    dict of int to float
-        Lengths in Å by atomic number, in ascending order; without elements that have
-        no neighbours.
-
-    Raises
-    ------
-    InputError
-        If no frame has two atoms within 6 Å.
-
-    Examples
-    --------
     >>> from ase.build import molecule
     >>> {z: round(r, 2) for z, r in bond_lengths([molecule("CH3OH")]).items()}
     {1: 1.09, 6: 1.42, 8: 1.42}
@@ -157,9 +123,9 @@ def bond_lengths(frames: Sequence[Atoms]) -> dict[int, float]:
     bonds = {}
     for z in np.unique(numbers):
         for row in distances:
-            known = row[(numbers == z) & np.isfinite(row)]
-            if len(known):
-                bonds[int(z)] = float(np.median(known))
+            lengths = row[(numbers == z) & np.isfinite(row)]
+            if len(lengths):
+                bonds[int(z)] = float(np.median(lengths))
                 break
     if not bonds:
         raise _no_bonds()
@@ -176,13 +142,13 @@ def _representatives(frames):
         if len(frame) > 1 or frame.pbc.any():
             for z in np.unique(frame.numbers):
                 holders.setdefault(z, []).append(s)
-    steps = [held[:: -(-len(held) // _FRAMES)] for held in holders.values()]
+    steps = [held[:: -(-len(held) // MAX_FRAMES)] for held in holders.values()]
     return [frames[s] for s in sorted({s for step in steps for s in step})]
 
 
 def _nearest(frame):
     """Return how far the nearest atom but hydrogen, and any, is, (2, n_atoms)."""
-    neighbours = find_neighbours(Batch.from_frames([frame]), _FARTHEST)
+    neighbours = find_neighbours(Batch.from_frames([frame]), MAX_BOND_LENGTH)
     owners, dist = neighbours.owners, neighbours.dist
     heavy = frame.numbers[neighbours.atoms] > 1
     nearest = np.full((2, len(frame)), np.inf)
@@ -194,5 +160,5 @@ def _nearest(frame):
 def _no_bonds():
     return InputError(
         "Terms cannot be chosen: no two atoms of the training set are within "
-        f"{_FARTHEST:g} Å. Give terms."
+        f"{MAX_BOND_LENGTH:g} Å. Give terms."
     )

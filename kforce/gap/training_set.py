@@ -1,247 +1,264 @@
-"""The linear system of a sparse model, frame after frame in blocks of bounded size."""
+"""What a sparse model is trained on: frames, their neighbours and their observations.
+
+Every frame has up to 1 + 3 n_atoms + 6 rows, in the order of `covariance.in_rows`; the
+observations say which of them are known, and how noisy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from threading import Lock
 
 import numpy as np
 from ase import Atoms
-from scipy.linalg import solve_triangular
 
-from kforce.gap.covariance import prior_variances, sparse_rows
+from kforce.errors import InputError
+from kforce.gap.covariance import (
+    ENERGY,
+    FORCES,
+    VIRIAL,
+    in_rows,
+    prior_variances,
+    sparse_rows,
+)
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
-from kforce.labels import LocalLabels
-from kforce.neighbours.search import find_neighbours
-from kforce.parallel import run_parallel
-from kforce.progress import progress_bar
-from kforce.solvers.least_squares import NormalEquations, SparseQR, SparseSolution
+from kforce.labels import Labels, virial_of
+from kforce.neighbours.search import Neighbours, find_neighbours
 from kforce.structures import Batch
 
-_SOLVERS = {"qr": SparseQR, "normal": NormalEquations}
+#: Bytes that the neighbours of a training set may take.
+MAX_NEIGHBOUR_BYTES = 256e6
 
-#: Rows of a block, unless one frame alone has more.
-_ROWS = 1024
-
-
-def prior_covariance(terms: Sequence[SparseTerm]) -> np.ndarray:
-    """Return K_mm of all inducing environments, (m, m): terms are independent."""
-    n = sum(term.n_inducing for term in terms)
-    K, first = np.zeros((n, n)), 0
-    for term in terms:
-        own = slice(first, first + term.n_inducing)
-        K[own, own] = term.covariance()
-        first += term.n_inducing
-    return K
+#: Frames of a sample, at least, if there are so many.
+MIN_SAMPLED_FRAMES = 5
 
 
 @dataclass(frozen=True)
-class GatheredRows:
-    """The rows of a training set, reduced to what the solution needs of them.
+class Observations:
+    """The labels of a frame that are known, all arrays of shape (n_observations,).
 
-    Attributes
-    ----------
-    system : SparseQR or NormalEquations
-        All rows, divided by their noise.
-    n_rows : int
-        How many there were.
-    log_noise : float
-        Sum of the logarithms of their noises.
+    `y` are the labels in eV and eV/Å, `rows` their places among all rows of the frame,
+    `kind` is ENERGY, FORCES or VIRIAL. `noise` are the standard deviations in the units
+    of `y`, NaN where that is the noise of the model, which counts `scale` times.
     """
 
-    system: SparseQR | NormalEquations
-    n_rows: int
-    log_noise: float
+    y: np.ndarray
+    rows: np.ndarray
+    kind: np.ndarray
+    noise: np.ndarray
+    scale: np.ndarray
 
-    def solve(self, noise: float = 1.0) -> tuple[SparseSolution, float]:
-        """Condition the inducing environments on the rows.
+    @property
+    def is_default(self) -> np.ndarray:
+        """Whether the noise is that of the model."""
+        return np.isnan(self.noise)
 
-        Parameters
-        ----------
-        noise : float
-            All noises are multiplied by this.
+    def of(self, kind: int) -> np.ndarray:
+        """Return the places of the observations of one kind."""
+        return np.flatnonzero(self.kind == kind)
 
-        Returns
-        -------
-        solution : SparseSolution
-            The posterior.
-        log_evidence : float
-            Log marginal likelihood with the covariance that the inducing environments
-            span.
+    def has(self, kind: int) -> bool:
+        """Whether there are any of one kind."""
+        return bool((self.kind == kind).any())
+
+    @classmethod
+    def of_frame(
+        cls,
+        frame: Atoms,
+        labels: Labels,
+        s: int,
+        noises: np.ndarray,
+        type_noises: np.ndarray,
+    ) -> Observations:
+        """Return those of a frame, of which the labels are the s-th ones.
+
+        Its own noises come before `type_noises` (3,), those of its config_type or NaN,
+        which come before `noises` (3,). Where some atoms have noises of their own,
+        those of the other atoms stay as well.
         """
-        solution = self.system.solve(noise)
-        log_variance = 2.0 * (self.log_noise + self.n_rows * np.log(noise))
-        return solution, solution.log_evidence(log_variance, self.n_rows)
+        forces, virial = labels.forces[s], np.full(6, np.nan)
+        if np.isfinite(labels.stress[s]).any():
+            virial = virial_of(labels.stress[s], frame.get_volume())
+        kind = in_rows(ENERGY, np.full(forces.shape, FORCES), np.full(6, VIRIAL))
+        y = in_rows(labels.energy[s], forces, virial)
+        noise = _own_noises(labels, s)
+        for k in (ENERGY, FORCES, VIRIAL):
+            of_kind = noise[kind == k]
+            default = noises[k] if np.isfinite(of_kind).any() else np.nan
+            if np.isfinite(type_noises[k]):
+                default = type_noises[k]
+            noise[kind == k] = np.where(np.isnan(of_kind), default, of_kind)
+        scale = np.where(kind == FORCES, 1.0, np.sqrt(len(frame)))
+        rows = np.flatnonzero(np.isfinite(y))
+        return cls(y[rows], rows, kind[rows], (noise * scale)[rows], scale[rows])
 
 
-def gather_rows(
-    terms: Sequence[SparseTerm],
-    frames: Sequence[Atoms],
-    labels: LocalLabels,
-    jitter: float,
-    solver: str = "qr",
-    approximation: str = "dtc",
-) -> GatheredRows:
-    """Read all frames, and reduce their rows as they come.
+def _own_noises(labels, s):
+    """Return the noises that a frame brings along in the order of rows, or NaN."""
+    energy, of_atoms, virial = (
+        np.nan if values is None else values[s]
+        for values in (labels.noise_energy, labels.noise_forces, labels.noise_virial)
+    )
+    forces = np.empty_like(labels.forces[s])
+    forces.T[:] = of_atoms
+    return in_rows(energy, forces, np.full(6, virial))
 
-    Parameters
-    ----------
-    terms : sequence of SparseTerm
-        The model.
-    frames : sequence of ase.Atoms
-        Training set.
-    labels : LocalLabels
-        Its labels, above the reference energies.
-    jitter : float
-        Added to the diagonal of K_mm, in eV².
-    solver : {'qr', 'normal'}
-        See `SparseQR` and `NormalEquations`.
-    approximation : {'dtc', 'fitc'}
-        The latter adds what the inducing environments leave open of the prior variance
-        of each label to its noise (fully independent training conditional).
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Frames with their observations, and neighbours that are searched once.
+
+    `noises` (3,) are those of the model, of energies and virials in eV per atom
+    (× √n_atoms) and of force components in eV/Å.
     """
-    system = _SOLVERS[solver](prior_covariance(terms), jitter)
 
-    def whitened(s):
-        rows, y, log_noise = whitened_rows(terms, frames[s], labels, s)
-        if approximation == "fitc":
-            factor = fitc_factors(terms, frames[s], labels, s, rows, system.prior)
-            rows /= factor[:, None]
-            y, log_noise = y / factor, log_noise + np.log(factor)
-        return rows, y, log_noise
+    frames: Sequence[Atoms]
+    observations: list[Observations]
+    noises: np.ndarray
+    neighbours: NeighbourCache
 
-    n_rows, total = 0, 0.0
-    with progress_bar(len(frames), "fit") as advance:
-        for group in _groups(labels):
-            rows, y, log_noise = zip(*run_parallel(whitened, group), strict=True)
-            system.add(np.concatenate(rows), np.concatenate(y))
-            n_rows += sum(map(len, y))
-            total += sum(float(part.sum()) for part in log_noise)
-            advance(len(group))
-    return GatheredRows(system, n_rows, total)
+    @classmethod
+    def build(
+        cls,
+        frames: Sequence[Atoms],
+        labels: Labels,
+        noises: Sequence[float],
+        config_noises: Mapping[str, tuple] | None = None,
+        max_bytes: float = MAX_NEIGHBOUR_BYTES,
+    ) -> TrainingSet:
+        """Collect the observations of frames, whose labels hold stresses.
+
+        `config_noises` are the noises of each ``info["config_type"]``. Raises
+        `InputError` if one has none, or they are not three positive numbers.
+        """
+        noises = np.asarray(noises, dtype=float)
+        observations = [
+            Observations.of_frame(
+                frame, labels, s, noises, _type_noises(frame, s, config_noises)
+            )
+            for s, frame in enumerate(frames)
+        ]
+        cache = NeighbourCache(frames, max_bytes)
+        return cls(frames, observations, noises, cache)
+
+    def with_noises(self, noises: np.ndarray) -> TrainingSet:
+        """Return the training set with other noises of the model."""
+        return replace(self, noises=noises)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Number of observations of energy, forces and virial, (3,)."""
+        kinds = [
+            np.bincount(observed.kind, minlength=3) for observed in self.observations
+        ]
+        return np.sum(kinds, axis=0)
+
+    def noise(self, s: int) -> np.ndarray:
+        """Return the standard deviations of the observations of frame s."""
+        observed = self.observations[s]
+        default = self.noises[observed.kind] * observed.scale
+        return np.where(observed.is_default, default, observed.noise)
+
+    def whitened(
+        self, terms: Sequence[SparseTerm], s: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return Λ^−½ K_nm, Λ^−½ y and the noises of the observations of frame s."""
+        observed, noise = self.observations[s], self.noise(s)
+        has_virial = observed.has(VIRIAL)
+        has_forces = has_virial or observed.has(FORCES)
+        batch, neighbours = self.neighbours.of(s, largest_cutoff(terms))
+        rows = sparse_rows(terms, batch, neighbours, has_forces, has_virial).of(0)
+        if len(observed.rows) < len(rows):
+            rows = rows[observed.rows]
+        rows /= noise[:, None]
+        return rows, observed.y / noise, noise
+
+    def prior_variances(
+        self, terms: Sequence[SparseTerm], s: int, with_virial: bool = True
+    ) -> np.ndarray:
+        """Return the prior variances of the observations of frame s.
+
+        Those of its virial are NaN where they are not wanted.
+        """
+        observed = self.observations[s]
+        with_virial = with_virial and observed.has(VIRIAL)
+        structure = self.neighbours.of(s, largest_cutoff(terms))
+        prior = prior_variances(terms, *structure, observed.has(FORCES), with_virial)
+        return prior[observed.rows]
+
+    def sample(
+        self, rng: np.random.Generator, n_labels: int, n_frames: int | None = None
+    ) -> np.ndarray:
+        """Return some frames that have labels, about `n_labels` of them together.
+
+        There are at most `n_frames`, and at least five if so many have labels.
+        """
+        sizes = np.array([len(observed.y) for observed in self.observations])
+        order = rng.permutation(len(sizes))
+        order = order[sizes[order] > 0][:n_frames]
+        n = int(np.searchsorted(np.cumsum(sizes[order]), n_labels))
+        return order[: max(MIN_SAMPLED_FRAMES, n)]
 
 
-def observed(
-    labels: LocalLabels, s: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the labels of a frame in the order of its rows.
+class NeighbourCache:
+    """Frames as batches with their neighbours.
 
-    That is the energy, the force components, the virial; forces and virial only if the
-    frame has any.
-
-    Parameters
-    ----------
-    labels : LocalLabels
-        Labels of a data set.
-    s : int
-        The frame's place in it.
-
-    Returns
-    -------
-    y, noise : ndarray of shape (n,)
-        Labels that are known, and their standard deviations.
-    kind : ndarray of int, shape (n,)
-        0 for energies, 1 for forces, 2 for virials.
-    known : ndarray of bool
-        Which of the rows of the frame these are.
+    Those within the longest cutoff that was asked for are kept for the next time, while
+    they take no more than `max_bytes`.
     """
-    forces, virial = labels.forces[s].ravel(), labels.virial[s]
-    parts = [(labels.energy[s : s + 1], labels.noise_energy[s], 0)]
-    if np.isfinite(forces).any():
-        parts.append((forces, np.repeat(labels.noise_forces[s], 3), 1))
-    if np.isfinite(virial).any():
-        parts.append((virial, labels.noise_virial[s], 2))
-    y = np.concatenate([values for values, *_ in parts])
-    noise = np.concatenate([np.full(len(v), std) for v, std, _ in parts])
-    kind = np.concatenate([np.full(len(v), number) for v, _, number in parts])
-    known = np.isfinite(y)
-    return y[known], noise[known], kind[known], known
+
+    def __init__(self, frames: Sequence[Atoms], max_bytes: float):
+        self.frames, self.max_bytes = frames, max_bytes
+        self._lock, self._cutoff = Lock(), 0.0
+        self._kept, self._free_bytes = {}, max_bytes
+
+    def of(self, s: int, cutoff: float) -> tuple[Batch, Neighbours]:
+        """Return frame s and its neighbours within a cutoff in Å."""
+        with self._lock:
+            if cutoff > self._cutoff:
+                self._cutoff = cutoff
+                self._kept, self._free_bytes = {}, self.max_bytes
+            if cutoff == self._cutoff and s in self._kept:
+                return self._kept[s]
+        batch = Batch.from_frames([self.frames[s]])
+        neighbours = find_neighbours(batch, cutoff, int(s))
+        size = _n_bytes(neighbours)
+        with self._lock:
+            if cutoff == self._cutoff and size <= self._free_bytes:
+                self._kept[s] = batch, neighbours
+                self._free_bytes -= size
+        return batch, neighbours
+
+    def of_all(self, chosen: Sequence[int], cutoff: float) -> tuple[Batch, Neighbours]:
+        """Return some frames as one batch, with their neighbours."""
+        batch = Batch.from_frames([self.frames[s] for s in chosen])
+        return batch, Neighbours.join([self.of(s, cutoff)[1] for s in chosen])
 
 
-def whitened_rows(
-    terms: Sequence[SparseTerm], frame: Atoms, labels: LocalLabels, s: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the rows of a frame, divided by their noise.
-
-    Parameters
-    ----------
-    terms : sequence of SparseTerm
-        The model.
-    frame : ase.Atoms
-        A frame.
-    labels : LocalLabels
-        Labels of the whole set.
-    s : int
-        The frame's place in it.
-
-    Returns
-    -------
-    rows : ndarray of shape (n, n_inducing)
-        Λ^−½ K_nm.
-    y : ndarray of shape (n,)
-        Λ^−½ y.
-    log_noise : ndarray of shape (n,)
-        Logarithms of the standard deviations.
-    """
-    y, noise, _, known = observed(labels, s)
-    batch = Batch.from_frames([frame])
-    neighbours = find_neighbours(batch, largest_cutoff(terms), s)
-    has_virial = bool(np.isfinite(labels.virial[s]).any())
-    has_forces = bool(np.isfinite(labels.forces[s]).any())
-    found = sparse_rows(terms, batch, neighbours, has_forces or has_virial, has_virial)
-    rows = [found.energies]
-    if has_forces:
-        rows.append(found.forces.reshape(3 * len(frame), -1))
-    if has_virial:
-        rows.append(found.virials[0])
-    rows = rows[0] if len(rows) == 1 else np.concatenate(rows)
-    if not known.all():
-        rows = rows[known]
-    rows /= noise[:, None]
-    return rows, y / noise, np.log(noise)
+def _n_bytes(neighbours):
+    return sum(getattr(neighbours, field.name).nbytes for field in fields(neighbours))
 
 
-def fitc_factors(
-    terms: Sequence[SparseTerm],
-    frame: Atoms,
-    labels: LocalLabels,
-    s: int,
-    rows: np.ndarray,
-    prior: np.ndarray,
-) -> np.ndarray:
-    """Return by what the noises of a frame grow with the rest of the prior variances.
-
-    Parameters
-    ----------
-    terms, frame, labels, s
-        As for `whitened_rows`.
-    rows : ndarray of shape (n, n_inducing)
-        What it returns.
-    prior : ndarray of shape (n_inducing, n_inducing)
-        Upper triangle U with Uᵀ U = K_mm.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        At least 1.
-    """
-    _, noise, kind, known = observed(labels, s)
-    batch = Batch.from_frames([frame])
-    neighbours = find_neighbours(batch, largest_cutoff(terms))
-    variances = prior_variances(terms, batch, neighbours, 1 in kind, 2 in kind)
-    explained = solve_triangular(prior, rows.T, trans="T", check_finite=False)
-    rest = variances[known] / noise**2 - np.square(explained).sum(axis=0)
-    return np.sqrt(1.0 + np.maximum(rest, 0.0))
-
-
-def _groups(labels: LocalLabels) -> Iterator[list[int]]:
-    """Cut the frames into groups of at most `_ROWS` rows, if they have that many."""
-    group, size = [], 0
-    for s, forces in enumerate(labels.forces):
-        n = forces.size + 7
-        if group and size + n > _ROWS:
-            yield group
-            group, size = [], 0
-        group.append(s)
-        size += n
-    yield group
+def _type_noises(frame, s, config_noises):
+    """Return the noises of a frame's config_type, (3,), NaN where it has none."""
+    name = frame.info.get("config_type")
+    if config_noises is None or (name is None and "default" not in config_noises):
+        return np.full(3, np.nan)
+    if name not in config_noises and "default" not in config_noises:
+        raise InputError(
+            f"Frame {s} has the config_type {name!r}, for which config_noises has no "
+            "noises: add it, or an entry 'default'."
+        )
+    given = config_noises.get(name, config_noises.get("default"))
+    try:
+        noises = np.array([float(value) for value in given])
+    except (TypeError, ValueError):
+        noises = np.zeros(0)
+    if len(noises) != 3 or not ((noises > 0.0) & (noises < np.inf)).all():
+        raise InputError(
+            f"config_noises[{name!r}] must be three positive numbers, the noises of "
+            f"energy, forces and virial, found {given!r}."
+        )
+    return noises

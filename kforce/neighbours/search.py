@@ -1,7 +1,8 @@
-"""Neighbours of atoms within a cutoff, in any cell, as flat arrays sorted by centre."""
+"""Neighbours of atoms within a cutoff, in any cell, as flat arrays by central atom."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,23 +32,11 @@ _BOXES, _BOXES_OF_ATOM = 100, 10
 class Neighbours:
     """Neighbours of atoms: all periodic images closer than a cutoff.
 
-    Images of the centre itself count, the centre does not. Atoms are numbered within
-    the batch that the list was made of.
-
-    Attributes
-    ----------
-    central_atoms : ndarray of int, shape (n_central_atoms,)
-        The atoms whose neighbours these are.
-    offsets : ndarray of int, shape (n_central_atoms + 1,)
-        Centre e has the neighbours ``offsets[e]:offsets[e + 1]``.
-    atoms : ndarray of int, shape (n_pairs,)
-        The neighbours, or the atoms that they are images of.
-    vec : ndarray of shape (n_pairs, 3)
-        From the centre to the neighbour, in Å.
-    dist : ndarray of shape (n_pairs,)
-        Their lengths.
-    shifts : ndarray of int, shape (n_pairs, 3)
-        Cells between the neighbour and its atom.
+    Images of the central atom itself count, the atom does not. The neighbours of
+    ``central_atoms[e]`` are ``offsets[e]:offsets[e + 1]`` of `atoms` (n_pairs,), the
+    atoms or those that they are images of, counted within the batch; `vec` (n_pairs, 3)
+    from the central atom to them, in Å, its length `dist`, and `shifts` (n_pairs, 3),
+    the cells between the neighbour and its atom.
     """
 
     central_atoms: np.ndarray
@@ -57,13 +46,33 @@ class Neighbours:
     dist: np.ndarray
     shifts: np.ndarray
 
+    @classmethod
+    def join(cls, structures: Sequence[Neighbours]) -> Neighbours:
+        """Return the neighbours of a batch from those of each of its structures."""
+        n_atoms = [len(part.central_atoms) for part in structures]
+        first_atoms = np.cumsum([0, *n_atoms[:-1]])
+        n_pairs = [len(part.atoms) for part in structures]
+        first_pairs = np.cumsum([0, *n_pairs[:-1]])
+        parts = zip(structures, first_atoms, first_pairs, strict=True)
+        joined = [(p.offsets[1:] + pair, p.atoms + atom) for p, atom, pair in parts]
+        offsets, atoms = map(np.concatenate, zip(*joined, strict=True))
+        return cls(
+            np.arange(sum(n_atoms)),
+            np.concatenate([[0], offsets]),
+            atoms,
+            *(
+                np.concatenate([getattr(part, name) for part in structures])
+                for name in ("vec", "dist", "shifts")
+            ),
+        )
+
     @property
     def owners(self) -> np.ndarray:
-        """Index of the centre of each neighbour, (n_pairs,)."""
+        """Index of the central atom of each neighbour, (n_pairs,)."""
         return np.repeat(np.arange(len(self.central_atoms)), np.diff(self.offsets))
 
     def take(self, start: int, stop: int) -> Neighbours:
-        """Return the neighbours of the centres start to stop."""
+        """Return the neighbours of the central atoms start to stop."""
         first, last = self.offsets[start], self.offsets[stop]
         return Neighbours(
             self.central_atoms[start:stop],
@@ -92,7 +101,7 @@ class Neighbours:
         return self if closer.all() else self.keep(closer)
 
     def of(self, central_atoms: np.ndarray) -> Neighbours:
-        """Return the neighbours of some central_atoms (n_central_atoms,) of bool."""
+        """Return the neighbours of some central atoms, (n_central_atoms,) of bool."""
         if central_atoms.all():
             return self
         kept = self.keep(np.repeat(central_atoms, np.diff(self.offsets)))
@@ -105,30 +114,13 @@ class Neighbours:
 
 
 def find_neighbours(batch: Batch, cutoff: float, first: int = 0) -> Neighbours:
-    """Find the neighbours of all atoms of a batch.
+    """Find the neighbours of all atoms of a batch within a cutoff in Å.
 
-    Parameters
-    ----------
-    batch : Batch
-        Structures; each obeys its own periodic directions.
-    cutoff : float
-        In Å.
-    first : int, default=0
-        Number of the first structure, for messages.
+    Each structure obeys its own periodic directions; `first` is the number of the first
+    one, for messages. Raises `InputError` if the cutoff is not positive, or a structure
+    is periodic in a direction in which its cell has no extent, or has two atoms at the
+    same place.
 
-    Returns
-    -------
-    Neighbours
-        With all atoms of the batch as centres.
-
-    Raises
-    ------
-    InputError
-        If the cutoff is not positive, or a structure is periodic in a direction in
-        which its cell has no extent, or has two atoms at the same place.
-
-    Examples
-    --------
     >>> from ase.build import bulk
     >>> neighbours = find_neighbours(Batch.from_frames([bulk("Si")]), 2.5)
     >>> len(neighbours.dist), float(neighbours.dist.max().round(3))
@@ -151,21 +143,9 @@ def find_neighbours(batch: Batch, cutoff: float, first: int = 0) -> Neighbours:
 
 
 def check_apart(i: np.ndarray, j: np.ndarray, dist: np.ndarray, frame: int) -> None:
-    """Raise an error if the atoms of a pair are at the same place.
+    """Raise `InputError` if the atoms of a pair are at the same place.
 
-    Parameters
-    ----------
-    i, j : ndarray of int, shape (n_pairs,)
-        Atoms, counted within their structure.
-    dist : ndarray of shape (n_pairs,)
-        Their distances in Å.
-    frame : int
-        The structure.
-
-    Raises
-    ------
-    InputError
-        If they are.
+    The atoms i, j (n_pairs,) of a structure are `dist` apart, in Å.
     """
     touching = np.flatnonzero(dist < _CLOSEST)
     if len(touching):
@@ -230,21 +210,9 @@ def _reduced(cell, pbc):
 
 
 def check_cell(cell: np.ndarray, pbc: np.ndarray, frame: int) -> None:
-    """Raise an error unless the periodic directions have extent and are independent.
+    """Raise `InputError` unless the periodic directions of a structure span as many.
 
-    Parameters
-    ----------
-    cell : ndarray of shape (3, 3)
-        Cell vectors in Å.
-    pbc : ndarray of bool, shape (3,)
-        Periodic directions.
-    frame : int
-        The structure.
-
-    Raises
-    ------
-    InputError
-        If they do not span as many dimensions.
+    The cell vectors (3, 3) are in Å.
     """
     periodic = cell[pbc]
     if not (np.isfinite(periodic).all() and _has_extent(cell, pbc)):

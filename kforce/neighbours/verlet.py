@@ -13,23 +13,10 @@ from kforce.structures import Batch
 class SkinList:
     """Neighbours of one structure that moves in small steps.
 
-    Pairs are looked for within the cutoff and a skin. Until an atom has moved by more
-    than half of the skin no other pair can have come within the cutoff.
+    Pairs are looked for within the cutoff and a skin, both in Å; `n_builds` is how
+    often. Until an atom has moved by more than half of the skin no other pair can have
+    come within the cutoff. A thicker skin is built less often and holds more pairs.
 
-    Parameters
-    ----------
-    cutoff : float
-        In Å.
-    skin : float, default=0.5
-        In Å. A thicker one is built less often and holds more pairs.
-
-    Attributes
-    ----------
-    n_builds : int
-        How often pairs were looked for.
-
-    Examples
-    --------
     >>> from ase.build import bulk
     >>> silicon = bulk("Si", cubic=True)
     >>> skin_list = SkinList(cutoff=2.5)
@@ -54,17 +41,8 @@ class SkinList:
     def neighbours(self, batch: Batch) -> Neighbours:
         """Return the neighbours within the cutoff, as `find_neighbours` would.
 
-        Pairs may come in another order.
-
-        Parameters
-        ----------
-        batch : Batch
-            Of one structure.
-
-        Raises
-        ------
-        InputError
-            As `find_neighbours`, or if there are more structures.
+        Pairs may come in another order. The batch holds one structure: `InputError` if
+        not, or as in `find_neighbours`.
         """
         if batch.n_structures != 1:
             raise InputError(

@@ -13,22 +13,22 @@ def problem(n=9, m=4, p=3, seed=0):
     return A @ A.T, rng.normal(size=(n, m)), rng.normal(size=n), rng.normal(size=(n, p))
 
 
-def dense(K, rows, y, share, counted=None):
+def dense(K, rows, y, probes, is_probed=None):
     Q = rows @ np.linalg.solve(K, rows.T)
     value = multivariate_normal(cov=Q + np.eye(len(y))).logpdf(y)
-    if counted is not None:
-        part = rows[:, counted]
-        Q = part @ np.linalg.solve(K[np.ix_(counted, counted)], part.T)
-    return value + 0.5 * np.trace(share.T @ Q @ share)
+    if is_probed is not None:
+        part = rows[:, is_probed]
+        Q = part @ np.linalg.solve(K[np.ix_(is_probed, is_probed)], part.T)
+    return value + 0.5 * np.trace(probes.T @ Q @ probes)
 
 
 def two_blocks():
-    """Inducing variables of two terms, of which only the second is counted."""
-    K, rows, y, share = problem(m=5, seed=3)
-    counted = np.array([False, False, True, True, True])
-    K[np.ix_(~counted, counted)] = 0.0
-    K[np.ix_(counted, ~counted)] = 0.0
-    return K, rows, y, share, counted
+    """Inducing variables of two terms, of which only the second is probed."""
+    K, rows, y, probes = problem(m=5, seed=3)
+    is_probed = np.array([False, False, True, True, True])
+    K[np.ix_(~is_probed, is_probed)] = 0.0
+    K[np.ix_(is_probed, ~is_probed)] = 0.0
+    return K, rows, y, probes, is_probed
 
 
 CASES = {
@@ -66,14 +66,14 @@ def test_it_is_a_lower_bound():
 
 @pytest.mark.parametrize("name", CASES)
 def test_derivatives(name):
-    K, rows, y, share, *counted = CASES[name]
-    found = free_energy(K, rows, y, share, *counted)
+    K, rows, y, probes, *is_probed = CASES[name]
+    found = free_energy(K, rows, y, probes, *is_probed)
     rng = np.random.default_rng(5)
     dK, drows, dy = (rng.normal(size=a.shape) for a in (K, rows, y))
     dK = dK + dK.T
-    if counted:  # independent terms stay independent
+    if is_probed:  # independent terms stay independent
         dK *= K != 0.0
-        assert not found.by_prior[~counted[0]][:, counted[0]][K[:2, 2:] != 0].any()
+        assert not found.by_prior[~is_probed[0]][:, is_probed[0]][K[:2, 2:] != 0].any()
     np.testing.assert_allclose(found.by_prior, found.by_prior.T, rtol=1e-12)
     slopes = [
         (np.sum(found.by_prior * dK), (dK, 0.0, 0.0)),
@@ -84,7 +84,9 @@ def test_derivatives(name):
         errors = []
         for h in (1e-3, 1e-4):
             plus, minus = (
-                dense(K + s * h * a, rows + s * h * b, y + s * h * c, share, *counted)
+                dense(
+                    K + s * h * a, rows + s * h * b, y + s * h * c, probes, *is_probed
+                )
                 for s in (1, -1)
             )
             errors.append(abs((plus - minus) / (2 * h) - derivative))
@@ -94,9 +96,9 @@ def test_derivatives(name):
 
 
 def test_a_matrix_that_is_not_positive():
-    K, rows, y, share = problem()
+    K, rows, y, probes = problem()
     with pytest.raises(np.linalg.LinAlgError):
-        free_energy(K - 100.0 * np.eye(4), rows, y, share)
+        free_energy(K - 100.0 * np.eye(4), rows, y, probes)
 
 
 def test_input_is_left_alone():

@@ -1,63 +1,144 @@
-"""The noise that predicts left-out frames best, against fits without them."""
+"""Errors of left-out frames, against fits without them, and what they decide."""
 
 import numpy as np
 import pytest
-from sparse_toys import TERMS, mixed_frames
+from sparse_toys import (
+    TERMS,
+    cluster,
+    crystal,
+    mixed_frames,
+    terms_named,
+    training_set,
+    without,
+)
 
-from kforce.gap import leave_one_out as local_noise
-from kforce.gap import posterior as local_training
-from kforce.gap.leave_one_out import best_noise
+from kforce.gap import fitting
+from kforce.gap.leave_one_out import (
+    NOISE_FACTORS,
+    LeftOutErrors,
+    best_noise_factor,
+    frames_to_leave_out,
+    largest_good,
+    leave_one_out,
+    squared_errors,
+)
+from kforce.gap.posterior import gather
 from kforce.gap.prior import build_terms, composition_term
 from kforce.gap.regressor import GAPRegressor
-from kforce.gap.training_set import gather_rows, observed, whitened_rows
-from kforce.labels import Labels, LocalLabels, Noises
 
-NOISES = Noises(energy=0.04, forces=1.0, virial=1.0)
+JITTER = 1e-7
 
 
-def problem(n=9, left="all"):
-    frames = mixed_frames(n)
-    labels = Labels.from_frames(frames)
-    labels.energy[:] -= [3.0 * len(frame) for frame in frames]
-    local = LocalLabels.collect(frames, labels, NOISES)
-    if left == "energy":
-        local.forces[:] = [np.full_like(f, np.nan) for f in local.forces]
-    terms, _ = build_terms(TERMS, frames, (29, 79), np.random.default_rng(0))
-    return [*terms, composition_term((29, 79))], frames, local
+def fitted(frames, names=("pairs", "triplets", "densities", "elements"), **kwargs):
+    training = training_set(frames, (0.02, 0.3, 0.1), atom_energy=2.0)
+    return gather(terms_named(names), training, JITTER, **kwargs).condition(), training
 
 
-def without(local, s):
-    """The labels of all other frames."""
-    local.energy[s] = np.nan
-    local.forces[s] = np.full_like(local.forces[s], np.nan)
-    local.virial[s] = np.nan
-    return local
+@pytest.mark.parametrize("kind", ["all", "energies", "no energies", "some missing"])
+@pytest.mark.parametrize("approximation", ["dtc", "fitc"])
+def test_leaving_frames_out(kind, approximation):
+    """The closed form is what a fit without the frame gives."""
+    options = {
+        "energies": {"forces": False, "stress": False},
+        "no energies": {"energy": False},
+    }.get(kind, {})
+    frames = mixed_frames(5, **options)
+    if kind == "some missing":
+        frames[1].calc.results["forces"][0, 1] = np.nan
+        frames[2].calc.results["stress"][2] = np.nan
+        del frames[3].calc.results["energy"]
+    posterior, training = fitted(frames, approximation=approximation)
+    rng = np.random.default_rng(7)
+    found = leave_one_out(posterior, training, rng, approximation)
+    errors, spreads, kinds = [], [], []
+    for s in np.random.default_rng(7).permutation(len(frames)):
+        rest = gather(
+            posterior.terms, without(training, s), JITTER, "qr", approximation
+        ).condition()
+        known = training.observations[s]
+        rows, y, noise = training.whitened(posterior.terms, s)
+        used = known.kind < 2
+        energy, forces = rest.variances(frames[s])
+        variances = np.append(energy, forces)[known.rows[used]]
+        errors.append((y - rows @ rest.solution.coef)[used])
+        spreads.append(np.sqrt(variances) / noise[used])
+        kinds.append(known.kind[used])
+    errors, spreads = map(np.concatenate, (errors, spreads))
+    np.testing.assert_array_equal(found.kinds, np.concatenate(kinds))
+    scale = np.abs(errors).max()
+    np.testing.assert_allclose(found.errors, errors, rtol=1e-4, atol=1e-5 * scale)
+    scale = spreads.max()
+    np.testing.assert_allclose(found.epistemic, spreads, rtol=1e-4, atol=1e-4 * scale)
+
+
+def test_some_frames_are_left_out():
+    posterior, training = fitted(mixed_frames(5), ("pairs",))
+    rng = np.random.default_rng(3)
+    found = leave_one_out(posterior, training, rng, n_frames=2)
+    chosen = np.random.default_rng(3).permutation(5)[:2]
+    expected = sum(3 * len(training.frames[s]) + 1 for s in chosen)
+    assert len(found.errors) == expected
+    assert (found.kinds == 0).sum() == 2
+
+
+def test_frames_without_labels_say_nothing():
+    frames = [*mixed_frames(3), crystal(60), cluster(61)]
+    posterior, training = fitted(frames, ("pairs", "elements"))
+    found = leave_one_out(posterior, training, np.random.default_rng(0))
+    assert len(found.errors) == sum(3 * len(frame) + 1 for frame in frames[:3])
+
+
+@pytest.mark.parametrize("n", [150, 20_000])
+def test_calibration(n):
+    """Of energies and of forces each, by the tail or, of few, by the middle."""
+    rng = np.random.default_rng(0)
+    epistemic = rng.uniform(0.0, 3.0, 2 * n)
+    kinds = np.repeat([0, 1], n)
+    factors = np.repeat([0.3, 2.5], n)
+    errors = rng.normal(size=2 * n) * factors * np.hypot(1.0, epistemic)
+    found = LeftOutErrors(errors, epistemic, kinds).calibration()
+    np.testing.assert_allclose(found, (0.3, 2.5), rtol=0.02 if n > 1000 else 0.2)
+    # What has no errors of its own is as far off as the other.
+    for k, factor in enumerate(found):
+        own = kinds == k
+        part = LeftOutErrors(errors[own], epistemic[own], kinds[own])
+        alone = part.calibration()
+        assert alone == (factor, factor)
+    # Deviations of energies do not grow by more than those of forces.
+    swapped = LeftOutErrors(errors, epistemic, 1 - kinds)
+    assert swapped.calibration() == (found[0], found[0])
+    # No errors, and errors that are all zero, say nothing.
+    for n_errors in (0, 5):
+        nothing = LeftOutErrors(*np.zeros((2, n_errors)), np.ones(n_errors, dtype=int))
+        assert nothing.calibration() == (1.0, 1.0)
+
+
+def noise_problem(n=9, forces=True):
+    options = {} if forces else {"forces": False}
+    training = training_set(mixed_frames(n, **options), (0.04, 1.0, 1.0), 3.0)
+    terms, _ = build_terms(TERMS, training, (29, 79), np.random.default_rng(0))
+    return [*terms, composition_term((29, 79))], training
 
 
 @pytest.mark.parametrize("solver", ["qr", "normal"])
-@pytest.mark.parametrize(("left", "deciding"), [("all", 1), ("energy", 0)])
-def test_errors_are_those_of_fits_without_each_frame(
-    monkeypatch, solver, left, deciding
-):
-    terms, frames, local = problem(left=left)
-    kept = []
-    monkeypatch.setattr(
-        local_noise, "_largest_good", lambda squares: kept.append(squares) or 0
-    )
-    rng = np.random.default_rng(0)
-    gathered = gather_rows(terms, frames, local, 1e-8, solver)
-    assert best_noise(gathered, terms, frames, local, rng) == local_noise._FACTORS[0]
-    order = np.random.default_rng(0).permutation(len(frames))
-    for s, found in zip(order, kept[0], strict=True):
-        rows, y, _ = whitened_rows(terms, frames[s], local, s)
-        used = observed(local, s)[2] == deciding
-        others = without(problem(left=left)[2], s)
-        rest = gather_rows(terms, frames, others, 1e-8, solver)
+@pytest.mark.parametrize("deciding", [1, 0])
+def test_errors_are_those_of_fits_without_each_frame(solver, deciding):
+    terms, training = noise_problem(forces=deciding == 1)
+    system = gather(terms, training, 1e-8, solver)
+    chosen = frames_to_leave_out(training, np.random.default_rng(0))
+    squares = squared_errors(system, training, chosen)
+    assert sorted(chosen) == list(range(9))
+    for s, found in zip(chosen[:3], squares[:3], strict=True):
+        rows, y, _ = training.whitened(terms, s)
+        used = training.observations[s].kind == deciding
+        rest = gather(terms, without(training, s), 1e-8, solver)
         expected = [
-            np.sum((y - rows @ rest.solve(factor)[0].coef)[used] ** 2)
-            for factor in local_noise._FACTORS
+            np.sum((y - rows @ rest.condition(factor).solution.coef)[used] ** 2)
+            for factor in NOISE_FACTORS
         ]
         np.testing.assert_allclose(found, expected, rtol=5e-4)
+    factor = best_noise_factor(system, training, np.random.default_rng(0))
+    assert factor == NOISE_FACTORS[largest_good(squares)]
 
 
 def test_the_largest_that_is_not_worse_is_taken():
@@ -65,21 +146,21 @@ def test_the_largest_that_is_not_worse_is_taken():
     # others, best, too small.
     squares = np.tile([9.0, 1.2, 1.08, 1.0, 2.0], (40, 1))
     squares[:, 2] += np.tile([-2.0, 2.0], 20)
-    assert local_noise._largest_good(squares) == 2
+    assert largest_good(squares) == 2
     squares[:, 2] = 1.08
-    assert local_noise._largest_good(squares) == 3
+    assert largest_good(squares) == 3
     # Hardly worse is good enough.
     squares[:, 2] = 1.02
-    assert local_noise._largest_good(squares) == 2
+    assert largest_good(squares) == 2
     # One that could not be tried.
     squares[0, 4] = 1e100
-    assert local_noise._largest_good(squares) == 2
+    assert largest_good(squares) == 2
 
 
 def test_few_frames_decide_nothing():
-    terms, frames, local = problem(4)
-    gathered = gather_rows(terms, frames, local, 1e-8)
-    assert best_noise(gathered, terms, frames, local, np.random.default_rng(0)) == 1.0
+    terms, training = noise_problem(4)
+    system = gather(terms, training, 1e-8)
+    assert best_noise_factor(system, training, np.random.default_rng(0)) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -96,7 +177,7 @@ def test_only_noises_that_are_all_open_change(monkeypatch, given, is_asked):
     """One factor is that of all rows, or of none."""
     asked = []
     monkeypatch.setattr(
-        local_training, "best_noise", lambda *args: asked.append(args) or 0.5
+        fitting, "best_noise_factor", lambda *args: asked.append(args) or 0.5
     )
     GAPRegressor(TERMS[:1], **given).fit(mixed_frames(6))
     assert bool(asked) == is_asked

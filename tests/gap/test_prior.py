@@ -5,15 +5,22 @@ import logging
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sparse_toys import cluster, crystal, environments, labelled, lone, mixed_frames
+from sparse_toys import (
+    cluster,
+    crystal,
+    environments,
+    labelled,
+    lone,
+    mixed_frames,
+    training_set,
+)
 
 from kforce.descriptors.composition import Composition
 from kforce.descriptors.soap.soap import SOAP
 from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
-from kforce.gap import prior as local_prior
-from kforce.gap.prior import build_terms, composition_term
+from kforce.gap.prior import build_terms, composition_term, sample_environments
 from kforce.gap.term import Term
 from kforce.kernels.base import Scaled
 from kforce.kernels.stationary import RBF, Matern52, PiecewisePolynomial
@@ -24,7 +31,8 @@ SMALL = SOAP(cutoff=3.5, n_max=2, l_max=1, atom_sigma=0.5)
 
 def build(terms, frames=None, species=ELEMENTS, seed=0):
     frames = mixed_frames(5) if frames is None else frames
-    return build_terms(terms, frames, species, np.random.default_rng(seed))
+    training = training_set(frames, (1.0, 1.0, 1.0))
+    return build_terms(terms, training, species, np.random.default_rng(seed))
 
 
 def test_a_term_for_each_combination_of_elements():
@@ -37,14 +45,10 @@ def test_a_term_for_each_combination_of_elements():
     species = [getattr(t.descriptor, "species", None) for t in built]
     pairs = [(29, 29), (29, 79), (79, 79)]
     assert species == [*pairs, *pairs, *pairs, ELEMENTS, ELEMENTS]
-    assert [t.descriptor.centre for t in built[3:]] == [29] * 3 + [79] * 3 + ELEMENTS_2
-    assert [described.index(origin) for origin in origins] == [0] * 3 + [1] * 6 + [
-        2
-    ] * 2
+    assert [t.descriptor.centre for t in built[3:]] == [29] * 3 + [79] * 3 + [29, 79]
+    places = [described.index(origin) for origin in origins]
+    assert places == [0] * 3 + [1] * 6 + [2] * 2
     assert all(t.weights is None for t in built)
-
-
-ELEMENTS_2 = [29, 79]
 
 
 @pytest.mark.parametrize(
@@ -167,21 +171,20 @@ def test_types_share_inducing_environments():
         assert np.sum(apart < 1e-12) == 4
 
 
-def test_a_pool_of_environments(monkeypatch):
+def test_a_pool_of_environments():
     """Frames in random order until there are enough, not the first ones."""
-    frames = mixed_frames(30)
-    monkeypatch.setattr(local_prior, "_LEAST_POOL", 20)
-    monkeypatch.setattr(local_prior, "_POOL", 1)
-    term = Term(SMALL, n_inducing=5)
-    places = []
+    training = training_set(mixed_frames(30), (1.0, 1.0, 1.0))
+    soap = SOAP(**SMALL.get_params() | {"species": ELEMENTS, "centre": 29})
+    sizes, places = [], []
     for seed in range(4):
-        built, _ = build([term], frames, seed=seed)
-        for center in built[0].inducing_points:
-            apart = [
-                np.abs(environments(built[0].descriptor, [f]).x - center).max(axis=1)
-                for f in frames
-            ]
-            places.append(int(np.argmin([a.min() if len(a) else 9.0 for a in apart])))
+        rng = np.random.default_rng(seed)
+        x, *_ = sample_environments(soap, training, 5, rng, min_pool=20)
+        sizes.append(len(x))
+        for s, frame in enumerate(training.frames):
+            of_frame = environments(soap, [frame]).x
+            if len(of_frame) and np.abs(x - of_frame[0]).max(axis=1).min() < 1e-12:
+                places.append(s)
+    assert all(20 <= size < 30 for size in sizes)
     assert max(places) > 15
 
 

@@ -1,5 +1,7 @@
 """Fits with the settings and sparse points of gap_fit against what it predicts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -174,25 +176,28 @@ def test_benzene(shared, same_points):
 def test_the_right_hand_side(shared):
     """Targets and noises of all rows, with the signs of gap_fit."""
     from kforce.gap.reference_energies import find_reference_energies
-    from kforce.gap.training_set import observed
-    from kforce.labels import Labels, LocalLabels, Noises
+    from kforce.gap.training_set import TrainingSet
+    from kforce.labels import Labels, read_stresses
 
     folder = folder_of(shared, "si_2b_soap")
     frames = training_set(folder)
-    labels = Labels.from_frames(frames)
+    labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
     references, are_fitted = find_reference_energies(None, frames, labels.energy)
     assert not are_fitted
     labels.energy[:] -= [references[14] * len(frame) for frame in frames]
     by_type = {"isolated_atom": (0.0001, 0.01, 1.0), "bulk": (0.002, 0.05, 0.1)}
-    local = LocalLabels.collect(frames, labels, Noises(1.0, 1.0, 1.0), by_type)
-    assert not local.is_default.any()
+    training = TrainingSet.build(frames, labels, (1.0, 1.0, 1.0), by_type)
     energies, others = [], []
-    for s in range(len(frames)):
-        y, noise, kind, known = observed(local, s)
-        assert known.all()
-        rows = np.column_stack([np.where(kind == 0, y, -y), noise**2])
+    for s, known in enumerate(training.observations):
+        assert not known.is_default.any()
+        kind = known.kind
+        rows = np.column_stack([known.y, training.noise(s) ** 2])
+        rows[kind > 0, 0] *= -1.0
+        # xx, xy, xz, yy, yz, zz
+        virial = rows[kind == 2]
+        virial = virial[[0, 5, 4, 1, 3, 2]] if len(virial) else virial
         energies.append(rows[kind == 0])
-        others.append(rows[kind > 0])
+        others += [rows[kind == 1], virial]
     found = np.concatenate(energies + others)
     stored = np.load(folder / "linear_system.npz")
     np.testing.assert_allclose(found[:, 0], stored["y"], rtol=0, atol=1e-12)

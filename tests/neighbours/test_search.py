@@ -65,11 +65,10 @@ def slow_neighbours(atoms, cutoff):
         n[pbc] = np.ceil(cutoff * np.linalg.norm(dual, axis=0) + np.ptp(along, axis=0))
     found = {}
     for shift in product(*(range(-m, m + 1) for m in n)):
-        for i, here in enumerate(atoms.positions):
-            for j, there in enumerate(atoms.positions):
-                D = there + np.array(shift) @ cell - here
-                if np.linalg.norm(D) < cutoff and not (i == j and not any(shift)):
-                    found[i, j, *shift] = D
+        D = atoms.positions + np.array(shift) @ cell - atoms.positions[:, None]
+        for i, j in np.argwhere(np.linalg.norm(D, axis=2) < cutoff).tolist():
+            if i != j or any(shift):
+                found[i, j, *shift] = D[i, j]
     return found
 
 
