@@ -77,7 +77,7 @@ def same_points(xml, out):
     local = LocalLabels.collect(frames, labels, noises)
     (term,) = (replace(term, weights=None) for term in model.terms_)
     solution, _ = gather_rows([term], frames, local, jitter=1e-8).solve()
-    model.restore(terms_=[replace(term, weights=solution.coef)])
+    model._restore(terms_=[replace(term, weights=solution.coef)])
     found = model.evaluate(test)
     np.savez(out, energy=found.energy, forces=np.concatenate(found.forces))
     return {"jitter": solution.jitter}

@@ -29,12 +29,15 @@ class Labels:
         Standard deviations of the energies in eV per atom (× √n_atoms).
     noise_forces : list of ndarray of shape (n_atoms,) or None
         Standard deviations of the force components in eV/Å.
+    stress : ndarray of shape (n_structures, 6) or None
+        Stresses in eV/Å³, see `read_stresses`; None where they were not read.
     """
 
     energy: np.ndarray
     forces: list[np.ndarray]
     noise_energy: np.ndarray | None = None
     noise_forces: list[np.ndarray] | None = None
+    stress: np.ndarray | None = None
 
     @classmethod
     def from_frames(cls, frames: Sequence[Atoms]) -> Labels:
@@ -83,19 +86,15 @@ class Labels:
 
     def take(self, chosen: Sequence[int]) -> Labels:
         """Return the labels of some frames."""
-        energy, noise = self.energy, self.noise_energy
         lists = [
             None if values is None else [values[s] for s in chosen]
             for values in (self.forces, self.noise_forces)
         ]
-        noise = None if noise is None else noise[chosen]
-        return Labels(energy[chosen], lists[0], noise, lists[1])
-
-    def above(self, energy: np.ndarray, forces: Sequence[np.ndarray]) -> Labels:
-        """Return what the labels are above energies and forces of another model."""
-        pairs = zip(self.forces, forces, strict=True)
-        left = [own - other for own, other in pairs]
-        return replace(self, energy=self.energy - energy, forces=left)
+        noise, stress = (
+            None if values is None else values[chosen]
+            for values in (self.noise_energy, self.stress)
+        )
+        return Labels(self.energy[chosen], lists[0], noise, lists[1], stress)
 
     @property
     def has_forces(self) -> np.ndarray:
@@ -276,7 +275,7 @@ class LocalLabels:
         return cls(
             labels.energy,
             labels.forces,
-            read_virials(frames),
+            read_virials(frames, labels.stress),
             noise_energy * root,
             noise_forces,
             noise_virial * root,
@@ -334,8 +333,19 @@ class LocalLabels:
         )
 
 
-def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
-    """Return the virials −V σ of frames with a stress, NaN elsewhere; in eV.
+def read_virials(
+    frames: Sequence[Atoms], stress: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the virials −V σ of stresses, by default those of the frames, in eV."""
+    stress = read_stresses(frames) if stress is None else stress
+    virials = np.full((len(stress), 6), np.nan)
+    for s in np.flatnonzero(np.isfinite(stress).any(axis=1)):
+        virials[s] = virial_of(stress[s], frames[s].get_volume())
+    return virials
+
+
+def read_stresses(frames: Sequence[Atoms]) -> np.ndarray:
+    """Return the stresses of frames in ASE's order, NaN where there is none, in eV/Å³.
 
     Raises
     ------
@@ -343,7 +353,7 @@ def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
         If a frame has a stress but is not periodic in three directions.
     """
     frames = as_frames(frames)
-    virials = np.full((len(frames), 6), np.nan)
+    stresses = np.full((len(frames), 6), np.nan)
     for s, frame in enumerate(frames):
         stress = read_label(frame, s, "stress", frame.get_stress)
         if np.isinf(stress).any():
@@ -360,8 +370,8 @@ def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
                 "cell and pbc, or remove the stress."
             )
         check_cell(frame.cell.array, frame.pbc, s)
-        virials[s] = virial_of(stress, frame.get_volume())
-    return virials
+        stresses[s] = stress
+    return stresses
 
 
 def virial_of(stress: np.ndarray, volume: float) -> np.ndarray:

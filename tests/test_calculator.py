@@ -241,7 +241,7 @@ def test_extended_xyz_with_standard_deviations(methanol_model, atoms, tmp_path):
 
 
 def test_a_model_without_variance_gives_no_such_calculator(methanol_model):
-    bare = copy.copy(methanol_model).restore(uncertainty_=None)
+    bare = copy.copy(methanol_model)._restore(uncertainty_=None)
     bare.calculator()
     with pytest.raises(InputError, match="no predictive variance"):
         bare.calculator(std=True)

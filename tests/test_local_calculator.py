@@ -151,7 +151,7 @@ def test_without_the_request_there_are_none(atoms):
 
 
 def test_a_model_without_posterior_gives_no_such_calculator(model):
-    bare = copy.copy(model).restore(solution_=None)
+    bare = copy.copy(model)._restore(solution_=None)
     bare.calculator()
     with pytest.raises(InputError, match="holds no posterior"):
         bare.calculator(std=True)

@@ -105,46 +105,29 @@ def _add(total, terms, numbers, neighbours):
             environments.pull(by_x, by_f_cut, total.gradient, total.strain)
 
 
-def describe_strange_pairs(
-    terms: Sequence[SparseTerm], frames: Sequence[Atoms]
-) -> str | None:
-    """Return a sentence on the first pairs that are unlike all of the training set.
+def describe_extrapolation(terms: Sequence[SparseTerm], atoms: Atoms) -> str | None:
+    """Say in a sentence which pairs of a structure are unlike all of the training set.
 
     These are pairs of elements that no two-body term is for, and distances that are
-    shorter than those of the inducing environments of its term.
-
-    Parameters
-    ----------
-    terms : sequence of SparseTerm
-        Those of a fitted model.
-    frames : sequence of ase.Atoms
-        Structures of its elements.
-
-    Returns
-    -------
-    str or None
-        None where there are no such pairs, or the model has no two-body terms.
+    shorter than those of the inducing environments of its term. None where there are
+    no such pairs, or the model has no two-body terms.
     """
     shortest, cutoff = _shortest(terms)
     if not shortest:
         return None
-    for s, frame in enumerate(frames):
-        neighbours = find_neighbours(Batch.from_frames([frame]), cutoff, s)
-        first, second = (
-            frame.numbers[neighbours.owners],
-            frame.numbers[neighbours.atoms],
-        )
-        pairs = np.sort(np.stack([first, second], axis=1), axis=1)
-        for pair in np.unique(pairs, axis=0):
-            found = neighbours.dist[(pairs == pair).all(axis=1)].min()
-            known = shortest.get(tuple(pair.tolist()), np.inf)
-            if found < known:
-                names = "–".join(chemical_symbols[z] for z in pair)
-                had = f"from {known:.2f} Å on" if np.isfinite(known) else "none"
-                return (
-                    f"frame {s} holds {names} pairs at {found:.2f} Å, and the training "
-                    f"set {had}"
-                )
+    neighbours = find_neighbours(Batch.from_frames([atoms]), cutoff)
+    pairs = np.stack([neighbours.owners, neighbours.atoms], axis=1)
+    pairs = np.sort(atoms.numbers[pairs], axis=1)
+    for pair in np.unique(pairs, axis=0):
+        dist = neighbours.dist[(pairs == pair).all(axis=1)].min()
+        known = shortest.get(tuple(pair.tolist()), np.inf)
+        if dist < known:
+            names = "–".join(chemical_symbols[z] for z in pair)
+            in_training = f"from {known:.2f} Å on" if np.isfinite(known) else "none"
+            return (
+                f"It holds {names} pairs at {dist:.2f} Å, and the training set "
+                f"{in_training}."
+            )
     return None
 
 

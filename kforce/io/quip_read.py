@@ -106,7 +106,7 @@ def read_quip_xml(path: str | os.PathLike) -> GAPRegressor:
     terms = [_read_term(part, version) for part in parts]
     references = _reference_energies(gap, [term.descriptor for term in terms])
     _log.info("%s: a GAP model of version %d, %d terms", path, version, len(terms))
-    return GAPRegressor(optimize=False).restore(
+    return GAPRegressor(optimize=False)._restore(
         terms_=terms,
         species_=tuple(references),
         reference_energies_=references,

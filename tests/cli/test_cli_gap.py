@@ -270,7 +270,7 @@ def test_a_model_is_saved_before_it_is_tested(tmp_path, capsys, monkeypatch):
     def fail(*args):
         raise InputError("the sun is in the way.")
 
-    monkeypatch.setattr("kforce.cli.train.evaluate", fail)
+    monkeypatch.setattr(kforce.GAPRegressor, "evaluate", fail)
     path = tmp_path / "m.npz"
     assert main(["train", "mixed.xyz", *QUICK, "-o", str(path)]) == 0
     heard = capsys.readouterr()
@@ -320,8 +320,8 @@ def test_pairs_that_no_training_frame_has(tmp_path, capsys):
     out = ["-o", str(tmp_path / "new.xyz")]
     assert main(["predict", str(path), str(tmp_path / "close.xyz"), *out]) == 0
     assert re.search(
-        r"not reliable: frame 0 holds \w\w–\w\w pairs at 0.90 Å, and the training set "
-        r"from [12]\.\d\d Å on",
+        r"not reliable \(frame 0: It holds \w\w–\w\w pairs at 0.90 Å, and the training "
+        r"set from [12]\.\d\d Å on\)",
         capsys.readouterr().err,
     )
     assert main(["predict", str(path), "clusters.xyz", *out, "--overwrite"]) == 0
