@@ -1,7 +1,6 @@
 """Local models as ASE calculators: results, stress, dynamics, and what they refuse."""
 
 import copy
-import pickle
 
 import numpy as np
 import pytest
@@ -120,26 +119,6 @@ def test_small_steps_look_for_pairs_once(atoms):
     atoms.positions[0] += 0.3
     atoms.get_forces()
     assert atoms.calc.skin_list.n_builds == 2
-
-
-@pytest.mark.parametrize(
-    "duplicate",
-    [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy],
-    ids=["pickle", "deepcopy"],
-)
-def test_copies_work(atoms, duplicate):
-    forces = atoms.get_forces()
-    other = atoms.copy()
-    other.calc = duplicate(atoms.calc)
-    np.testing.assert_array_equal(other.get_forces(), forces)
-
-
-def test_standard_deviations_on_request(model, atoms):
-    atoms.calc = model.calculator(std=True)
-    expected = model.evaluate([atoms], return_std=True)
-    found = [atoms.calc.get_property(n, atoms) for n in ("energy_std", "forces_std")]
-    assert found[0] == pytest.approx(expected.energy_std[0])
-    np.testing.assert_allclose(found[1], expected.forces_std[0])
 
 
 def test_without_the_request_there_are_none(atoms):
