@@ -10,6 +10,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from kforce.errors import InputError
 from kforce.neighbours.verlet import SkinList
+from kforce.structures import FARTHEST, Batch
 
 #: Results that are there where the prediction holds them, beside the energy.
 _OPTIONAL_RESULTS = ("forces", "stress", "energies", "energy_std", "forces_std")
@@ -103,6 +104,8 @@ class KForceCalculator(Calculator):
             self.atoms = atoms.copy()
         atoms, model = self.atoms, self.model
         model.check_frame(atoms)
+        if not np.abs(atoms.positions).max(initial=0.0) < FARTHEST:
+            Batch.from_frames([atoms])  # says what is wrong with them
         prediction, inside = model.evaluate_structure(
             atoms, model.properties_of([atoms]), self._std, self.skin_list
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kforce.data.findings import plural
+
 
 def warn_unfamiliar(model, frames, output) -> None:
     """Warn about structures outside of the range of the training data."""
@@ -10,7 +12,8 @@ def warn_unfamiliar(model, frames, output) -> None:
     if outside:
         first = outside[0]
         output.warning(
-            f"{len(outside)} of {len(frames)} structures leave the range of the "
+            f"{len(outside)} of {plural(len(frames), 'structure')} "
+            f"{'leaves' if len(outside) == 1 else 'leave'} the range of the "
             f"training data, where predictions are not reliable (frame {first}: "
             f"{sentences[first].rstrip('.')})."
         )
@@ -21,6 +24,7 @@ def warn_trained_on(model, frames, output) -> None:
     count = model.is_training_frame(frames).sum()
     if count:
         output.warning(
-            f"{count} of {len(frames)} frames are training data of this model: their "
-            "errors are too small to be honest."
+            f"{count} of {plural(len(frames), 'frame')} "
+            f"{'is' if count == 1 else 'are'} "
+            "training data of this model: errors there are too small to be honest."
         )

@@ -33,7 +33,7 @@ from kforce.labels import Labels, LocalLabels, Noises, read_stresses, stress_of
 from kforce.neighbours.search import find_neighbours
 from kforce.parallel import run_parallel
 from kforce.prediction import Prediction
-from kforce.structures import Batch, first_unknown
+from kforce.structures import Batch, as_frames, first_unknown
 
 _log = logging.getLogger("kforce.gap")
 
@@ -207,7 +207,7 @@ class GAPRegressor(ForceField):
         )
 
     def check_frame(self, atoms, name="this structure"):  # noqa: D102
-        unknown = first_unknown([atoms], self.species_)
+        unknown = first_unknown(as_frames([atoms]), self.species_)
         if unknown:
             known = ", ".join(chemical_symbols[z] for z in self.species_)
             raise InputError(
@@ -340,16 +340,17 @@ class GAPRegressor(ForceField):
         self._refuse_splines("novelty")
         return [novelty(self.terms_, frame, regularisation) for frame in frames]
 
-    def tabulated(self, error=1e-6, start=0.7):
+    def tabulated(self, error=1e-5, start=0.7):
         """Return a model with two- and three-body terms on splines, for fast dynamics.
 
         It predicts no standard deviations, and cannot be saved: tabulate again.
 
         Parameters
         ----------
-        error : float, default=1e-6
+        error : float, default=1e-5
             Largest error of the local energy of a pair or triplet, in eV, measured at
-            random points; `terms_` say what it is.
+            random points; `terms_` say what it is. That of the slopes is at most ten
+            times as large, in eV over the length scales of the term.
         start : float, default=0.7
             Shortest distance in Å; closer atoms raise an error.
 

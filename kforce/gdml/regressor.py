@@ -18,6 +18,7 @@ from kforce.gdml.posterior import condition
 from kforce.kernels.base import check_kernel
 from kforce.labels import Labels
 from kforce.prediction import Prediction
+from kforce.solvers.cholesky import workspace
 from kforce.solvers.resources import Forecast
 from kforce.structures import Batch
 from kforce.symmetry.groups import validate_permutations
@@ -163,7 +164,8 @@ class GDMLRegressor(ForceField):
         observations = Observations.build(
             batch, labels, noise, prior.noise_energy, offset
         )
-        forecast = Forecast.of(len(observations.y), features.b_matrix.nbytes)
+        n_rows = len(observations.y)
+        forecast = Forecast.of(n_rows, features.b_matrix.nbytes + workspace(n_rows))
         _forecast_log.info("forecast: %s", forecast)
         forecast.require_memory()
         forces_alone = prior.noise_energy is None
@@ -233,14 +235,15 @@ class GDMLRegressor(ForceField):
         if not used.any():
             raise InputError(
                 "Expected forces on the training frames, found none: attach them with "
-                "a calculator, or name their array when reading (forces_key)."
+                "a calculator, or name their array when reading "
+                "(forces_key, --forces-key)."
             )
         if self.noise_energy is not None:
             used = used | np.isfinite(labels.energy)
         if not used.all():
             _log.warning(
                 "%d of %d frames have no forces and are left out (energies alone are "
-                "used where noise_energy is given)",
+                "used where noise_energy, --noise-energy, is given)",
                 len(used) - used.sum(),
                 len(used),
             )
@@ -321,7 +324,8 @@ class GDMLRegressor(ForceField):
             raise InputError(
                 f"{self!r} has no predictive variance, as models read from sGDML or "
                 "trained with variance=None: fit it to its training frames "
-                "(variance='exact') for standard deviations, or leave them out."
+                "(variance='exact') for standard deviations, or leave them out "
+                "(test --no-std, predict without --std)."
             )
 
     def _epistemic(self, frames, with_forces):

@@ -362,7 +362,7 @@ def test_stress_is_nan_where_it_means_nothing(baseline):
     found = model.evaluate(frames, ("energy", "stress"), return_std=True)
     assert np.isnan(found.stress[[0, 2]]).all()
     expected = model.evaluate(frames[1::2], ["stress"]).stress
-    np.testing.assert_allclose(found.stress[1::2], expected, rtol=1e-12)
+    np.testing.assert_allclose(found.stress[1::2], expected, rtol=1e-9)
     assert found.forces is found.forces_std is None
     assert np.isfinite(found.energy_std).all()
 
