@@ -20,12 +20,8 @@ from kforce.units import energy_unit
 class Output(logging.Handler):
     """Where commands put their results, and the library its log.
 
-    Parameters
-    ----------
-    json : bool
-        Print one JSON object at the end instead of text.
-    quiet : bool
-        Print results, but nothing on the way to them.
+    With `json`, it prints one JSON object at the end instead of text; with `quiet`,
+    results, but nothing on the way to them.
     """
 
     def __init__(self, json: bool = False, quiet: bool = False):
