@@ -76,7 +76,7 @@ def same_points(xml, out):
     labels = replace(labels, energy=labels.energy - alone)
     training = TrainingSet.build(frames, labels, (0.001, 0.05, 0.1))
     posterior = gather(model.terms_, training, jitter=1e-8).condition()
-    model.restore(terms_=posterior.terms)
+    model._restore(terms_=posterior.terms)
     found = model.evaluate(test)
     np.savez(out, energy=found.energy, forces=np.concatenate(found.forces))
     return {"jitter": posterior.solution.jitter}

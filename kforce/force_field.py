@@ -1,54 +1,32 @@
-"""What all force fields share: prediction, evaluation, score, saving."""
+"""What all force fields share: fit, prediction, baseline, errors, score, saving.
+
+A force field is the sum of what it learned and of its baseline: the latter is taken off
+the labels in `fit`, and added to predictions in `evaluate` and `evaluate_structure`.
+Errors of both are independent, so their variances add.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
+from kforce.baselines.baseline import as_baseline
+from kforce.calculator import KForceCalculator
+from kforce.data.training import Training, frame_hashes
 from kforce.errors import InputError
 from kforce.evaluation import metrics
 from kforce.labels import Labels
+from kforce.neighbours.verlet import SkinList
+from kforce.prediction import Prediction
+from kforce.structures import Batch, as_frames
 
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a force field predicts for a list of structures.
-
-    Attributes
-    ----------
-    energy : ndarray of shape (n_structures,)
-        Energies in eV.
-    forces : list of ndarray of shape (n_atoms, 3), or None
-        Forces in eV/Å.
-    stress : ndarray of shape (n_structures, 6), or None
-        In eV/Å³, in the order and with the sign of ASE (xx, yy, zz, yz, xz, xy).
-    energies : list of ndarray of shape (n_atoms,), or None
-        Energies of atoms in eV, which add up to the energy.
-    energy_std, forces_std : like energy and forces, or None
-        Standard deviations of new labels: what the training data leave open
-        (epistemic) and the noise of labels (aleatoric), in the same units.
-    energy_epistemic, forces_epistemic : like energy and forces, or None
-        The first part alone: the standard deviations of the true values. The squares of
-        both parts add up to those of the whole.
-    """
-
-    energy: np.ndarray
-    forces: list[np.ndarray] | None = None
-    stress: np.ndarray | None = None
-    energies: list[np.ndarray] | None = None
-    energy_std: np.ndarray | None = None
-    forces_std: list[np.ndarray] | None = None
-    energy_epistemic: np.ndarray | None = None
-    forces_epistemic: list[np.ndarray] | None = None
-
-
-#: Structures whose features are held in memory at a time.
-_CHUNK = 512
+#: Atoms whose descriptors are held in memory at a time, unless a frame has more.
+CHUNK_ATOMS = 2000
 
 
 class ForceField(BaseEstimator):
@@ -57,16 +35,73 @@ class ForceField(BaseEstimator):
     X is a list of `ase.Atoms` and the labels live on the frames, so that `fit`,
     `predict`, `score` and scikit-learn's tools take that list alone.
 
-    Subclasses define `fit`, `_check_frames`, `_features` and `_evaluate`. A fitted
-    model that knows its errors has an `uncertainty_`, and with it `noise_forces_`
-    (eV/Å) and `noise_energy_` (eV per atom × √n_atoms, or None).
+    A subclass knows neither baseline nor files. Its `fit` calls
+
+    * ``_check_parameters()``, which raises InputError unless they make sense,
+    * ``_training_set(frames)``, which returns the frames that it uses and their labels,
+    * ``_fit(frames, labels)``, which sets the fitted attributes, labels being those
+      above the baseline,
+
+    and its `evaluate` calls
+
+    * ``check_frame(atoms, name)``,
+    * ``_evaluate(frames, properties, first)``, which returns the `Prediction` of a part
+      of the frames, `first` being the number of its first one,
+    * ``_evaluate_one(atoms, properties, skin_list)``, which returns the one of a single
+      structure, and whether it is within the range of the training data,
+    * ``_check_uncertainty()``, which raises InputError if it knows no errors,
+    * ``_epistemic(frames, with_forces)``, which returns standard deviations of energies
+      (n_structures,) and a list of those of forces (n_atoms, 3) or None, and
+      ``_label_noises()`` of energies, per atom (× √n_atoms), and of forces,
+    * ``_energy_covariance(frames)`` and ``_forces_covariance(frames)``.
+
+    Attributes
+    ----------
+    baseline_ : Baseline or None
+        The baseline in use.
+    training_ : Training or None
+        What the model was trained on; None where it is not known.
     """
 
-    #: What `evaluate` knows.
-    _properties = ("energy", "forces")
+    #: What `evaluate` knows, the energy first.
+    known_properties = ("energy", "forces")
 
-    #: Whether stresses of periodic structures can be asked for.
-    has_stress = False
+    #: Distance in Å up to which atoms interact; None if all of them do.
+    cutoff_ = None
+
+    def fit(self, frames: Sequence[Atoms], y=None):
+        """Fit the force field to labelled structures.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures with energies (eV), forces (eV/Å) and, for a `GAPRegressor`,
+            stresses (eV/Å³) on their calculators. What has no label is left out of the
+            fit.
+        y : None
+            Not used: the labels live on the frames.
+
+        Returns
+        -------
+        ForceField
+            self.
+
+        Raises
+        ------
+        InputError
+            If parameters, structures, labels or the baseline make no sense, or there is
+            too little memory.
+        """
+        self._check_parameters()
+        frames = as_frames(frames)
+        Batch.from_frames(frames)  # refuses positions that are not finite
+        frames, labels = self._training_set(frames)
+        training = Training.on(frames, labels)
+        baseline = as_baseline(self.baseline)
+        if baseline is not None:
+            labels = baseline.corrections(frames, labels)
+        self._fit(frames, labels)
+        return self._restore(baseline_=baseline, training_=training)
 
     def predict(
         self, frames: Sequence[Atoms], return_std: bool = False
@@ -76,7 +111,7 @@ class ForceField(BaseEstimator):
         Parameters
         ----------
         frames : list of ase.Atoms
-            Structures of the molecule that the model was trained on.
+            Structures of the molecule or the elements that the model was trained on.
         return_std : bool, default=False
             Return standard deviations as well.
 
@@ -90,8 +125,7 @@ class ForceField(BaseEstimator):
         Raises
         ------
         InputError
-            If the structures are not of the model's molecule, or the model knows no
-            standard deviations.
+            If the model does not know such structures, or no standard deviations.
         sklearn.exceptions.NotFittedError
             If the model has not been fitted.
         """
@@ -111,23 +145,30 @@ class ForceField(BaseEstimator):
         Parameters
         ----------
         frames : list of ase.Atoms
-            Structures of the molecule that the model was trained on.
-        properties : sequence of {'energy', 'forces'}
-            What to predict.
+            Structures of the molecule (`GDMLRegressor`) or the elements
+            (`GAPRegressor`) that the model was trained on.
+        properties : sequence of {'energy', 'forces', 'stress', 'energies'}
+            What to predict beside the energy. Stresses, and energies of atoms, are
+            known to a `GAPRegressor` only.
         return_std : bool, default=False
-            Predict standard deviations as well, at the cost of a triangular solve with
-            the factor of the fit; a model that does not hold it factors again first.
+            Predict standard deviations of energies and forces as well, at the cost of a
+            triangular solve with the factor of the fit; a `GDMLRegressor` that does not
+            hold it factors again first.
 
         Returns
         -------
         Prediction
-            Energies in eV (n_structures,), forces in eV/Å.
+            Energies in eV (n_structures,), forces in eV/Å, stresses in eV/Å³
+            (n_structures, 6), with NaN for structures without three periodic
+            directions.
 
         Raises
         ------
         InputError
-            If the structures are not of the model's molecule, or a property or the
-            standard deviation cannot be predicted.
+            If the model does not know such structures, a property, or standard
+            deviations; if none of the structures has a stress.
+        sklearn.exceptions.NotFittedError
+            If the model has not been fitted.
 
         Examples
         --------
@@ -138,29 +179,97 @@ class ForceField(BaseEstimator):
         >>> bool(known < new)
         True
         """
-        if isinstance(properties, str):
-            properties = (properties,)
-        unknown = set(properties) - set(self._properties)
-        if unknown:
-            raise InputError(
-                f"{type(self).__name__} predicts "
-                f"{', '.join(map(repr, self._properties))}, not "
-                f"{', '.join(map(repr, sorted(unknown)))}."
-            )
         frames = self._check_frames(frames)
-        prediction = self._predicted(frames, properties)
-        if not return_std:
-            return prediction
-        names = ("energy_std", "forces_std", "energy_epistemic", "forces_epistemic")
-        deviations = self._deviations(frames, "forces" in properties)
-        return replace(prediction, **dict(zip(names, deviations, strict=True)))
-
-    def _predicted(self, frames, properties):
-        """Return the prediction of checked frames, without standard deviations."""
-        wanted = "forces" in properties
-        return Prediction(
-            *_joined(self._evaluate(part, wanted) for part in _cut(frames))
+        properties = self._check_properties(properties, frames)
+        if return_std:
+            self._check_std()
+        own = Prediction.joined(
+            [
+                self._evaluate(part, properties, first)
+                for first, part in self._chunks(frames)
+            ]
         )
+        below = None
+        if self.baseline_ is not None:
+            below = self.baseline_.evaluate(frames, properties, return_std)
+        return self._sum(own, below, frames, return_std)
+
+    def evaluate_structure(
+        self,
+        atoms: Atoms,
+        properties: Sequence[str],
+        return_std: bool = False,
+        skin_list: SkinList | None = None,
+    ) -> tuple[Prediction, bool]:
+        """Predict several properties of one structure, unchecked, at low latency.
+
+        Returns the prediction, and whether the descriptor is within the range of the
+        training data. A local model takes its pairs of atoms from the `skin_list`.
+        """
+        own, inside = self._evaluate_one(atoms, properties, skin_list)
+        below = None
+        if self.baseline_ is not None:
+            below = self.baseline_.evaluate_one(atoms, properties, return_std)
+        if below is None and not return_std:
+            return own, inside
+        return self._sum(own, below, [atoms], return_std), inside
+
+    def evaluate_one(self, atoms: Atoms) -> tuple[float, np.ndarray, bool]:
+        """Return energy and forces of one structure at low latency.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            For a `GDMLRegressor` the training molecule, in its atom order, which is not
+            checked; for a `GAPRegressor` a structure of known elements.
+
+        Returns
+        -------
+        energy : float
+            In eV.
+        forces : ndarray of shape (n_atoms, 3)
+            In eV/Å.
+        inside : bool
+            Whether the descriptor is within the range of the training data; a local
+            model does not know, and says True.
+        """
+        prediction, inside = self.evaluate_structure(atoms, ("energy", "forces"))
+        return float(prediction.energy[0]), prediction.forces[0], inside
+
+    def _sum(self, own, below, frames, return_std):
+        """Return the prediction of the model and what is below it, with its errors."""
+        if return_std:
+            energy, forces = self._epistemic(frames, own.forces is not None)
+            own = replace(own, energy_epistemic=energy, forces_epistemic=forces)
+        total = own if below is None else own + below
+        if not return_std:
+            return total
+        of_energy, of_forces = self._label_noises()
+        of_energy = of_energy * np.sqrt([len(frame) for frame in frames])
+        forces = total.forces_epistemic
+        return replace(
+            total,
+            energy_std=np.hypot(total.energy_epistemic, of_energy),
+            forces_std=forces and [np.hypot(f, of_forces) for f in forces],
+        )
+
+    @property
+    def has_stress(self) -> bool:
+        """Whether stresses can be asked for: not on a baseline that knows none."""
+        return "stress" in self.known_properties and (
+            self.baseline_ is None or self.baseline_.has_stress
+        )
+
+    def properties_of(self, frames: Sequence[Atoms]) -> tuple[str, ...]:
+        """Return all properties that `evaluate` can be asked for of some frames."""
+        properties = self.known_properties
+        if "energies" in properties and self.baseline_ is not None:
+            properties = tuple(p for p in properties if p != "energies")
+        if "stress" in properties and not (
+            self.has_stress and any(frame.pbc.all() for frame in frames)
+        ):
+            properties = tuple(p for p in properties if p != "stress")
+        return properties
 
     def energy_covariance(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return the covariance of the errors of energies, without noise of labels.
@@ -171,7 +280,7 @@ class ForceField(BaseEstimator):
         Parameters
         ----------
         frames : list of ase.Atoms
-            Structures of the molecule that the model was trained on.
+            Structures that the model knows.
 
         Returns
         -------
@@ -184,8 +293,9 @@ class ForceField(BaseEstimator):
             As in `evaluate`.
         """
         frames = self._check_frames(frames)
-        C = self._uncertainty().energy_covariance(self._features(frames))
-        return sum((m.energy_covariance(frames) for m in self._lower_levels()), C)
+        self._check_std()
+        C = self._energy_covariance(frames)
+        return sum((m.energy_covariance(frames) for m in self._models_below()), C)
 
     def forces_covariance(self, frames: Sequence[Atoms]) -> list[np.ndarray]:
         """Return the covariance of the errors of the forces within each structure.
@@ -193,7 +303,7 @@ class ForceField(BaseEstimator):
         Parameters
         ----------
         frames : list of ase.Atoms
-            Structures of the molecule that the model was trained on.
+            Structures that the model knows.
 
         Returns
         -------
@@ -203,15 +313,14 @@ class ForceField(BaseEstimator):
         Raises
         ------
         InputError
-            As in `evaluate`.
+            As in `evaluate`, and by a `GAPRegressor`, which knows variances only.
         """
         frames = self._check_frames(frames)
-        known = self._uncertainty()
-        parts = (known.forces_covariance(self._features(part)) for part in _cut(frames))
-        covariances = [C for part in parts for C in part]
-        for level in self._lower_levels():
-            pairs = zip(covariances, level.forces_covariance(frames), strict=True)
-            covariances = [own + other for own, other in pairs]
+        self._check_std()
+        covariances = self._forces_covariance(frames)
+        for model in self._models_below():
+            pairs = zip(covariances, model.forces_covariance(frames), strict=True)
+            covariances = [own + below for own, below in pairs]
         return covariances
 
     def score(self, frames: Sequence[Atoms], y=None) -> float:
@@ -231,31 +340,17 @@ class ForceField(BaseEstimator):
             )
         return metrics.r2(np.concatenate(predicted), np.concatenate(labels.forces))
 
-    def restore(self, **fitted):
-        """Set the fitted attributes of a model that was trained before.
+    def extrapolation(self, atoms: Atoms) -> str | None:
+        """Say in a sentence how a structure leaves the range of the training data.
 
-        Parameters
-        ----------
-        **fitted
-            All attributes that end in an underscore.
-
-        Returns
-        -------
-        ForceField
-            self.
+        None where it is within that range, as far as the model knows.
         """
-        for name, value in fitted.items():
-            setattr(self, name, value)
-        return self
+        raise NotImplementedError
 
-    def __sklearn_clone__(self):
-        """Return an unfitted copy; a baseline may be a fitted model and is kept."""
-        return type(self)(
-            **{
-                name: value if name == "baseline" else clone(value, safe=False)
-                for name, value in self.get_params(deep=False).items()
-            }
-        )
+    def is_training_frame(self, frames: Sequence[Atoms]) -> np.ndarray:
+        """Return which labelled frames the model was trained on, (n_structures,)."""
+        known = self.training_.frames if self.training_ else ()
+        return np.isin(frame_hashes(frames, Labels.from_frames(frames)), known)
 
     def save(self, path, with_factor: bool | None = None) -> None:
         """Write the fitted model to an .npz file; see `kforce.load`.
@@ -273,81 +368,109 @@ class ForceField(BaseEstimator):
 
         save(self, path, with_factor)
 
-    def calculator(self, std: bool = False):
+    def calculator(self, std: bool = False, skin: float = 0.5) -> KForceCalculator:
         """Return an ASE calculator that evaluates this model.
 
         Parameters
         ----------
         std : bool, default=False
             Compute standard deviations as well, `energy_std` and `forces_std`.
+        skin : float, default=0.5
+            In Å, for local models: pairs of atoms are looked for again when an atom has
+            moved by half of this.
 
         Raises
         ------
         InputError
             If `std` is wanted of a model that knows no standard deviations.
         """
-        from kforce.calculator import KForceCalculator
-
-        check_is_fitted(self, "expansion_")
+        check_is_fitted(self)
         if std:
-            self._uncertainty()
-        return KForceCalculator(self, std)
+            self._check_std()
+        return KForceCalculator(self, std, skin)
+
+    def check_frame(self, atoms: Atoms, name: str = "this structure") -> None:
+        """Raise InputError unless the fitted model knows structures like this."""
+        raise NotImplementedError
+
+    def _training_set(self, frames):
+        """Return the frames that the model is fitted to, and their labels."""
+        return frames, Labels.from_frames(frames)
 
     def _check_frames(self, frames):
         """Return the frames as a list once they are fit for this model."""
-        raise NotImplementedError
+        check_is_fitted(self)
+        frames = as_frames(frames)
+        for s, frame in enumerate(frames):
+            self.check_frame(frame, f"frame {s}")
+        return frames
 
-    def _features(self, frames):
-        """Return the descriptors of frames."""
-        raise NotImplementedError
-
-    def _evaluate(self, frames, with_forces):
-        """Return energies and a list of forces."""
-        raise NotImplementedError
-
-    def _lower_levels(self):
-        """Return force fields that this one corrects; their errors add to its own."""
-        baseline = getattr(self, "baseline_", None)
-        return [] if baseline is None else baseline.models
-
-    def _uncertainty(self):
-        for level in self._lower_levels():
-            level._uncertainty()
-        if getattr(self, "uncertainty_", None) is None:
+    def _check_properties(self, properties, frames):
+        """Return the properties as a tuple, once the model knows them of the frames."""
+        properties = (properties,) if isinstance(properties, str) else tuple(properties)
+        unknown = set(properties) - set(self.known_properties)
+        if unknown:
             raise InputError(
-                f"{self!r}, or a baseline of it, has no predictive variance, as models "
-                "read from sGDML or trained with variance=None: fit it to its training "
-                "frames (variance='exact') for standard deviations, or leave them out "
-                "(test --no-std, predict without --std)."
+                f"{type(self).__name__} predicts "
+                f"{', '.join(map(repr, self.known_properties))}, not "
+                f"{', '.join(map(repr, sorted(unknown)))}."
             )
-        return self.uncertainty_
+        missing = set(properties) - set(self.properties_of(frames))
+        if "energies" in missing:
+            raise InputError(
+                "A model with a baseline predicts no energies of atoms: the baseline "
+                "knows the total alone. Leave 'energies' out."
+            )
+        if "stress" in missing and not self.has_stress:
+            raise InputError(
+                f"The model has a baseline that knows no stress, {self.baseline_!r}: "
+                "leave 'stress' out."
+            )
+        if "stress" in missing:
+            raise InputError(
+                "A stress needs three periodic directions, and no structure has them; "
+                f"frame 0 has pbc={frames[0].pbc.tolist()}: leave 'stress' out."
+            )
+        return properties
 
-    def _deviations(self, frames, with_forces):
-        """Return standard deviations as `Prediction` has them: total, epistemic."""
-        epistemic = self._epistemic(frames, with_forces)
-        return *self._with_noise(frames, *epistemic), *epistemic
+    def _models_below(self):
+        """Return the force fields that this one corrects."""
+        return [] if self.baseline_ is None else self.baseline_.models
 
-    def _epistemic(self, frames, with_forces):
-        """Return the epistemic part, that of the levels below added."""
-        known = self._uncertainty()
-        found = _joined(
-            known.deviations(self._features(part), with_forces) for part in _cut(frames)
+    def _check_std(self):
+        """Raise InputError unless this model and those below know their errors."""
+        self._check_uncertainty()
+        for model in self._models_below():
+            model._check_std()
+
+    @staticmethod
+    def _chunks(frames: list[Atoms]) -> Iterator[tuple[int, list[Atoms]]]:
+        """Cut frames into parts of about `CHUNK_ATOMS`, with the numbers of the first.
+
+        A part is one frame at least.
+        """
+        first, n_atoms = 0, 0
+        for s, frame in enumerate(frames):
+            if s > first and n_atoms + len(frame) > CHUNK_ATOMS:
+                yield first, frames[first:s]
+                first, n_atoms = s, 0
+            n_atoms += len(frame)
+        yield first, frames[first:]
+
+    def _restore(self, **fitted):
+        """Set fitted attributes, whose names end in an underscore, and return self."""
+        for name, value in fitted.items():
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_clone__(self):
+        """Return an unfitted copy; a baseline may be a fitted model and is kept."""
+        return type(self)(
+            **{
+                name: value if name == "baseline" else clone(value, safe=False)
+                for name, value in self.get_params(deep=False).items()
+            }
         )
-        for level in self._lower_levels():
-            found = added(found, level._epistemic(frames, with_forces))
-        return found
-
-    def _with_noise(self, frames, energy, forces):
-        """Return total standard deviations from epistemic ones."""
-        of_energy, of_forces = self._label_noises()
-        energy = np.hypot(energy, of_energy * np.sqrt([len(frame) for frame in frames]))
-        if forces is not None:
-            forces = [np.hypot(f, of_forces) for f in forces]
-        return energy, forces
-
-    def _label_noises(self):
-        """Return the noises of energies, per atom, and of force components."""
-        return self.noise_energy_ or 0.0, self.noise_forces_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -355,23 +478,3 @@ class ForceField(BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.target_tags.required = False
         return tags
-
-
-def _cut(frames):
-    """Cut a list of frames into chunks."""
-    return (frames[k : k + _CHUNK] for k in range(0, len(frames), _CHUNK))
-
-
-def _joined(parts):
-    """Join pairs of an array and a list, or None, of consecutive chunks."""
-    energies, forces = zip(*parts, strict=True)
-    listed = None if forces[0] is None else [f for part in forces for f in part]
-    return np.concatenate(energies), listed
-
-
-def added(first, second):
-    """Add the squares of standard deviations of energies, and of forces if any."""
-    forces = first[1]
-    if forces is not None:
-        forces = [np.hypot(a, b) for a, b in zip(forces, second[1], strict=True)]
-    return np.hypot(first[0], second[0]), forces

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
@@ -71,12 +71,6 @@ class Labels:
             return values[chosen]
 
         return Labels(*map(taken, vars(self).values()))
-
-    def above(self, energy: np.ndarray, forces: Sequence[np.ndarray]) -> Labels:
-        """Return the labels less energies and forces of another model."""
-        pairs = zip(self.forces, forces, strict=True)
-        remaining = [label - other for label, other in pairs]
-        return replace(self, energy=self.energy - energy, forces=remaining)
 
     @property
     def has_forces(self) -> np.ndarray:

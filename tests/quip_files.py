@@ -50,7 +50,7 @@ def term(descriptor, kernel, n=4, constant=0.0, permutations=None, seed=0):
 
 def model(*terms):
     """A fitted model of them."""
-    return GAPRegressor().restore(
+    return GAPRegressor()._restore(
         terms_=list(terms),
         species_=(14, 6, 1),
         reference_energies_={14: -1.25, 6: 1 / 3, 1: 0.0},

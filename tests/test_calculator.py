@@ -1,6 +1,5 @@
 import copy
 import multiprocessing
-import pickle
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
@@ -69,29 +68,6 @@ def test_it_follows_the_positions(atoms):
     assert abs(moved - before) > 1e-6
     atoms.positions[5] -= 0.01
     np.testing.assert_allclose(atoms.get_potential_energy(), before, atol=ROUNDING)
-
-
-def test_results_are_not_overwritten_by_the_next_call(atoms):
-    forces = atoms.get_forces()
-    kept = forces.copy()
-    atoms.positions[0] += 0.02
-    atoms.get_forces()
-    np.testing.assert_array_equal(forces, kept)
-
-
-@pytest.mark.parametrize(
-    "duplicate",
-    [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy],
-    ids=["pickle", "deepcopy"],
-)
-def test_copies_work(atoms, duplicate):
-    energy, forces = energy_and_forces(atoms)
-    other = atoms.copy()
-    other.calc = duplicate(atoms.calc)
-    assert other.calc is not atoms.calc
-    again, forces_again = energy_and_forces(other)
-    assert again == energy
-    np.testing.assert_array_equal(forces_again, forces)
 
 
 # From Python 3.12 a fork of a process with threads warns: that it works is the point.
@@ -201,21 +177,6 @@ def test_dynamics_conserve_energy(methanol, methanol_model):
     assert 3.6 < coarse / fine < 4.4
 
 
-def test_standard_deviations_on_request(inside, methanol_model, atoms):
-    atoms.calc = methanol_model.calculator(std=True)
-    expected = methanol_model.evaluate(inside, return_std=True)
-    for s, frame in enumerate(inside):
-        atoms.positions = frame.positions
-        assert atoms.calc.get_property("energy_std", atoms) == pytest.approx(
-            expected.energy_std[s], rel=1e-4
-        )
-        forces_std = atoms.calc.get_property("forces_std", atoms)
-        np.testing.assert_allclose(forces_std, expected.forces_std[s], rtol=1e-5)
-        np.testing.assert_allclose(
-            atoms.get_potential_energy(), expected.energy[s], atol=ROUNDING
-        )
-
-
 def test_without_the_request_there_are_none(atoms):
     atoms.get_forces()
     assert set(atoms.calc.results) == {"energy", "free_energy", "forces"}
@@ -241,7 +202,7 @@ def test_extended_xyz_with_standard_deviations(methanol_model, atoms, tmp_path):
 
 
 def test_a_model_without_variance_gives_no_such_calculator(methanol_model):
-    bare = copy.copy(methanol_model).restore(uncertainty_=None)
+    bare = copy.copy(methanol_model)._restore(uncertainty_=None)
     bare.calculator()
     with pytest.raises(InputError, match="no predictive variance"):
         bare.calculator(std=True)

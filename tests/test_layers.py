@@ -18,18 +18,16 @@ LAYERS = [
     {"structures", "labels", "neighbours", "bonds", "symmetry", "kernels", "solvers"},
     {"descriptors"},
     {"data", "datasets"},
-    {"force_field", "calculator", "evaluation.metrics"},
+    {"prediction", "calculator", "evaluation.metrics"},
     {"baselines"},
+    {"force_field"},
     {"gdml", "gap", "vectors", "storage"},
     {"evaluation", "io", "cli", "__main__"},
     {"metrics", "calibration", "conformal", ""},
 ]
 
-#: A model offers its calculator and its file by methods; both modules know the models.
-UPWARD = {
-    ("kforce.force_field", "kforce.storage.files"),
-    ("kforce.force_field", "kforce.calculator"),
-}
+#: A model offers its file by a method; that module knows the models.
+UPWARD = {("kforce.force_field", "kforce.storage.files")}
 
 
 def modules():

@@ -1,7 +1,6 @@
 """Local models as ASE calculators: results, stress, dynamics, and what they refuse."""
 
 import copy
-import pickle
 
 import numpy as np
 import pytest
@@ -122,26 +121,6 @@ def test_small_steps_look_for_pairs_once(atoms):
     assert atoms.calc.skin_list.n_builds == 2
 
 
-@pytest.mark.parametrize(
-    "duplicate",
-    [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy],
-    ids=["pickle", "deepcopy"],
-)
-def test_copies_work(atoms, duplicate):
-    forces = atoms.get_forces()
-    other = atoms.copy()
-    other.calc = duplicate(atoms.calc)
-    np.testing.assert_array_equal(other.get_forces(), forces)
-
-
-def test_standard_deviations_on_request(model, atoms):
-    atoms.calc = model.calculator(std=True)
-    expected = model.evaluate([atoms], return_std=True)
-    found = [atoms.calc.get_property(n, atoms) for n in ("energy_std", "forces_std")]
-    assert found[0] == pytest.approx(expected.energy_std[0])
-    np.testing.assert_allclose(found[1], expected.forces_std[0])
-
-
 def test_without_the_request_there_are_none(atoms):
     atoms.get_forces()
     names = {"energy", "free_energy", "energies", "forces", "stress"}
@@ -151,7 +130,7 @@ def test_without_the_request_there_are_none(atoms):
 
 
 def test_a_model_without_posterior_gives_no_such_calculator(model):
-    bare = copy.copy(model).restore(solution_=None)
+    bare = copy.copy(model)._restore(solution_=None)
     bare.calculator()
     with pytest.raises(InputError, match="holds no posterior"):
         bare.calculator(std=True)

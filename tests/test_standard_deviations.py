@@ -70,7 +70,7 @@ def test_many_frames_in_chunks(fitted, monkeypatch):
         model.evaluate(frames, return_std=True),
         model.forces_covariance(frames),
     )
-    monkeypatch.setattr("kforce.force_field._CHUNK", 3)
+    monkeypatch.setattr("kforce.force_field.CHUNK_ATOMS", 12)
     parts = model.evaluate(frames, return_std=True)
     close = {"rtol": 1e-9, "atol": 1e-9}
     np.testing.assert_allclose(parts.energy_std, whole.energy_std, **close)
@@ -107,7 +107,7 @@ def test_they_are_of_the_size_of_the_errors(methanol, methanol_model):
 )
 def test_models_without_variance(call):
     frames = toy_frames(WATER, 3)
-    model = copy.copy(regressor().fit(frames)).restore(uncertainty_=None)
+    model = copy.copy(regressor().fit(frames))._restore(uncertainty_=None)
     model.evaluate(frames)
     with pytest.raises(InputError, match=r"no predictive variance.* fit it to its"):
         call(model, frames)

@@ -5,18 +5,26 @@ The regressor learns label − baseline and adds the baseline to its predictions
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from sklearn.frozen import FrozenEstimator
 
-from kforce.baselines.calculators import CalculatorTerm, ModelTerm
+from kforce.baselines.check import unit_complaint
+from kforce.baselines.members import CalculatorMember, ModelMember
 from kforce.baselines.settings import rebuild
-from kforce.calculator import ModelCalculator
 from kforce.errors import InputError
-from kforce.force_field import ForceField
+from kforce.labels import Labels
+from kforce.prediction import Prediction
+
+log = logging.getLogger("kforce.baseline")
 
 #: Methods of tblite that can be named by a string.
 METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
@@ -26,103 +34,92 @@ class Baseline:
     """Sum of calculators and fitted force fields; made by `as_baseline` or `restore`.
 
     It has calculators of its own, one a thread, so that those it was made of stay as
-    they are; it can be copied and pickled if they can.
+    they are; it can be copied and pickled if they can. All methods raise InputError if
+    a calculator fails, does not give what is asked for, or gives what is not finite or
+    of the wrong shape; the error names the frame.
     """
 
-    def __init__(self, terms):
-        self._terms = tuple(terms)
+    def __init__(self, members):
+        self._members = tuple(members)
 
     def __repr__(self):
-        return f"Baseline({', '.join(term.name for term in self._terms)})"
+        return f"Baseline({', '.join(member.name for member in self._members)})"
 
     @property
-    def models(self) -> list[ForceField]:
+    def models(self) -> list:
         """The fitted force fields in it, in the order in which `describe` counts."""
-        return [term.model for term in self._terms if isinstance(term, ModelTerm)]
-
-    def evaluate(
-        self, frames: Sequence[Atoms], with_forces: bool = True
-    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
-        """Compute energies and forces; nothing is read from or written to the disk.
-
-        Parameters
-        ----------
-        frames : list of ase.Atoms
-            The structures; their own calculators do not matter.
-        with_forces : bool, default=True
-            Whether forces are wanted.
-
-        Returns
-        -------
-        energy : ndarray of shape (n_structures,)
-            In eV.
-        forces : list of ndarray of shape (n_atoms, 3), or None
-            In eV/Å.
-
-        Raises
-        ------
-        InputError
-            If a calculator fails, gives no forces, or what it gives is not finite or of
-            the wrong shape; it names the frame.
-        """
-        return _total([term.evaluate(frames, with_forces) for term in self._terms])
-
-    def add_to(
-        self,
-        energy: np.ndarray,
-        forces: list[np.ndarray] | None,
-        frames: Sequence[Atoms],
-    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
-        """Return energies, and forces unless they are None, with the baseline's added.
-
-        Raises
-        ------
-        InputError
-            As in `evaluate`.
-        """
-        cheap, cheap_forces = self.evaluate(frames, forces is not None)
-        if forces is not None:
-            pairs = zip(forces, cheap_forces, strict=True)
-            forces = [own + other for own, other in pairs]
-        return energy + cheap, forces
-
-    def evaluate_training(
-        self, frames: Sequence[Atoms]
-    ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Compute energies and forces of a training set, each calculation only once.
-
-        Results of calculators that name and settings describe are kept on disk, see
-        `ResultCache`. One frame is computed again, and has to come out the same.
-
-        Raises
-        ------
-        InputError
-            As in `evaluate`, or if a calculator is not reproducible.
-        """
-        return _total([term.evaluate_training(frames) for term in self._terms])
-
-    def evaluate_one(self, atoms: Atoms) -> tuple[float, np.ndarray]:
-        """Return energy in eV and forces in eV/Å, (n_atoms, 3), of one structure."""
-        parts = [term.evaluate_one(atoms) for term in self._terms]
-        return sum(e for e, _ in parts), np.sum([f for _, f in parts], axis=0)
+        return [m.model for m in self._members if isinstance(m, ModelMember)]
 
     @property
     def has_stress(self) -> bool:
-        """Whether all terms know the stress."""
-        return all(term.has_stress for term in self._terms)
+        """Whether all members know the stress."""
+        return all(member.has_stress for member in self._members)
 
-    def stress(self, frames: Sequence[Atoms]) -> np.ndarray:
-        """Compute stresses in eV/Å³ in ASE's order and sign, (n_structures, 6).
+    def evaluate(
+        self,
+        frames: Sequence[Atoms],
+        properties: Sequence[str] = ("energy", "forces"),
+        return_std: bool = False,
+    ) -> Prediction:
+        """Return what is asked for of 'energy', 'forces' and 'stress'.
 
-        Raises
-        ------
-        InputError
-            As in `evaluate`, or if a term knows no stress.
+        The structures' own calculators do not matter, and nothing is read from or
+        written to the disk. Standard deviations are those of the force fields in it.
         """
-        return np.sum([term.stress(frames) for term in self._terms], axis=0)
+        return _sum(m.evaluate(frames, properties, return_std) for m in self._members)
+
+    def evaluate_one(
+        self,
+        atoms: Atoms,
+        properties: Sequence[str] = ("energy", "forces"),
+        return_std: bool = False,
+    ) -> Prediction:
+        """Return the same of one structure, which force fields do not check."""
+        return _sum(
+            m.evaluate_one(atoms, properties, return_std) for m in self._members
+        )
+
+    def evaluate_training(self, frames: Sequence[Atoms]) -> Prediction:
+        """Return energies and forces of a training set, each calculation done once.
+
+        Results of calculators that name and settings describe are kept on disk, see
+        `ResultCache`. One frame is computed again, and has to come out the same.
+        """
+        return _sum(member.evaluate_training(frames) for member in self._members)
+
+    def corrections(self, frames: Sequence[Atoms], labels: Labels) -> Labels:
+        """Return what the labels of a training set are above the baseline.
+
+        Warns where that is more than the labels, and refuses other units. Stresses are
+        left out if the baseline knows none: it would be learned as if it were zero.
+        """
+        below = self.evaluate_training(frames)
+        complaint = unit_complaint(labels.forces, below.forces)
+        if complaint:
+            warnings.warn(complaint, stacklevel=4)
+        stress = labels.stress
+        if stress is not None and not np.isnan(stress).all():
+            stress = stress - self._stress_below(frames, stress)
+        return replace(
+            labels,
+            energy=labels.energy - below.energy,
+            forces=[a - b for a, b in zip(labels.forces, below.forces, strict=True)],
+            stress=stress,
+        )
+
+    def _stress_below(self, frames, stress):
+        """Return the stresses of the frames that have one as a label, NaN elsewhere."""
+        below = np.full_like(stress, np.nan)
+        if not self.has_stress:
+            log.warning("the baseline has no stress: those of the frames are left out")
+            return below
+        labelled = np.flatnonzero(np.isfinite(stress).any(axis=1))
+        some = [frames[s] for s in labelled]
+        below[labelled] = self.evaluate(some, ("stress",)).stress
+        return below
 
     def describe(self) -> list[dict]:
-        """Describe each term for JSON; `restore` is the way back.
+        """Describe each member for JSON; `restore` is the way back.
 
         A force field is ``{"model": k}``, the k-th of `models`. The settings of a
         calculator that they do not describe are None.
@@ -134,62 +131,42 @@ class Baseline:
         [{'calculator': 'ase.calculators.emt:EMT',
           'settings': {'asap_cutoff': False}, 'version': '...'}]
         """
-        count = iter(range(len(self._terms)))
+        count = iter(range(len(self._members)))
         return [
-            {"model": next(count)} if isinstance(term, ModelTerm) else term.describe()
-            for term in self._terms
+            {"model": next(count)} if isinstance(m, ModelMember) else m.describe()
+            for m in self._members
         ]
 
 
 def as_baseline(value) -> Baseline | None:
     """Return what a regressor's argument ``baseline`` stands for; it stays untouched.
 
-    Parameters
-    ----------
-    value : None, str, calculator of ASE, ForceField, Baseline, or list or tuple of them
-        A string names a method of tblite, "GFN2-xTB" or "GFN1-xTB". A force field has
-        to be fitted; scikit-learn's cloning spares the fit of
-        ``sklearn.frozen.FrozenEstimator(model)``. A list is a sum.
-
-    Returns
-    -------
-    Baseline or None
-        None for None.
-
-    Raises
-    ------
-    InputError
-        If it is something else, or its package is not installed.
+    That is None, a `Baseline`, a calculator of ASE, the name of a method of tblite
+    ("GFN2-xTB"), a fitted force field (scikit-learn's cloning spares the fit of
+    ``sklearn.frozen.FrozenEstimator(model)``), its calculator, or a list or tuple of
+    them, which is a sum. InputError is raised if it is something else, or its package
+    is not installed.
 
     Examples
     --------
     >>> from ase.calculators.lj import LennardJones
     >>> from kforce.datasets import load_methanol_ccsdt
     >>> baseline = as_baseline([LennardJones(), LennardJones(epsilon=0.5)])
-    >>> energy, forces = baseline.evaluate(load_methanol_ccsdt()[:2])
-    >>> energy.shape, forces[0].shape
+    >>> prediction = baseline.evaluate(load_methanol_ccsdt()[:2])
+    >>> prediction.energy.shape, prediction.forces[0].shape
     ((2,), (6, 3))
     """
     if value is None or isinstance(value, Baseline):
         return value
-    return Baseline(_terms(value))
+    return Baseline(_members(value))
 
 
-def restore(description: list[dict], models: Sequence[ForceField] = ()) -> Baseline:
+def restore(description: list[dict], models: Sequence = ()) -> Baseline:
     """Build the baseline that `Baseline.describe` described.
 
-    Parameters
-    ----------
-    description : list of dict
-        One entry a term.
-    models : sequence of ForceField
-        The force fields that it counts.
-
-    Raises
-    ------
-    InputError
-        If a calculator cannot be built from a file (see `RESTORABLE` of
-        `kforce.baselines.settings`) or its package is not installed.
+    `models` are the force fields that it counts. InputError is raised if a calculator
+    cannot be built from a file (see `RESTORABLE` of `kforce.baselines.settings`) or its
+    package is not installed.
 
     Examples
     --------
@@ -198,30 +175,30 @@ def restore(description: list[dict], models: Sequence[ForceField] = ()) -> Basel
     Baseline(EMT)
     """
     if not description:
-        raise ValueError("a baseline has no terms")
+        raise ValueError("a baseline has no members")
     return Baseline(
-        ModelTerm(models[term["model"]])
-        if "model" in term
-        else CalculatorTerm(rebuild(term))
-        for term in description
+        ModelMember(models[member["model"]])
+        if "model" in member
+        else CalculatorMember(rebuild(member))
+        for member in description
     )
 
 
-def _terms(value):
+def _members(value):
     if isinstance(value, list | tuple) and value:
-        return [term for part in value for term in _terms(part)]
+        return [member for part in value for member in _members(part)]
     if isinstance(value, Baseline):
-        return list(value._terms)
+        return list(value._members)
     if isinstance(value, FrozenEstimator):
         value = value.estimator
-    if isinstance(value, ModelCalculator):
+    if _is_force_field(getattr(value, "model", None)):  # its calculator
         value = value.model
-    if isinstance(value, ForceField):
-        return [ModelTerm(value)]
+    if _is_force_field(value):
+        return [ModelMember(value)]
     if isinstance(value, str):
         value = _by_method(value)
     if isinstance(value, BaseCalculator):
-        return [CalculatorTerm(value)]
+        return [CalculatorMember(value)]
     found = repr(value)
     if isinstance(value, type):
         found = f"the class {value.__name__}: write {value.__name__}(...)"
@@ -229,6 +206,11 @@ def _terms(value):
         f"baseline must be a calculator of ASE, a fitted model of kforce, one of "
         f"{', '.join(map(repr, METHODS))}, or a list of them, found {found}."
     )
+
+
+def _is_force_field(value):
+    """Whether a value is a model of kforce, told by its methods: it imports this."""
+    return not isinstance(value, type) and hasattr(value, "evaluate_structure")
 
 
 def _by_method(name):
@@ -244,8 +226,5 @@ def _by_method(name):
     return rebuild({"calculator": "tblite.ase:TBLite", "settings": settings})
 
 
-def _total(parts):
-    energy = np.sum([e for e, _ in parts], axis=0)
-    if parts[0][1] is None:
-        return energy, None
-    return energy, [np.sum(f, axis=0) for f in zip(*(f for _, f in parts), strict=True)]
+def _sum(predictions):
+    return reduce(add, predictions)

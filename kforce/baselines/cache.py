@@ -46,17 +46,8 @@ class ResultCache:
     cell, periodic directions, initial charges and magnetic moments.
 
     A file that is damaged is started anew, and one that cannot be written is done
-    without; the log says so.
-
-    Parameters
-    ----------
-    identity : str or None
-        What stands for the baseline: name, settings, version. None keeps nothing.
-
-    Attributes
-    ----------
-    path : Path or None
-        The file.
+    without; the log says so. `identity` stands for the baseline (name, settings,
+    version), None keeps nothing; `path` is that of the file, or None.
     """
 
     def __init__(self, identity: str | None):

@@ -22,20 +22,8 @@ def unit_complaint(
 ) -> str | None:
     """Return a complaint where a baseline leaves more to be learned than without it.
 
-    Parameters
-    ----------
-    labels, baseline : list of ndarray of shape (n_atoms, 3)
-        Forces in eV/Å; NaN where there is no label.
-
-    Returns
-    -------
-    str or None
-        For a warning.
-
-    Raises
-    ------
-    InputError
-        If the two differ by a factor that is one between units.
+    Both are lists of forces (n_atoms, 3) in eV/Å, with NaN where there is no label.
+    InputError is raised if they differ by a factor that is one between units.
 
     Examples
     --------
@@ -48,8 +36,10 @@ def unit_complaint(
     """
     wanted, found = np.concatenate(labels).ravel(), np.concatenate(baseline).ravel()
     known = np.isfinite(wanted)
+    if not known.any():
+        return None
     wanted, found = wanted[known], found[known]
-    rms, left = (np.sqrt(np.mean(v**2)) for v in (wanted, wanted - found))
+    rms, rest = (np.sqrt(np.mean(v**2)) for v in (wanted, wanted - found))
     overlap, square = wanted @ found, found @ found
     if overlap**2 > 0.5 * square * (wanted @ wanted) and overlap > 0:
         scale = overlap / square
@@ -70,10 +60,10 @@ def unit_complaint(
                 "Convert the labels (read_frames takes units, --units), or choose "
                 "another baseline."
             )
-    if left <= rms:
+    if rest <= rms:
         return None
     return (
-        f"The baseline leaves forces of {left:.3g} eV/Å (rms) to be learned, more than "
-        f"the {rms:.3g} eV/Å without it: check that it is meant for this molecule, and "
-        "the signs and units of both."
+        f"The baseline leaves forces of {rest:.3g} eV/Å (rms) to be learned, more than "
+        f"the {rms:.3g} eV/Å without it: check that it is meant for these structures, "
+        "and the signs and units of both."
     )

@@ -13,19 +13,15 @@ from ase.units import GPa
 
 from kforce.errors import InputError
 from kforce.evaluation import calibration, metrics
-from kforce.labels import Labels
+from kforce.labels import Labels, read_label
 from kforce.units import energy_unit
 
 
 class Output(logging.Handler):
     """Where commands put their results, and the library its log.
 
-    Parameters
-    ----------
-    json : bool
-        Print one JSON object at the end instead of text.
-    quiet : bool
-        Print results, but nothing on the way to them.
+    With `json`, it prints one JSON object at the end instead of text; with `quiet`,
+    results, but nothing on the way to them.
     """
 
     def __init__(self, json: bool = False, quiet: bool = False):
@@ -101,17 +97,29 @@ def _plain(value):
     return str(value)
 
 
-def errors(prediction, labels: Labels) -> dict[str, float]:
-    """Return the errors of a prediction, in eV and eV/Å; only of what has labels."""
-    found = {"n_structures": len(labels.energy)}
+def errors(model, frames, labels: Labels, prediction) -> dict[str, float]:
+    """Return the errors of a prediction, in eV and eV/Å; only of what has labels.
+
+    Of a local model also those of energies per atom in eV, and of stresses in eV/Å³.
+    """
+    pairs = {}
     if np.isfinite(labels.energy).any():
-        found["energy_mae"] = metrics.mae(prediction.energy, labels.energy)
-        found["energy_rmse"] = metrics.rmse(prediction.energy, labels.energy)
+        pairs["energy"] = prediction.energy, labels.energy
+        if model.cutoff_ is not None:
+            size = np.array([len(frame) for frame in frames])
+            pairs["energy_per_atom"] = prediction.energy / size, labels.energy / size
     if labels.has_forces.any():
-        predicted = np.concatenate(prediction.forces)
-        reference = np.concatenate(labels.forces)
-        found["forces_mae"] = metrics.mae(predicted, reference)
-        found["forces_rmse"] = metrics.rmse(predicted, reference)
+        pairs["forces"] = map(np.concatenate, (prediction.forces, labels.forces))
+    if prediction.stress is not None:
+        stress = np.full_like(prediction.stress, np.nan)
+        for s in np.flatnonzero(np.isfinite(prediction.stress).all(axis=1)):
+            stress[s] = read_label(frames[s], s, "stress", frames[s].get_stress)
+        if np.isfinite(stress).any():
+            pairs["stress"] = prediction.stress, stress
+    found = {"n_structures": len(frames)}
+    for name, (predicted, reference) in pairs.items():
+        found[f"{name}_mae"] = metrics.mae(predicted, reference)
+        found[f"{name}_rmse"] = metrics.rmse(predicted, reference)
     return found
 
 

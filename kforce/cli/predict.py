@@ -13,7 +13,6 @@ from kforce.cli.options import (
     read_data,
     require_suffix,
 )
-from kforce.cli.prediction import evaluate
 from kforce.data import write_frames
 from kforce.data.findings import plural
 
@@ -51,17 +50,17 @@ def run(args, output):
     require_suffix(path, ".xyz")
     model = load_model(args.model)
     frames = [frame.copy() for frame in read_data(args.data, args, output)]
-    prediction, stresses = evaluate(model, frames, args.std)
+    prediction = model.evaluate(frames, model.properties_of(frames), args.std)
     warn_unfamiliar(model, frames, output)
-    for frame, energy, forces, stress in zip(
-        frames, prediction.energy, prediction.forces, stresses, strict=True
-    ):
-        frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
-        if stress is not None:
-            frame.calc.results["stress"] = stress
+    for s, frame in enumerate(frames):
+        frame.calc = SinglePointCalculator(
+            frame, energy=prediction.energy[s], forces=prediction.forces[s]
+        )
+        if prediction.stress is not None and frame.pbc.all():
+            frame.calc.results["stress"] = prediction.stress[s]
     values = {"output": str(path), "energy": prediction.energy}
     what = "energies and forces"
-    if any(stress is not None for stress in stresses):
+    if prediction.stress is not None:
         what = "energies, forces and stresses"
     if args.std:
         for frame, energy_std, forces_std in zip(

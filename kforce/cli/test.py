@@ -12,8 +12,13 @@ from kforce.cli.options import (
     new_file,
     read_data,
 )
-from kforce.cli.output import calibration_table, calibrations, error_table, residuals
-from kforce.cli.prediction import evaluate, local_errors
+from kforce.cli.output import (
+    calibration_table,
+    calibrations,
+    error_table,
+    errors,
+    residuals,
+)
 from kforce.errors import InputError
 from kforce.evaluation import plots as report
 from kforce.evaluation.conformal import conformal_factor
@@ -65,10 +70,10 @@ def run(args, output):
     model = load_model(args.model)
     frames = read_data(args.data, args, output)
     labels = Labels.from_frames(frames)
-    (prediction, stresses), measures = _predict(model, frames, labels, args, output)
+    prediction, measures = _predict(model, frames, labels, args, output)
     warn_unfamiliar(model, frames, output)
     warn_trained_on(model, frames, output)
-    found = local_errors(model, frames, labels, prediction, stresses)
+    found = errors(model, frames, labels, prediction)
     if len(found) == 1:
         raise _nothing_in(args.data)
     values, text = {"model": args.model, "test": found}, error_table(found)
@@ -102,18 +107,20 @@ def _new_folder(path, overwrite):
 
 
 def _predict(model, frames, labels, args, output):
-    """Return what `evaluate` does, and its calibration or None if it has none."""
+    """Return the prediction, and its calibration or None if it has none."""
+    properties = model.properties_of(frames)
     if args.no_std:
-        return evaluate(model, frames), None
+        return model.evaluate(frames, properties), None
     try:
-        found = evaluate(model, frames, return_std=True)
-        return found, calibrations(found[0], labels)
+        prediction = model.evaluate(frames, properties, return_std=True)
+        return prediction, calibrations(prediction, labels)
     except InputError as error:
         if args.conformal:
             raise
-        found = evaluate(model, frames)  # says it, if the frames are what is wrong
+        # Says it, if the frames are what is wrong.
+        prediction = model.evaluate(frames, properties)
         output.note(f"the calibration is left out: {error}")
-        return found, None
+        return prediction, None
 
 
 def _add_conformal(measures, model, args, output):

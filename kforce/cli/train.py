@@ -20,8 +20,7 @@ from kforce.cli.options import (
     read_data,
     require_suffix,
 )
-from kforce.cli.output import error_table
-from kforce.cli.prediction import evaluate, local_errors
+from kforce.cli.output import error_table, errors
 from kforce.data import split_indices
 from kforce.data.findings import plural
 from kforce.errors import InputError, check_seed
@@ -125,8 +124,8 @@ def run(args, output):
     if test:
         try:
             with _numbered(numbers[1]):
-                predicted = evaluate(model, test)
-            found = local_errors(model, test, Labels.from_frames(test), *predicted)
+                prediction = model.evaluate(test, model.properties_of(test))
+            found = errors(model, test, Labels.from_frames(test), prediction)
         except InputError as error:
             output.warning(f"{path} is saved, but could not be tested: {error}")
         except KeyboardInterrupt:

@@ -18,16 +18,10 @@ from kforce.structures import as_frames
 class Training:
     """What a model was trained on and with.
 
-    Attributes
-    ----------
-    n_frames : int
-        Structures that were used.
-    hash : str
-        SHA-256 of their atoms, positions and labels.
-    versions : dict of str to str
-        Of kforce and the libraries it computes with.
-    frames : tuple of str
-        The first digits of the same of each structure; () where it is not known.
+    That is the number of structures that were used, the `hash` of their atoms,
+    positions and labels (see `dataset_hash`), the `versions` of kforce and the
+    libraries it computes with, and the first digits of the hash of each structure,
+    `frames`, () where they are not known.
     """
 
     n_frames: int
@@ -55,14 +49,8 @@ def dataset_hash(frames: Sequence[Atoms], labels: Labels | None = None) -> str:
     """Return the SHA-256 of what a fit sees of the frames, as 64 hexadecimal digits.
 
     Numbers, positions, cells, energies, forces and their noises count, in their order;
-    names, other fields and where the frames came from do not.
-
-    Parameters
-    ----------
-    frames : list of ase.Atoms
-        The data set.
-    labels : Labels, optional
-        Their labels, where they have been collected already.
+    names, other fields and where the frames came from do not. The labels are those of
+    the frames, unless they have been collected already.
 
     Examples
     --------

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import clone
 
 from kforce.descriptors.composition import Composition
+from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
 from kforce.gap.inducing import choose_inducing
 from kforce.gap.sparse_term import SparseTerm

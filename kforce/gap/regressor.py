@@ -11,23 +11,22 @@ from ase.data import chemical_symbols
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from kforce.baselines.baseline import as_baseline
-from kforce.calculator import LocalCalculator
-from kforce.data.training import Training
-from kforce.errors import InputError
-from kforce.force_field import Prediction
+from kforce.errors import InputError, check_noise
+from kforce.force_field import ForceField
+from kforce.gap.extrapolation import describe_extrapolation, novelty
 from kforce.gap.fitting import fit_posterior
 from kforce.gap.parameters import check_parameters, free_parameters
+from kforce.gap.posterior import Posterior
 from kforce.gap.prediction import predict_local
 from kforce.gap.prior import build_terms, composition_term
 from kforce.gap.reference_energies import find_reference_energies, species_of
-from kforce.gap.sparse_force_field import SparseForceField
 from kforce.gap.sparse_term import largest_cutoff
-from kforce.gap.splines import tabulate
+from kforce.gap.splines import TabulatedTerm, tabulate
 from kforce.gap.terms_from_data import default_terms
 from kforce.gap.training_set import TrainingSet
 from kforce.labels import Labels, read_stresses, stress_of
 from kforce.neighbours.search import find_neighbours
+from kforce.prediction import Prediction
 from kforce.structures import Batch, as_frames, first_unknown
 
 _log = logging.getLogger("kforce.gap")
@@ -37,11 +36,7 @@ _log = logging.getLogger("kforce.gap")
 DEFAULT_NOISES = (0.002, 0.05, 0.05)
 
 
-#: Atoms whose neighbours are held in memory at a time, unless a frame has more.
-_ATOMS = 2000
-
-
-class GAPRegressor(SparseForceField):
+class GAPRegressor(ForceField):
     """Sparse Gaussian process on energies of atoms, for any composition and size.
 
     The energy is a sum over atoms, E = Σ_i E0(Z_i) + Σ_t Σ_e F_e f_t(x_e), of Gaussian
@@ -127,7 +122,7 @@ class GAPRegressor(SparseForceField):
     True
     """
 
-    _properties = ("energy", "forces", "stress", "energies")
+    known_properties = ("energy", "forces", "stress", "energies")
 
     def __init__(
         self,
@@ -158,37 +153,19 @@ class GAPRegressor(SparseForceField):
         self.approximation = approximation
         self.seed = seed
 
-    def fit(self, frames, y=None):
-        """Fit the force field to labelled structures.
-
-        Parameters
-        ----------
-        frames : list of ase.Atoms
-            Structures with energies, forces and stresses on their calculators, in eV,
-            eV/Å and eV/Å³. What has no label is left out of the fit.
-        y : None
-            Not used: the labels live on the frames.
-
-        Returns
-        -------
-        GAPRegressor
-            self.
-        """
+    def _check_parameters(self):
         check_parameters(self)
-        frames = as_frames(frames)
-        Batch.from_frames(frames)  # refuses positions that are not finite
-        labels = replace(Labels.from_frames(frames), stress=read_stresses(frames))
-        training = Training.on(frames, labels)
-        baseline = as_baseline(self.baseline)
-        if baseline is not None:
-            labels = labels.above(*baseline.evaluate_training(frames))
+
+    def _training_set(self, frames):
+        labels = Labels.from_frames(frames)
+        return frames, replace(labels, stress=read_stresses(frames))
+
+    def _fit(self, frames, labels):
         species = species_of(frames)
         references, are_fitted = find_reference_energies(
             self.reference_energies, frames, labels.energy
         )
         labels = replace(labels, energy=labels.energy - _sums(frames, references))
-        if baseline is not None:
-            _take_off_stress(baseline, frames, labels.stress)
         training_set = TrainingSet.build(
             frames,
             labels,
@@ -221,7 +198,7 @@ class GAPRegressor(SparseForceField):
         free = free_parameters(self, terms, origins)
         posterior, noises = fit_posterior(self, terms, free, training_set, rng)
         energy, forces, virial = noises.tolist()
-        return self.restore(
+        self._restore(
             terms_=posterior.terms,
             species_=species,
             reference_energies_=references,
@@ -231,83 +208,135 @@ class GAPRegressor(SparseForceField):
             solution_=posterior.solution,
             calibration_=posterior.calibration,
             log_marginal_likelihood_=posterior.log_marginal_likelihood,
-            training_=training,
-            baseline_=baseline,
         )
 
-    def _check_frames(self, frames):
-        check_is_fitted(self, "terms_")
-        frames = as_frames(frames)
-        found = first_unknown(frames, self.species_)
-        if found:
+    def check_frame(self, atoms, name="this structure"):  # noqa: D102
+        unknown = first_unknown(as_frames([atoms]), self.species_)
+        if unknown:
+            known = ", ".join(chemical_symbols[z] for z in self.species_)
             raise InputError(
-                f"Frame {found[0]} holds {found[1]}, which the model has never seen: "
-                f"it knows {', '.join(chemical_symbols[z] for z in self.species_)}."
+                f"{name.capitalize()} holds {unknown[1]}, which the model has never "
+                f"seen: it knows {known}."
             )
-        return frames
-
-    def _predicted(self, frames, properties):
-        """Return the prediction of checked frames, without standard deviations."""
-        with_gradient = "forces" in properties or "stress" in properties
-        if "stress" in properties:
-            self._check_stress(frames)
-        if "energies" in properties and self.baseline_ is not None:
-            raise InputError(
-                "A model with a baseline predicts no energies of atoms: the baseline "
-                "knows the total alone. Leave 'energies' out."
-            )
-        parts = [
-            self._predict(
-                batch, find_neighbours(batch, self.cutoff_, first), with_gradient
-            )
-            for first, batch in _batches(frames)
-        ]
-        energies, forces, stress = (
-            [value for part in parts for value in part[k]] for k in range(3)
-        )
-        energy = np.array([e.sum() for e in energies])
-        if self.baseline_ is not None:
-            known = forces if with_gradient else None
-            energy, forces = self.baseline_.add_to(energy, known, frames)
-            if "stress" in properties:
-                stress = stress + self.baseline_.stress(frames)
-        return Prediction(
-            energy,
-            forces if "forces" in properties else None,
-            np.array(stress) if "stress" in properties else None,
-            energies if "energies" in properties else None,
-        )
-
-    @property
-    def has_stress(self) -> bool:
-        """Whether stresses can be asked for: not on a baseline that knows none."""
-        return self.baseline_ is None or self.baseline_.has_stress
 
     @property
     def cutoff_(self) -> float:
         """Distance up to which atoms interact, in Å."""
         return largest_cutoff(self.terms_)
 
-    def _predict(self, batch, neighbours, with_gradient=True):
-        """Return lists of energies of atoms, forces and stresses of structures.
+    def _evaluate(self, frames, properties, first):
+        batch = Batch.from_frames(frames)
+        neighbours = find_neighbours(batch, self.cutoff_, first)
+        return self._predict(batch, neighbours, properties)
 
-        The stress is None where there are not three periodic directions.
-        """
-        found = predict_local(self.terms_, batch.numbers, neighbours, with_gradient)
-        table = np.zeros(len(chemical_symbols))
-        table[list(self.reference_energies_)] = list(self.reference_energies_.values())
+    def _evaluate_one(self, atoms, properties, skin_list):
+        self.check_frame(atoms)
+        batch = Batch.from_frames([atoms])
+        if skin_list is None:
+            neighbours = find_neighbours(batch, self.cutoff_)
+        else:
+            neighbours = skin_list.neighbours(batch)
+        return self._predict(batch, neighbours, properties), True
+
+    def _predict(self, batch, neighbours, properties):
+        """Return the prediction of a batch whose neighbours are known."""
+        with_gradient = "forces" in properties or "stress" in properties
+        local = predict_local(self.terms_, batch.numbers, neighbours, with_gradient)
+        reference = np.zeros(len(chemical_symbols))
+        for z, energy in self.reference_energies_.items():
+            reference[z] = energy
         cuts = batch.offsets[1:-1]
-        energies = np.split(found.energies + table[batch.numbers], cuts)
-        if not with_gradient:
-            return energies, [], []
-        strains = np.split(found.strain, cuts)
-        stress = [
-            stress_of(-strain.sum(axis=0), abs(np.linalg.det(cell)))
-            if pbc.all()
-            else None
-            for strain, cell, pbc in zip(strains, batch.cells, batch.pbc, strict=True)
-        ]
-        return energies, np.split(-found.gradient, cuts), stress
+        energies = np.split(local.energies + reference[batch.numbers], cuts)
+        return Prediction(
+            np.array([e.sum() for e in energies]),
+            np.split(-local.gradient, cuts) if "forces" in properties else None,
+            _stresses(batch, local.strain) if "stress" in properties else None,
+            energies if "energies" in properties else None,
+        )
+
+    def extrapolation(self, atoms):
+        """Say in a sentence which pairs of atoms no training structure has.
+
+        None where there are none, or no two-body term tells.
+        """
+        return describe_extrapolation(self.terms_, atoms)
+
+    def _check_uncertainty(self):
+        self._refuse_splines("standard deviations")
+        if getattr(self, "solution_", None) is None:
+            raise InputError(
+                "This model holds no posterior (it was read from XML, or saved without "
+                "factor): fit it to its training frames for standard deviations."
+            )
+
+    @property
+    def _posterior(self):
+        return Posterior(self.terms_, self.solution_, self.calibration_)
+
+    def _epistemic(self, frames, with_forces):
+        return self._posterior.deviations(frames, with_forces)
+
+    def _label_noises(self):
+        """Return those that predictions have, per atom and per component."""
+        energy, forces = self.calibration_
+        return energy * self.noise_energy_, forces * self.noise_forces_
+
+    def _energy_covariance(self, frames):
+        return self._posterior.energy_covariance(frames)
+
+    def _forces_covariance(self, frames):
+        raise InputError(
+            "GAPRegressor predicts standard deviations of force components "
+            "(evaluate(frames, return_std=True)), not their covariance."
+        )
+
+    def energies_std(self, frames):
+        """Return standard deviations of the energies of atoms, without noise.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures of known elements.
+
+        Returns
+        -------
+        list of ndarray of shape (n_atoms,)
+            In eV.
+
+        Raises
+        ------
+        InputError
+            If the model knows no standard deviations.
+        """
+        frames = self._check_frames(frames)
+        self._check_std()
+        posterior = self._posterior
+        return [posterior.atom_deviations(frame) for frame in frames]
+
+    def novelty(self, frames, regularisation=1e-3):
+        """Return how unlike the inducing environments those of atoms are.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures of known elements.
+        regularisation : float, default=1e-3
+            In eV; see `kforce.gap.extrapolation.novelty`.
+
+        Returns
+        -------
+        list of ndarray of shape (n_atoms,)
+            In eV²; the `local_gap_variance` of the program GAP.
+
+        Raises
+        ------
+        InputError
+            If the regularisation is not positive, or the model is tabulated.
+        """
+        check_noise("regularisation", regularisation or 0.0)
+        frames = self._check_frames(frames)
+        self._refuse_splines("novelty")
+        return [novelty(self.terms_, frame, regularisation) for frame in frames]
 
     def tabulated(self, error=1e-5, start=0.7):
         """Return a model with two- and three-body terms on splines, for fast dynamics.
@@ -344,78 +373,23 @@ class GAPRegressor(SparseForceField):
         ]
         fitted = {k: v for k, v in vars(self).items() if k.endswith("_")}
         fitted |= {"terms_": terms, "solution_": None}
-        return clone(self).restore(**fitted)
+        return clone(self)._restore(**fitted)
 
-    def evaluate_one(self, atoms):
-        """Return energy and forces of one structure.
-
-        Parameters
-        ----------
-        atoms : ase.Atoms
-            A structure of known elements.
-
-        Returns
-        -------
-        energy : float
-            In eV.
-        forces : ndarray of shape (n_atoms, 3)
-            In eV/Å.
-        inside : bool
-            True: a local model knows no range of the training data.
-        """
-        batch = Batch.from_frames(self._check_frames([atoms]))
-        neighbours = find_neighbours(batch, self.cutoff_)
-        (energies,), (forces,), _ = self._predict(batch, neighbours)
-        energy = float(energies.sum())
-        if self.baseline_ is not None:
-            cheap, cheap_forces = self.baseline_.evaluate_one(atoms)
-            energy, forces = energy + cheap, forces + cheap_forces
-        return energy, forces, True
-
-    def calculator(self, std=False, skin=0.5):
-        """Return an ASE calculator that evaluates this model.
-
-        Parameters
-        ----------
-        std : bool, default=False
-            Compute standard deviations as well, `energy_std` and `forces_std`.
-        skin : float, default=0.5
-            In Å: pairs of atoms are looked for again when an atom has moved by half of
-            this.
-
-        Raises
-        ------
-        InputError
-            If `std` is wanted of a model that knows no standard deviations.
-        """
-        check_is_fitted(self, "terms_")
-        if std:
-            self._uncertainty()
-        return LocalCalculator(self, std, skin)
-
-    def _check_stress(self, frames):
-        if not self.has_stress:
+    def _refuse_splines(self, what):
+        if any(isinstance(term, TabulatedTerm) for term in self.terms_):
             raise InputError(
-                f"The model has a baseline that knows no stress, {self.baseline_!r}: "
-                "leave 'stress' out."
+                f"A tabulated model has no {what}: use the model that it is made of."
             )
-        for s, frame in enumerate(frames):
-            if not frame.pbc.all():
-                raise InputError(
-                    f"A stress needs three periodic directions; frame {s} has "
-                    f"pbc={frame.pbc.tolist()}: leave 'stress' out."
-                )
 
 
-def _batches(frames):
-    """Yield the number of the first frame, and a batch of about `_ATOMS` atoms."""
-    first, size = 0, 0
-    for s, frame in enumerate(frames):
-        if s > first and size + len(frame) > _ATOMS:
-            yield first, Batch.from_frames(frames[first:s])
-            first, size = s, 0
-        size += len(frame)
-    yield first, Batch.from_frames(frames[first:])
+def _stresses(batch, strain):
+    """Return stresses from derivatives with respect to strain, NaN if not periodic."""
+    stress = np.full((batch.n_structures, 6), np.nan)
+    for s in np.flatnonzero(batch.pbc.all(axis=1)):
+        atoms = slice(batch.offsets[s], batch.offsets[s + 1])
+        volume = abs(np.linalg.det(batch.cells[s]))
+        stress[s] = stress_of(-strain[atoms].sum(axis=0), volume)
+    return stress
 
 
 def _is_one_molecule(frames):
@@ -424,16 +398,6 @@ def _is_one_molecule(frames):
         not frame.pbc.any() and np.array_equal(np.sort(frame.numbers), first)
         for frame in frames
     )
-
-
-def _take_off_stress(baseline, frames, stress):
-    """Take the stresses of a baseline off those of frames, in place."""
-    known = np.flatnonzero(np.isfinite(stress).any(axis=1))
-    if len(known) and not baseline.has_stress:
-        _log.warning("the baseline has no stress: those of the frames are left out")
-        stress[:] = np.nan
-    elif len(known):
-        stress[known] -= baseline.stress([frames[s] for s in known])
 
 
 def _sums(frames, references):

@@ -121,7 +121,7 @@ def from_arrays(header: Mapping, arrays: Mapping[str, np.ndarray]) -> GAPRegress
         solution = _solution(header["solution"], arrays, terms)
         energy, forces = header["solution"]["calibration"]
         calibration = _positive(energy), _positive(forces)
-    return GAPRegressor(**parameters).restore(
+    return GAPRegressor(**parameters)._restore(
         terms_=terms,
         species_=species,
         reference_energies_=dict(zip(known, energies, strict=True)),

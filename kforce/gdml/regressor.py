@@ -6,11 +6,7 @@ import logging
 import warnings
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from kforce.baselines.baseline import as_baseline
-from kforce.baselines.check import unit_complaint
-from kforce.data.training import Training
 from kforce.descriptors.base import check_descriptor
 from kforce.errors import InputError, check_noise, check_seed
 from kforce.force_field import ForceField
@@ -21,9 +17,10 @@ from kforce.gdml.observations import Observations
 from kforce.gdml.posterior import condition
 from kforce.kernels.base import check_kernel
 from kforce.labels import Labels
+from kforce.prediction import Prediction
 from kforce.solvers.cholesky import workspace
 from kforce.solvers.resources import Forecast
-from kforce.structures import Batch, as_frames
+from kforce.structures import Batch
 from kforce.symmetry.groups import validate_permutations
 from kforce.symmetry.recovery import find_permutations
 
@@ -155,33 +152,9 @@ class GDMLRegressor(ForceField):
         self.solver = solver
         self.seed = seed
 
-    def fit(self, frames, y=None):
-        """Fit the force field to labelled structures of one molecule.
-
-        Parameters
-        ----------
-        frames : list of ase.Atoms
-            Structures with forces (and energies) on their calculators, in eV and eV/Å.
-            What has no label is left out of the fit.
-        y : None
-            Not used: the labels live on the frames.
-
-        Returns
-        -------
-        GDMLRegressor
-            self.
-        """
-        self._check_parameters()
-        frames = as_frames(frames)
-        Batch.from_frames(frames)  # refuses positions that are not finite
-        frames, labels = self._labelled(frames)
+    def _fit(self, frames, labels):
         molecule = Molecule.of(frames[0])
-        for s, frame in enumerate(frames):
-            molecule.check(frame, f"frame {s}")
         permutations = self._group(frames, molecule)
-        baseline = as_baseline(self.baseline)
-        if baseline is not None:
-            labels = self._corrections(baseline, frames, labels)
         batch = Batch.from_frames(frames)
         known = np.isfinite(labels.energy)
         offset = labels.energy[known].mean() if known.any() else 0.0
@@ -201,7 +174,7 @@ class GDMLRegressor(ForceField):
         left_out = posterior.leave_one_out(selection.learned_from, self.seed)
         if self.optimize:
             posterior.calibration = left_out.calibration
-        self.restore(
+        self._restore(
             molecule_=molecule,
             permutations_=permutations,
             descriptor_=selection.descriptor,
@@ -211,14 +184,11 @@ class GDMLRegressor(ForceField):
             log_marginal_likelihood_=posterior.log_marginal_likelihood,
             expansion_=posterior.mean,
             constant_=float(offset),
-            training_=Training.on(frames, labels),
-            baseline_=baseline,
             uncertainty_=self._kept(posterior),
             leave_one_out_=left_out,
         )
         if known.any() and self.noise_energy is None:
             self._check_energies(frames, features, labels, forces_alone)
-        return self
 
     def _kept(self, posterior):
         """Return what the parameter `variance` leaves of the posterior."""
@@ -235,52 +205,47 @@ class GDMLRegressor(ForceField):
             raise InputError(
                 f"solver must be 'auto' or 'cholesky', found {self.solver!r}."
             )
+        if isinstance(self.permutations, str) and self.permutations != "auto":
+            raise InputError(
+                "permutations must be 'auto', None or an array of shape (n_perms, "
+                f"n_atoms), found {self.permutations!r}."
+            )
         check_noise("noise_forces", self.noise_forces)
         check_noise("noise_energy", self.noise_energy)
         check_kernel(self.kernel)
         check_descriptor(self.descriptor)
         check_seed(self.seed)
 
-    def _labelled(self, frames):
+    def _training_set(self, frames):
         """Leave out the frames that no row of the system would come from."""
         labels = Labels.from_frames(frames)
         used = labels.has_forces
-        if self.noise_energy is not None:
-            used = used | np.isfinite(labels.energy)
-        if not labels.has_forces.any():
+        if not used.any():
             raise InputError(
                 "Expected forces on the training frames, found none: attach them with "
                 "a calculator, or name their array when reading "
                 "(forces_key, --forces-key)."
             )
+        if self.noise_energy is not None:
+            used = used | np.isfinite(labels.energy)
         if not used.all():
-            left_out = len(used) - used.sum()
             _log.warning(
                 "%d of %d frames have no forces and are left out (energies alone are "
                 "used where noise_energy, --noise-energy, is given)",
-                left_out,
+                len(used) - used.sum(),
                 len(used),
             )
-        keep = np.flatnonzero(used)
-        return [frames[s] for s in keep], labels.take(keep)
-
-    def _corrections(self, baseline, frames, labels):
-        """Return what the labels are above the baseline."""
-        energy, forces = baseline.evaluate_training(frames)
-        complaint = unit_complaint(labels.forces, forces)
-        if complaint:
-            warnings.warn(complaint, stacklevel=3)
-        return labels.above(energy, forces)
+        chosen = np.flatnonzero(used)
+        frames = [frames[s] for s in chosen]
+        molecule = Molecule.of(frames[0])
+        for s, frame in enumerate(frames):
+            molecule.check(frame, f"frame {s}")
+        return frames, labels.take(chosen)
 
     def _group(self, frames, molecule):
         if self.permutations is None:
             return np.arange(len(molecule.numbers))[None]
         if isinstance(self.permutations, str):
-            if self.permutations != "auto":
-                raise InputError(
-                    "permutations must be 'auto', None or an array of shape (n_perms, "
-                    f"n_atoms), found {self.permutations!r}."
-                )
             return find_permutations(
                 frames, max_permutations=self.max_permutations, seed=self.seed
             )
@@ -297,61 +262,77 @@ class GDMLRegressor(ForceField):
         if labels.noise_energy is None:  # otherwise they are said to miss
             complaint = complaint or mismatch_complaint(self, frames, labels)
         if complaint:
-            warnings.warn(complaint, stacklevel=3)
+            warnings.warn(complaint, stacklevel=4)
 
-    def _check_frames(self, frames):
-        check_is_fitted(self, "expansion_")
-        frames = as_frames(frames)
-        for s, frame in enumerate(frames):
-            self.molecule_.check(frame, f"frame {s}")
-        return frames
+    def check_frame(self, atoms, name="this structure"):  # noqa: D102
+        self.molecule_.check(atoms, name)
 
     def _features(self, frames):
         return self.descriptor_(Batch.from_frames(frames))
 
-    def _evaluate(self, frames, with_forces):
-        features = self._features(frames)
-        f, slope = self.expansion_.jet(features.x)
-        energy = f + self.constant_
-        forces = list(-features.pull(slope)) if with_forces else None
-        if self.baseline_ is not None:
-            return self.baseline_.add_to(energy, forces, frames)
-        return energy, forces
+    def _evaluate(self, frames, properties, first):
+        return self._predict(self._features(frames), "forces" in properties)
 
-    def evaluate_one(self, atoms):
-        """Return energy and forces of one structure at low latency.
-
-        Parameters
-        ----------
-        atoms : ase.Atoms
-            The training molecule, in its atom order; not checked.
-
-        Returns
-        -------
-        energy : float
-            In eV.
-        forces : ndarray of shape (n_atoms, 3)
-            In eV/Å.
-        inside : bool
-            Whether the descriptor is within the range of the training data.
-        """
+    def _evaluate_one(self, atoms, properties, skin_list):
         features = self.descriptor_(self.molecule_.batch_of_one(atoms.positions))
-        f, slope = self.expansion_.jet(features.x)
-        energy = float(f[0]) + self.constant_
-        forces = features.pull(slope)[0]
-        np.negative(forces, out=forces)
-        if self.baseline_ is not None:
-            cheap, cheap_forces = self.baseline_.evaluate_one(atoms)
-            energy += cheap
-            forces += cheap_forces
-        return energy, forces, self.expansion_.is_inside(features.x[0])
+        prediction = self._predict(features, "forces" in properties)
+        return prediction, self.expansion_.is_inside(features.x[0])
 
-    def describe_extrapolation(self, positions):
-        """Say in a sentence how a structure leaves the range of the training data."""
-        x = self.descriptor_(self.molecule_.batch_of_one(positions)).x[0]
+    def _predict(self, features, with_forces):
+        f, df_dx = self.expansion_.jet(features.x)
+        forces = None
+        if with_forces:
+            gradient = features.pull(df_dx)
+            forces = list(np.negative(gradient, out=gradient))
+        return Prediction(f + self.constant_, forces)
+
+    def extrapolation(self, atoms):  # noqa: D102
+        x = self.descriptor_(self.molecule_.batch_of_one(atoms.positions)).x[0]
+        if self.expansion_.is_inside(x):
+            return None
         low, high = self.expansion_.trusted_range
         excess = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-12)
         worst = int(np.argmax(excess))
         return self.descriptor_.describe(
-            len(positions), worst, x[worst], low[worst], high[worst]
+            len(atoms), worst, x[worst], low[worst], high[worst]
         )
+
+    def is_training_frame(self, frames):
+        """Return which frames the model was trained on, (n_structures,).
+
+        Up to rigid motions and the order of features; labels do not count.
+        """
+        x = np.sort(self._features(frames).x, axis=1)
+        x_train = np.sort(self.expansion_.x_train, axis=1)
+        known = {row.tobytes() for row in x_train.round(7) + 0.0}
+        return np.array([row.tobytes() in known for row in x.round(7) + 0.0])
+
+    def _check_uncertainty(self):
+        if getattr(self, "uncertainty_", None) is None:
+            raise InputError(
+                f"{self!r} has no predictive variance, as models read from sGDML or "
+                "trained with variance=None: fit it to its training frames "
+                "(variance='exact') for standard deviations, or leave them out "
+                "(test --no-std, predict without --std)."
+            )
+
+    def _epistemic(self, frames, with_forces):
+        parts = [
+            self.uncertainty_.deviations(self._features(part), with_forces)
+            for _, part in self._chunks(frames)
+        ]
+        energy = np.concatenate([e for e, _ in parts])
+        return energy, [f for _, part in parts for f in part] if with_forces else None
+
+    def _label_noises(self):
+        return self.noise_energy_ or 0.0, self.noise_forces_
+
+    def _energy_covariance(self, frames):
+        return self.uncertainty_.energy_covariance(self._features(frames))
+
+    def _forces_covariance(self, frames):
+        return [
+            C
+            for _, part in self._chunks(frames)
+            for C in self.uncertainty_.forces_covariance(self._features(part))
+        ]

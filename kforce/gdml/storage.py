@@ -103,7 +103,7 @@ def from_arrays(header: Mapping, arrays: Mapping[str, np.ndarray]) -> GDMLRegres
         uncertainty = storage.from_arrays(
             arrays, batch, descriptor(batch), expansion, permutations
         )
-    return GDMLRegressor(**parameters).restore(
+    return GDMLRegressor(**parameters)._restore(
         molecule_=molecule,
         permutations_=permutations,
         descriptor_=descriptor,

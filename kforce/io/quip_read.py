@@ -106,7 +106,7 @@ def read_quip_xml(path: str | os.PathLike) -> GAPRegressor:
     references = _reference_energies(gap, [term.descriptor for term in terms])
     count = plural(len(terms), "term")
     _log.info("%s: a GAP model of version %d, %s", path, version, count)
-    return GAPRegressor(optimize=False).restore(
+    return GAPRegressor(optimize=False)._restore(
         terms_=terms,
         species_=tuple(references),
         reference_energies_=references,

@@ -150,7 +150,7 @@ def _restored(expansion, noise, *, permutations_, molecule_, **fitted):
         permutations=permutations_,
         optimize=False,
     )
-    return model.restore(
+    return model._restore(
         baseline_=None,
         uncertainty_=None,
         leave_one_out_=None,

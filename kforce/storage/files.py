@@ -195,7 +195,7 @@ def _with_baseline(model, described):
 
 
 def _on(model, baseline):
-    return model.set_params(baseline=baseline).restore(baseline_=baseline)
+    return model.set_params(baseline=baseline)._restore(baseline_=baseline)
 
 
 def _hint(arrays):

@@ -18,6 +18,7 @@ from toys import AMMONIA, WATER, regressor, toy_frames
 from kforce.baselines.baseline import METHODS, as_baseline, restore
 from kforce.errors import InputError
 from kforce.gdml.regressor import GDMLRegressor
+from kforce.prediction import Prediction
 
 
 @pytest.fixture(autouse=True)
@@ -36,13 +37,20 @@ def fitted(frames):
 
 
 def close(found, wanted):
-    np.testing.assert_allclose(found[0], wanted[0], atol=1e-12)
-    np.testing.assert_allclose(np.array(found[1]), np.array(wanted[1]), atol=1e-12)
+    np.testing.assert_allclose(found.energy, wanted.energy, atol=1e-12)
+    np.testing.assert_allclose(found.forces, wanted.forces, atol=1e-12)
+
+
+def only(prediction, s):
+    """The prediction of one structure."""
+    return Prediction(prediction.energy[s : s + 1], prediction.forces[s : s + 1])
 
 
 def spring(frames, k=1.0):
     r = [f.positions for f in frames]
-    return [0.5 * k * np.sum(x**2) for x in r], [-k * x for x in r]
+    return Prediction(
+        np.array([0.5 * k * np.sum(x**2) for x in r]), [-k * x for x in r]
+    )
 
 
 def test_nothing_is_no_baseline():
@@ -59,10 +67,9 @@ def test_a_calculator_in_eV_and_angstrom(frames):
     baseline = as_baseline(Spring(k=2.0))
     close(baseline.evaluate(frames), spring(frames, 2.0))
     close(baseline.evaluate_training(frames), spring(frames, 2.0))
-    energy, forces = baseline.evaluate_one(frames[1])
-    assert isinstance(energy, float)
-    close((energy, forces), [part[1] for part in spring(frames, 2.0)])
-    assert baseline.evaluate(frames, with_forces=False)[1] is None
+    close(baseline.evaluate_one(frames[1]), spring(frames[1:2], 2.0))
+    alone = baseline.evaluate(frames, ("energy",))
+    assert alone.forces is alone.stress is alone.energy_epistemic is None
     assert baseline.models == []
 
 
@@ -90,8 +97,8 @@ def test_a_fitted_model(frames, fitted, as_given, tmp_path):
     assert baseline.models == [fitted]
     expected = fitted.evaluate(frames)
     for found in (baseline.evaluate(frames), baseline.evaluate_training(frames)):
-        close(found, (expected.energy, expected.forces))
-    close(baseline.evaluate_one(frames[2]), (expected.energy[2], expected.forces[2]))
+        close(found, expected)
+    close(baseline.evaluate_one(frames[2]), only(expected, 2))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,19 +108,21 @@ def test_a_chain_is_the_sum(frames, fitted):
     assert repr(chain) == "Baseline(Spring, GDMLRegressor, Spring)"
     assert chain.models == [fitted]
     single = [as_baseline(part).evaluate(frames) for part in parts]
-    expected = [sum(e for e, _ in single), np.sum([f for _, f in single], axis=0)]
+    expected = Prediction(
+        sum(p.energy for p in single), list(np.sum([p.forces for p in single], axis=0))
+    )
     close(chain.evaluate(frames), expected)
     close(chain.evaluate_training(frames), expected)
-    close(chain.evaluate_one(frames[3]), [part[3] for part in expected])
-    energy, forces = chain.evaluate(frames, with_forces=False)
-    np.testing.assert_allclose(energy, expected[0])
-    assert forces is None
+    close(chain.evaluate_one(frames[3]), only(expected, 3))
+    alone = chain.evaluate(frames, ("energy",))
+    np.testing.assert_allclose(alone.energy, expected.energy)
+    assert alone.forces is None
 
 
 def test_a_chain_is_restored(frames, fitted):
     chain = as_baseline([fitted, LennardJones(sigma=1.5, epsilon=0.1), fitted])
     description = json.loads(json.dumps(chain.describe()))
-    assert [term.get("model") for term in description] == [0, None, 1]
+    assert [member.get("model") for member in description] == [0, None, 1]
     again = restore(description, chain.models)
     close(again.evaluate(frames), chain.evaluate(frames))
 
@@ -141,7 +150,7 @@ def test_each_thread_has_its_own_calculator(frames):
     [t.start() for t in threads]
     [t.join() for t in threads]
     for s in range(4):
-        close(found[s], [part[s] for part in spring(frames)])
+        close(found[s], spring(frames[s : s + 1]))
 
 
 no_baselines = [
@@ -246,12 +255,12 @@ def tblite():
 
 
 def test_gfn2_gives_what_came_with_the_data(methanol, tblite):
-    energy, forces = as_baseline("GFN2-xTB").evaluate(methanol[:40])
+    prediction = as_baseline("GFN2-xTB").evaluate(methanol[:40])
     expected = [f.info["gfn2_energy"] for f in methanol[:40]]
-    np.testing.assert_allclose(energy, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(prediction.energy, expected, rtol=0, atol=1e-6)
     # The data were made with the default accuracy, which leaves noise of 3e-4 eV/Å.
     expected = [f.arrays["gfn2_forces"] for f in methanol[:40]]
-    np.testing.assert_allclose(forces, expected, rtol=0, atol=5e-4)
+    np.testing.assert_allclose(prediction.forces, expected, rtol=0, atol=5e-4)
 
 
 def test_tblite_is_silent_and_described(methanol, tblite, capfd):
@@ -262,12 +271,12 @@ def test_tblite_is_silent_and_described(methanol, tblite, capfd):
     assert description["settings"]["method"] == "GFN1-xTB"
     assert description["version"]
     again = restore(json.loads(json.dumps([description])))
-    energy, forces = again.evaluate(methanol[:5])
-    np.testing.assert_allclose(energy, found[0], rtol=0, atol=1e-8)
-    np.testing.assert_allclose(forces, found[1], rtol=0, atol=1e-4)
+    once_more = again.evaluate(methanol[:5])
+    np.testing.assert_allclose(once_more.energy, found.energy, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(once_more.forces, found.forces, rtol=0, atol=1e-4)
     # From the same start, they are the same.
     fresh = as_baseline("GFN1-xTB"), restore([description])
-    assert len({b.evaluate_one(methanol[7])[0] for b in fresh}) == 1
+    assert len({b.evaluate_one(methanol[7]).energy.item() for b in fresh}) == 1
 
 
 def test_tblite_default_settings_are_reproducible(methanol, tblite):
@@ -281,9 +290,10 @@ def test_a_calculator_of_tblite_before_and_after_use(methanol, tblite, used):
     if used:
         calculator.get_property("energy", methanol[0])
     baseline = as_baseline(calculator)
-    energy, _ = baseline.evaluate(methanol[:2])
+    energy = baseline.evaluate(methanol[:2]).energy
     for again in (copy.deepcopy(baseline), pickle.loads(pickle.dumps(baseline))):
-        np.testing.assert_allclose(again.evaluate(methanol[:2])[0], energy, atol=1e-6)
+        found = again.evaluate(methanol[:2]).energy
+        np.testing.assert_allclose(found, energy, atol=1e-6)
 
 
 def test_a_regressor_with_a_baseline_can_be_cloned(methanol, methanol_model, tblite):
@@ -296,7 +306,7 @@ def test_a_regressor_with_a_baseline_can_be_cloned(methanol, methanol_model, tbl
 
 
 def test_methods_that_can_be_named(methanol, tblite):
-    energies = [as_baseline(m).evaluate_one(methanol[0])[0] for m in METHODS]
+    energies = [as_baseline(m).evaluate_one(methanol[0]).energy[0] for m in METHODS]
     assert len(set(energies)) == len(METHODS)
 
 

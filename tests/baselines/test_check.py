@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from ase import units
+from sparse_toys import mixed_frames
 
+from kforce import GAPRegressor, Term, TwoBody
 from kforce.baselines.check import unit_complaint
 from kforce.errors import InputError
 
@@ -35,3 +37,20 @@ def test_a_baseline_that_does_not_help(methanol, factor):
     complaint = unit_complaint(labels, [factor * f for f in labels])
     assert "to be learned, more than" in complaint
     assert unit_complaint(labels, [0.0 * f for f in labels]) is None
+
+
+def test_local_models_are_checked_too(monkeypatch, tmp_path):
+    monkeypatch.setenv("KFORCE_CACHE", str(tmp_path))
+    frames = mixed_frames(4, stress=False)
+    terms = [Term(TwoBody(cutoff=3.9), n_inducing=5)]
+    low = GAPRegressor(terms, optimize=False).fit(frames)
+    for frame in frames:
+        for name in ("energy", "forces"):
+            frame.calc.results[name] = frame.calc.results[name] * units.mol / units.kcal
+    with pytest.raises(InputError, match="labels are in kcal/mol/Å"):
+        GAPRegressor(terms, baseline=low, optimize=False).fit(frames)
+
+
+def test_labels_without_forces_are_not_compared():
+    nothing = [np.full((3, 3), np.nan)]
+    assert unit_complaint(nothing, [np.ones((3, 3))]) is None

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from toys import WATER, labelled, regressor, shaken
 
 import kforce
+from kforce.data.training import dataset_hash
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.errors import InputError
 from kforce.gdml.regressor import GDMLRegressor
@@ -158,7 +159,7 @@ def test_a_chain_of_levels(frames, low):
 
 
 def test_a_level_without_variance(frames, low):
-    silent = copy.copy(low).restore(uncertainty_=None)
+    silent = copy.copy(low)._restore(uncertainty_=None)
     model = fit(frames[:5], baseline=silent)
     model.evaluate(frames)
     with pytest.raises(InputError, match="no predictive variance"):
@@ -300,7 +301,7 @@ def test_a_baseline_in_other_units(frames, factor, unit):
 
 
 def test_a_baseline_that_only_makes_it_worse(frames):
-    with pytest.warns(UserWarning, match="check that it is meant for this molecule"):
+    with pytest.warns(UserWarning, match="check that it is meant for these"):
         fit(frames[:6], baseline=Spring(k=50.0))
 
 
@@ -317,6 +318,11 @@ def test_a_baseline_of_another_molecule(low):
     with pytest.raises(InputError, match="The baseline GDMLRegressor refuses"):
         fit(shaken("NH3", 5), baseline=low)
     assert low.molecule_.numbers.tolist() == WATER
+
+
+def test_the_record_is_of_the_labels_and_not_of_the_corrections(frames, low):
+    model = fit(frames[:5], baseline=low)
+    assert model.training_.hash == dataset_hash(frames[:5])
 
 
 def test_frames_that_miss_labels(frames, low):

@@ -57,7 +57,7 @@ def test_which_calculators_settings_describe(frames, make, is_described):
 def test_calculators_without_settings_work(frames):
     baseline = as_baseline(harmonic(frames))
     calculator = harmonic(frames)
-    energy, _ = baseline.evaluate_training(frames)
+    energy = baseline.evaluate_training(frames).energy
     assert energy[2] == calculator.get_property("energy", frames[2])
     (description,) = baseline.describe()
     assert description["settings"] is None
@@ -79,10 +79,9 @@ def test_a_restored_calculator_is_the_same(calculator):
         frame.numbers[:] = 1, 6, 8  # EMT knows them
     baseline = as_baseline(calculator)
     again = restore(json.loads(json.dumps(baseline.describe())))
-    for found, wanted in zip(
-        again.evaluate(frames), baseline.evaluate(frames), strict=True
-    ):
-        np.testing.assert_array_equal(found, wanted)
+    found, wanted = again.evaluate(frames), baseline.evaluate(frames)
+    np.testing.assert_array_equal(found.energy, wanted.energy)
+    np.testing.assert_array_equal(found.forces, wanted.forces)
 
 
 LENNARD_JONES = {"calculator": "ase.calculators.lj:LennardJones"}
@@ -142,8 +141,8 @@ def test_settings_of_tblite_survive_a_file(methanol):
     again = restore(json.loads(json.dumps(baseline.describe())))
     for frame in methanol[:2]:
         found, wanted = again.evaluate_one(frame), baseline.evaluate_one(frame)
-        assert found[0] == wanted[0]
-        np.testing.assert_array_equal(found[1], wanted[1])
+        assert found.energy == wanted.energy
+        np.testing.assert_array_equal(found.forces, wanted.forces)
 
 
 def test_restorable_calculators_compute_in_the_process():

@@ -12,8 +12,8 @@ from ase.io import read, write
 import kforce
 from kforce.cli.main import main
 from kforce.cli.output import error_table, errors
-from kforce.force_field import Prediction
 from kforce.labels import Labels
+from kforce.prediction import Prediction
 from kforce.storage.npz import as_text, read_arrays, write_arrays
 
 
@@ -327,7 +327,8 @@ def test_a_bug_is_called_one(folder, tmp_path, monkeypatch, capsys):
 
 def test_the_table_leaves_out_what_has_no_labels():
     labels = Labels(np.array([np.nan]), [np.array([[1.0, 0.0, 0.0]])])
-    found = errors(Prediction(np.array([2.0]), [np.zeros((1, 3))]), labels)
+    prediction = Prediction(np.array([2.0]), [np.zeros((1, 3))])
+    found = errors(kforce.GDMLRegressor(), [Atoms("H")], labels, prediction)
     table = error_table(found)
     assert "energy" not in table
     assert "333.333" in table

@@ -2,7 +2,7 @@
 
 import json
 import re
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,25 +29,22 @@ class WithStd:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def evaluate(self, frames, return_std=False):
-        mean = self._model.evaluate(frames)
+    def evaluate(self, frames, properties=("energy", "forces"), return_std=False):
+        mean = self._model.evaluate(frames, properties)
         if not return_std:
             return mean
         spread = [np.ptp(frame.positions) for frame in frames]
         stds = [0.03 * s * np.ones_like(f) for s, f in zip(spread, mean.forces)]  # noqa: B905
-        return SimpleNamespace(
-            energy=mean.energy, forces=mean.forces,
-            energy_std=0.01 * np.array(spread), forces_std=stds,
-        )  # fmt: skip
+        return replace(mean, energy_std=0.01 * np.array(spread), forces_std=stds)
 
 
 class WithoutStd(WithStd):
     """A model that cannot give any."""
 
-    def evaluate(self, frames, return_std=False):
+    def evaluate(self, frames, properties=("energy", "forces"), return_std=False):
         if return_std:
             raise InputError("This model keeps no variance.")
-        return self._model.evaluate(frames)
+        return self._model.evaluate(frames, properties)
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +114,9 @@ def test_the_table_is_compact(with_std, capsys):
 
 
 def test_what_does_not_vary_is_null(with_std, monkeypatch, capsys):
-    def constant(frames, return_std):
-        found = WithStd.evaluate(with_std, frames, return_std)
-        found.energy_std = np.full(len(frames), 0.01)
-        return found
+    def constant(frames, properties, return_std):
+        found = WithStd.evaluate(with_std, frames, properties, return_std)
+        return replace(found, energy_std=np.full(len(frames), 0.01))
 
     monkeypatch.setattr(with_std, "evaluate", constant, raising=False)
     assert run("test model.npz test.xyz --json") == 0
@@ -147,8 +143,8 @@ def test_models_without_variance_are_tested_without(without_std, tmp_path, capsy
 
 
 def test_stds_that_cannot_be_measured_are_said(with_std, monkeypatch, capsys):
-    def certain(frames, return_std=False):
-        found = WithStd.evaluate(with_std, frames, return_std)
+    def certain(frames, properties, return_std=False):
+        found = WithStd.evaluate(with_std, frames, properties, return_std)
         if return_std:
             found.energy_std[2] = 0.0
         return found

@@ -270,9 +270,10 @@ def test_a_model_is_saved_before_it_is_tested(tmp_path, capsys, monkeypatch):
     def fail(*args):
         raise InputError("the sun is in the way.")
 
-    monkeypatch.setattr("kforce.cli.train.evaluate", fail)
     path = tmp_path / "m.npz"
-    assert main(["train", "mixed.xyz", *QUICK, "-o", str(path)]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(kforce.GAPRegressor, "evaluate", fail)
+        assert main(["train", "mixed.xyz", *QUICK, "-o", str(path)]) == 0
     heard = capsys.readouterr()
     assert "is saved, but could not be tested: the sun is in the way." in heard.err
     assert kforce.load(path).score(read("clusters.xyz", ":")) > 0.0

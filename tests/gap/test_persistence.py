@@ -152,7 +152,7 @@ def test_models_of_other_programs(tmp_path, model):
     )
     unknown = ("noise_energy_", "noise_forces_", "noise_virial_", "training_")
     unknown += ("log_marginal_likelihood_", "solution_", "baseline_")
-    other = GAPRegressor(optimize=False).restore(
+    other = GAPRegressor(optimize=False)._restore(
         terms_=[term],
         species_=(29, 79),
         reference_energies_={79: 1.0, 29: 2.0},

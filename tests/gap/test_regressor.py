@@ -33,7 +33,6 @@ from toys import rotation
 from kforce.descriptors.composition import Composition
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
-from kforce.gap import regressor as gap
 from kforce.gap.covariance import prior_covariance, prior_variances
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.term import Term
@@ -172,7 +171,7 @@ def test_many_frames_are_one_by_one(model, monkeypatch):
     frames = [crystal(1), lone(), cluster(2), crystal(3), cluster(4, (29, 79))]
     one = [model.evaluate([f], ("energy", "forces", "energies")) for f in frames]
     for most in (1, 7, 2000):
-        monkeypatch.setattr(gap, "_ATOMS", most)
+        monkeypatch.setattr("kforce.force_field.CHUNK_ATOMS", most)
         found = model.evaluate(frames, ("energy", "forces", "energies"))
         for s, part in enumerate(one):
             np.testing.assert_allclose(found.energy[s], part.energy[0], rtol=1e-11)
@@ -353,6 +352,18 @@ def test_a_model_below_gives_its_stress():
     )
     expected = (high - low) / (2 * 2e-4 * atoms.get_volume())
     np.testing.assert_allclose(stress[0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("baseline", [None, cheap()], ids=["alone", "corrected"])
+def test_stress_is_nan_where_it_means_nothing(baseline):
+    model = regressor(TERMS[:1], baseline=baseline).fit(mixed_frames(6))
+    frames = [cluster(1), crystal(2), slab(3), crystal(4)]
+    found = model.evaluate(frames, ("energy", "stress"), return_std=True)
+    assert np.isnan(found.stress[[0, 2]]).all()
+    expected = model.evaluate(frames[1::2], ["stress"]).stress
+    np.testing.assert_allclose(found.stress[1::2], expected, rtol=1e-9)
+    assert found.forces is found.forces_std is None
+    assert np.isfinite(found.energy_std).all()
 
 
 def test_a_baseline_without_stress_leaves_stresses_out(caplog):

@@ -286,15 +286,6 @@ def test_more_data_is_better_and_errors_are_those_of_the_method(methanol):
     assert scores[1] > 1 - 0.07**2
 
 
-def test_score_is_r2_of_all_force_components(methanol, methanol_model):
-    test = methanol[-20:]
-    predicted = np.array(methanol_model.evaluate(test).forces)
-    reference = np.array([f.get_forces() for f in test])
-    residual = ((predicted - reference) ** 2).sum()
-    total = ((reference - reference.mean()) ** 2).sum()
-    np.testing.assert_allclose(methanol_model.score(test), 1 - residual / total)
-
-
 def test_frames_without_forces_are_left_out(caplog):
     frames = toy_frames(WATER, 6)
     unlabelled = Atoms(WATER, geometry(3, 77))

@@ -192,7 +192,7 @@ def test_other_models(tmp_path, methanol, methanol_model):
     with pytest.raises(NotFittedError):
         write_quip_xml(kforce.GAPRegressor(), tmp_path / "gap.xml")
     with pytest.raises(InputError, match="no baseline"):
-        write_quip_xml(model(pair()).restore(baseline_=object()), tmp_path / "gap.xml")
+        write_quip_xml(model(pair())._restore(baseline_=object()), tmp_path / "gap.xml")
 
 
 def test_the_text_as_a_model(tmp_path):

@@ -217,7 +217,7 @@ class OtherDescriptor(InverseDistances):
     ],
 )
 def test_models_that_it_does_not_know(tmp_path, fitted, match):
-    model = read_sgdml(MODEL).restore(**fitted)
+    model = read_sgdml(MODEL)._restore(**fitted)
     with pytest.raises(InputError, match=match):
         write_sgdml(model, tmp_path / "model.npz")
     assert not list(tmp_path.iterdir())

@@ -1,10 +1,11 @@
-"""The terms of a baseline: calculators of ASE, and fitted force fields."""
+"""The members of a baseline: calculators of ASE, and fitted force fields."""
 
 from __future__ import annotations
 
 import copy
 import threading
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 
 import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
@@ -15,26 +16,24 @@ from threadpoolctl import ThreadpoolController
 from kforce.baselines.cache import ResultCache
 from kforce.baselines.settings import identity_of, name_of, settings_of, version_of
 from kforce.errors import InputError
+from kforce.prediction import Prediction
 from kforce.progress import progress_bar
 
 # Two computations of one structure differ by less, in eV/Å (rms) and eV per atom. The
 # forces of GFN2-xTB vary by up to 3e-4 eV/Å with the start of the self-consistency,
 # other versions and settings by far more.
-_SAME_FORCES = 1e-3
-_SAME_ENERGY = 1e-5
+MAX_FORCE_CHANGE = 1e-3
+MAX_ENERGY_CHANGE = 1e-5
 
 # Up to about so many atoms, threads within one calculation of tblite gain little, and
 # where the processors are shared they cost factors of 100.
-_SERIAL_ATOMS = 100
+MAX_SERIAL_ATOMS = 100
 
 
-class ModelTerm:
+class ModelMember:
     """A fitted force field of kforce: fast, so that nothing is kept on disk.
 
-    Raises
-    ------
-    InputError
-        If the force field has not been fitted.
+    Raises InputError if the force field has not been fitted.
     """
 
     def __init__(self, model):
@@ -49,33 +48,28 @@ class ModelTerm:
                 "sklearn.frozen.FrozenEstimator(model)."
             ) from None
 
-    def evaluate(self, frames, with_forces=True):
-        """Return energies and a list of forces or None."""
-        properties = ("energy", "forces") if with_forces else ("energy",)
-        try:
-            prediction = self.model.evaluate(frames, properties)
-        except InputError as error:
-            raise InputError(f"The baseline {self.name} refuses: {error}") from None
-        return prediction.energy, prediction.forces
-
-    evaluate_training = evaluate
-
-    def evaluate_one(self, atoms):
-        """Return energy and forces of one structure."""
-        energy, forces, _ = self.model.evaluate_one(atoms)
-        return energy, forces
-
     @property
     def has_stress(self):
-        """Whether `stress` can be asked for."""
+        """Whether stresses can be asked for."""
         return self.model.has_stress
 
-    def stress(self, frames):
-        """Return stresses, (n_structures, 6)."""
-        return self.model.evaluate(frames, ("stress",)).stress
+    def evaluate(self, frames, properties, return_std=False):
+        """Return the `Prediction` of a list of structures."""
+        try:
+            return self.model.evaluate(frames, properties, return_std)
+        except InputError as error:
+            raise InputError(f"The baseline {self.name} refuses: {error}") from None
+
+    def evaluate_training(self, frames):
+        """Return energies and forces of a training set as a `Prediction`."""
+        return self.evaluate(frames, ("energy", "forces"))
+
+    def evaluate_one(self, atoms, properties, return_std=False):
+        """Return the `Prediction` of one structure."""
+        return self.model.evaluate_structure(atoms, properties, return_std)[0]
 
 
-class CalculatorTerm:
+class CalculatorMember:
     """A calculator of ASE, copied for each thread."""
 
     def __init__(self, calculator):
@@ -96,47 +90,58 @@ class CalculatorTerm:
         settings = settings_of(self._pristine)
         return {"calculator": name, "settings": settings, "version": version_of(name)}
 
-    def evaluate(self, frames, with_forces=True):
-        """Return energies and a list of forces or None."""
-        results = [None] * len(frames)
-        self._fill(results, frames, with_forces)
-        energy, forces = zip(*results, strict=True)
-        return np.array(energy), list(forces) if with_forces else None
-
-    def evaluate_one(self, atoms):
-        """Return energy and forces of one structure."""
-        return self._compute(atoms, "this structure")
-
     @property
     def has_stress(self):
-        """Whether `stress` can be asked for."""
+        """Whether stresses can be asked for."""
         return "stress" in self._pristine.implemented_properties
 
-    def stress(self, frames):
-        """Return stresses, (n_structures, 6)."""
-        return np.array(
-            [self._stress(atoms, f"frame {s}") for s, atoms in enumerate(frames)]
+    def evaluate(self, frames, properties, return_std=False):
+        """Return the `Prediction` of a list of structures."""
+        parts = []
+        with progress_bar(len(frames), f"baseline {self.name}") as advance:
+            for s, atoms in enumerate(frames):
+                parts.append(self._predict(atoms, f"frame {s}", properties, return_std))
+                advance(1)
+        return Prediction.joined(parts)
+
+    def evaluate_one(self, atoms, properties, return_std=False):
+        """Return the `Prediction` of one structure."""
+        return self._predict(atoms, "this structure", properties, return_std)
+
+    def _predict(self, atoms, where, properties, return_std):
+        """Return the `Prediction` of one structure; nothing of it is uncertain."""
+        energy, forces = self._compute(atoms, where, "forces" in properties)
+        stress = self._stress(atoms, where)[None] if "stress" in properties else None
+        prediction = Prediction(
+            np.array([energy]), None if forces is None else [forces], stress
+        )
+        if not return_std:
+            return prediction
+        return replace(
+            prediction,
+            energy_epistemic=np.zeros(1),
+            forces_epistemic=None if forces is None else [np.zeros_like(forces)],
         )
 
     def evaluate_training(self, frames):
-        """Return energies and a list of forces, by way of the disk, and checked."""
+        """Return energies and forces as a `Prediction`: from the disk, and checked."""
         cache = ResultCache(identity_of(self._pristine))
         results = [cache.get(atoms) for atoms in frames]
         try:
             self._check_reproducible(results, frames, cache)
-            self._fill(results, frames, keep=cache.put)
+            self._fill(results, frames, cache)
         finally:
             cache.save()  # what was computed before a failure, too
         energy, forces = zip(*results, strict=True)
-        return np.array(energy), list(forces)
+        return Prediction(np.array(energy), list(forces))
 
-    def _fill(self, results, frames, with_forces=True, keep=lambda *result: None):
-        """Compute what is None in `results`."""
+    def _fill(self, results, frames, cache):
+        """Compute what is None in `results`, and keep it."""
         missing = [s for s, result in enumerate(results) if result is None]
         with progress_bar(len(missing), f"baseline {self.name}") as advance:
             for s in missing:
-                results[s] = self._compute(frames[s], f"frame {s}", with_forces)
-                keep(frames[s], *results[s])
+                results[s] = self._compute(frames[s], f"frame {s}")
+                cache.put(frames[s], *results[s])
                 advance(1)
 
     def _check_reproducible(self, results, frames, cache):
@@ -145,12 +150,12 @@ class CalculatorTerm:
         first = results[s]
         if first is None:
             first = self._compute(frames[s], f"frame {s}")
-            self._own().results.clear()  # or ASE would give the same numbers again
+            self._calculator().results.clear()  # or ASE gives the same numbers again
         energy, forces = self._compute(frames[s], f"frame {s}")
         energy_change = abs(energy - first[0])
         force_change = np.sqrt(np.mean((forces - first[1]) ** 2))
-        same_energy = energy_change < _SAME_ENERGY * len(frames[s])
-        if same_energy and force_change < _SAME_FORCES:
+        same_energy = energy_change < MAX_ENERGY_CHANGE * len(frames[s])
+        if same_energy and force_change < MAX_FORCE_CHANGE:
             if results[s] is None:
                 results[s] = first
                 cache.put(frames[s], *first)
@@ -185,6 +190,8 @@ class CalculatorTerm:
         return float(energy.item()), forces
 
     def _stress(self, atoms, where):
+        if not atoms.pbc.all():
+            return np.full(6, np.nan)
         (stress,) = self._results(atoms, where, ("stress",))
         if stress.shape == (6,) and np.isfinite(stress).all():
             return stress
@@ -197,7 +204,7 @@ class CalculatorTerm:
 
     def _results(self, atoms, where, names):
         """Return results as arrays; most codes give the energy along with forces."""
-        calculator = self._own()
+        calculator = self._calculator()
         try:
             with self._few_threads(atoms):
                 return [
@@ -222,7 +229,7 @@ class CalculatorTerm:
         """Keep the next structure from starting at what a failure left behind."""
         vars(self._local).clear()
 
-    def _own(self):
+    def _calculator(self):
         """Return the calculator of this thread."""
         if not hasattr(self._local, "calculator"):
             self._local.calculator = _copy(self._pristine)
@@ -231,7 +238,7 @@ class CalculatorTerm:
 
     def _few_threads(self, atoms):
         is_tblite = type(self._pristine).__module__.startswith("tblite.")
-        if not is_tblite or len(atoms) > _SERIAL_ATOMS:
+        if not is_tblite or len(atoms) > MAX_SERIAL_ATOMS:
             return nullcontext()
         return self._local.threads.limit(limits=1, user_api="openmp")
 

@@ -1,0 +1,84 @@
+"""What a model of the energy predicts, and how predictions are summed and joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a force field predicts for a list of structures.
+
+    Attributes
+    ----------
+    energy : ndarray of shape (n_structures,)
+        Energies in eV.
+    forces : list of ndarray of shape (n_atoms, 3), or None
+        Forces in eV/Å.
+    stress : ndarray of shape (n_structures, 6), or None
+        In eV/Å³, in the order and with the sign of ASE (xx, yy, zz, yz, xz, xy); NaN
+        for structures without three periodic directions.
+    energies : list of ndarray of shape (n_atoms,), or None
+        Energies of atoms in eV, which add up to the energy.
+    energy_std, forces_std : like energy and forces, or None
+        Standard deviations of new labels: what the training data leave open
+        (epistemic) and the noise of labels (aleatoric), in the same units.
+    energy_epistemic, forces_epistemic : like energy and forces, or None
+        The first part alone: the standard deviations of the true values. The squares of
+        both parts add up to those of the whole.
+    """
+
+    energy: np.ndarray
+    forces: list[np.ndarray] | None = None
+    stress: np.ndarray | None = None
+    energies: list[np.ndarray] | None = None
+    energy_std: np.ndarray | None = None
+    forces_std: list[np.ndarray] | None = None
+    energy_epistemic: np.ndarray | None = None
+    forces_epistemic: list[np.ndarray] | None = None
+
+    def __add__(self, other: Prediction) -> Prediction:
+        """Return the prediction of the sum of two models whose errors are independent.
+
+        It holds what both hold, but for standard deviations of new labels: a sum of
+        models has one noise of labels, not two.
+        """
+        return Prediction(
+            self.energy + other.energy,
+            _combined(np.add, self.forces, other.forces),
+            _combined(np.add, self.stress, other.stress),
+            _combined(np.add, self.energies, other.energies),
+            energy_epistemic=_combined(
+                np.hypot, self.energy_epistemic, other.energy_epistemic
+            ),
+            forces_epistemic=_combined(
+                np.hypot, self.forces_epistemic, other.forces_epistemic
+            ),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Prediction]) -> Prediction:
+        """Return one prediction of consecutive parts, which hold the same."""
+        columns = (
+            [getattr(part, field.name) for part in parts] for field in fields(cls)
+        )
+        return cls(*map(_joined, columns))
+
+
+def _combined(operation, first, second):
+    if first is None or second is None:
+        return None
+    if isinstance(first, list):
+        return [operation(a, b) for a, b in zip(first, second, strict=True)]
+    return operation(first, second)
+
+
+def _joined(values):
+    if values[0] is None:
+        return None
+    if isinstance(values[0], list):
+        return [value for part in values for value in part]
+    return np.concatenate(values)
