@@ -24,6 +24,9 @@ from kforce.neighbours.search import Neighbours
 #: Atomic numbers are at most this.
 HEAVIEST_ELEMENT = 118
 
+#: Cutoffs are at most this, in Å.
+_LONGEST_CUTOFF = 50.0
+
 
 @dataclass(frozen=True)
 class Jacobian:
@@ -199,6 +202,16 @@ class LocalDescriptor(BaseEstimator):
         if not (isinstance(self.cutoff, Real) and 0.0 < self.cutoff < np.inf):
             raise InputError(
                 f"cutoff must be a positive length in Å, found {self.cutoff!r}."
+            )
+        self.check_reach()
+
+    def check_reach(self) -> None:
+        """Raise an error if the cutoff is longer than any sensible one."""
+        if self.cutoff > _LONGEST_CUTOFF:
+            raise InputError(
+                f"cutoff must be at most {_LONGEST_CUTOFF:g} Å, found {self.cutoff!r}: "
+                "an atom would have tens of thousands of neighbours. Shorten it, or "
+                "check its unit."
             )
 
     def for_species(self, species: tuple[int, ...]) -> list[LocalDescriptor]:

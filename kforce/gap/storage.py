@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kforce.descriptors.local import LocalDescriptor
+from kforce.descriptors.local import Environments, LocalDescriptor
 from kforce.errors import InputError
 from kforce.gap.permuted_term import PermutedTerm
 from kforce.gap.regressor import GAPRegressor
@@ -14,7 +14,13 @@ from kforce.gap.sparse_term import SparseTerm
 from kforce.kernels.base import Kernel
 from kforce.registry import check_instance
 from kforce.solvers.least_squares import SparseSolution
-from kforce.storage.fields import read_array, read_number, read_training
+from kforce.storage.fields import (
+    check_evaluates,
+    read_array,
+    read_noise,
+    read_number,
+    read_training,
+)
 from kforce.storage.parts import from_json, to_json
 
 #: Atomic numbers are at most this.
@@ -23,7 +29,8 @@ _HEAVIEST = 118
 #: Names of arrays in files, where they are not those of a term.
 _ATTRIBUTES = {"centers": "inducing_points", "fade": "f_cut"}
 
-_NUMBERS = ("noise_energy", "noise_forces", "noise_virial", "log_marginal_likelihood")
+_NOISES = ("noise_energy", "noise_forces", "noise_virial")
+_NUMBERS = (*_NOISES, "log_marginal_likelihood")
 
 
 def to_arrays(
@@ -105,9 +112,12 @@ def from_arrays(header: Mapping, arrays: Mapping[str, np.ndarray]) -> GAPRegress
     if not isinstance(described, list) or not described:
         raise ValueError("there are no terms")
     terms = [_term(facts, arrays, f"term_{t}.") for t, facts in enumerate(described)]
+    noises = {f"{name}_": read_noise(header[name]) for name in _NOISES}
     solution, calibration = None, None
     # A lost optional field must not turn into another model.
     if header["solution"] is not None:
+        if None in noises.values():
+            raise ValueError("a noise is not there")
         solution = _solution(header["solution"], arrays, terms)
         energy, forces = header["solution"]["calibration"]
         calibration = _positive(energy), _positive(forces)
@@ -115,7 +125,8 @@ def from_arrays(header: Mapping, arrays: Mapping[str, np.ndarray]) -> GAPRegress
         terms_=terms,
         species_=species,
         reference_energies_=dict(zip(known, energies, strict=True)),
-        **{f"{name}_": read_number(header[name]) for name in _NUMBERS},
+        **noises,
+        log_marginal_likelihood_=read_number(header["log_marginal_likelihood"]),
         solution_=solution,
         calibration_=calibration,
         training_=read_training(header["training"]),
@@ -162,10 +173,17 @@ def _term(facts, arrays, start):
         f_cut=read_array(arrays, f"{start}fade", (n,), "f"),
         weights=read_array(arrays, f"{start}weights", (n,), "f"),
     )
-    if not facts["permuted"]:
-        return SparseTerm(**fields)
-    permutations = read_array(arrays, f"{start}permutations", (None, width), "iu")
-    return PermutedTerm(**fields, permutations=permutations.astype(int))
+    if facts["permuted"]:
+        permutations = read_array(arrays, f"{start}permutations", (None, width), "iu")
+        term = PermutedTerm(**fields, permutations=permutations.astype(int))
+    else:
+        term = SparseTerm(**fields)
+    with np.errstate(all="ignore"):
+        one = Environments(
+            0.5 * inducing_points[:1], np.ones(1), np.zeros(1, dtype=int), 1
+        )
+        check_evaluates(*term.jet(one))
+    return term
 
 
 def _solution(facts, arrays, terms):

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from kforce.errors import InputError
-from kforce.structures import Batch
+from kforce.structures import Batch, as_frames
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Molecule:
             If composition, atom order or periodicity differ.
         """
         if not np.array_equal(atoms.numbers, self.numbers):
+            as_frames([atoms])  # elements that are none have no symbols
             if sorted(atoms.numbers) == sorted(self.numbers):
                 raise InputError(
                     f"Expected the atoms of {self.formula} in the order "

@@ -250,13 +250,14 @@ class GDMLRegressor(ForceField):
         if not labels.has_forces.any():
             raise InputError(
                 "Expected forces on the training frames, found none: attach them with "
-                "a calculator, or name their array when reading (forces_key)."
+                "a calculator, or name their array when reading "
+                "(forces_key, --forces-key)."
             )
         if not used.all():
             left_out = len(used) - used.sum()
             _log.warning(
                 "%d of %d frames have no forces and are left out (energies alone are "
-                "used where noise_energy is given)",
+                "used where noise_energy, --noise-energy, is given)",
                 left_out,
                 len(used),
             )

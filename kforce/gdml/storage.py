@@ -10,7 +10,13 @@ from kforce.gdml import uncertainty_storage as storage
 from kforce.gdml.molecule import Molecule
 from kforce.gdml.regressor import GDMLRegressor
 from kforce.kernels.expansion import Expansion
-from kforce.storage.fields import read_array, read_number, read_training
+from kforce.storage.fields import (
+    check_evaluates,
+    read_array,
+    read_noise,
+    read_number,
+    read_training,
+)
 from kforce.storage.parts import from_json, is_simple, to_json
 from kforce.symmetry.groups import validate_permutations
 
@@ -87,9 +93,11 @@ def from_arrays(header: Mapping, arrays: Mapping[str, np.ndarray]) -> GDMLRegres
     descriptor = from_json(header["descriptor"])
     coordinates = descriptor.coordinates(len(molecule.numbers))
     expansion = _expansion(arrays, header, coordinates, permutations)
-    uncertainty = None
+    noise_forces, uncertainty = read_noise(header["noise_forces"]), None
     # What a file of an older version does not know of, it does not have.
     if header.get("variance"):
+        if noise_forces is None:
+            raise ValueError("noise_forces is not there")
         positions = read_array(arrays, "train_positions", (None, None, 3), "f")
         batch = molecule.batch(positions)
         uncertainty = storage.from_arrays(
@@ -100,8 +108,8 @@ def from_arrays(header: Mapping, arrays: Mapping[str, np.ndarray]) -> GDMLRegres
         permutations_=permutations,
         descriptor_=descriptor,
         kernel_=expansion.kernel,
-        noise_forces_=read_number(header["noise_forces"]),
-        noise_energy_=read_number(header["noise_energy"]),
+        noise_forces_=noise_forces,
+        noise_energy_=read_noise(header["noise_energy"]),
         constant_=float(read_number(header["constant"])),
         log_marginal_likelihood_=read_number(header["log_marginal_likelihood"]),
         training_=read_training(dict(header["training"])),
@@ -130,10 +138,13 @@ def _expansion(arrays, header, coordinates, permutations):
     kernel = from_json(header["kernel"])
     profile, _, _ = kernel.components(n_features)
     profile(np.zeros(1))  # raises where it makes no sense
-    return Expansion(
+    expansion = Expansion(
         kernel=kernel,
         x_train=x_train,
         directions=read_array(arrays, "directions", x_train.shape, "f"),
         weights=weights,
         feature_perms=coordinates.images(permutations)[0],
     )
+    with np.errstate(all="ignore"):
+        check_evaluates(*expansion.jet(0.5 * x_train[:1]))
+    return expansion

@@ -23,6 +23,20 @@ def read_number(value) -> float | None:
     return value
 
 
+def read_noise(value) -> float | None:
+    """Return a positive finite number, or None for None."""
+    value = read_number(value)
+    if value is not None and not value > 0.0:
+        raise ValueError(f"{value} is no standard deviation")
+    return value
+
+
+def check_evaluates(*values: np.ndarray) -> None:
+    """Raise an error unless what a model gives at a point of its own is finite."""
+    if not all(np.isfinite(value).all() for value in values):
+        raise ValueError("the model predicts numbers that are not finite")
+
+
 def check_scalar(
     arrays: Mapping[str, np.ndarray], name: str, kinds: str, known: Container
 ) -> None:

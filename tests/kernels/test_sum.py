@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from toys import KERNELS, assert_second_order, name_of, regressor, shaken
 
-from kforce import GradientGPRegressor
+from kforce import GradientGPRegressor, Term, TwoBody
 from kforce.errors import InputError
 from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.dot_product import Polynomial
@@ -139,6 +139,13 @@ def test_plus_joins_tables_of_features():
 def test_what_cannot_be_added(one, other, match):
     with pytest.raises(InputError, match=match):
         one + other
+
+
+@pytest.mark.parametrize("kernel", [Sum(PROFILE, TABLE), Scaled(Sum(PROFILE, TABLE))])
+def test_terms_take_a_sum_of_length_scales_only(kernel):
+    Term(TwoBody(cutoff=3.0), RBF(length_scale=1.0) + RBF(length_scale=2.0)).check()
+    with pytest.raises(InputError, match="A sum with a scale for each feature is no"):
+        Term(TwoBody(cutoff=3.0), kernel).check()
 
 
 def test_molecules_take_a_sum_of_length_scales():

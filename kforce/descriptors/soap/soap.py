@@ -147,14 +147,17 @@ class SOAP(LocalDescriptor):
     def check(self):  # noqa: D102
         check_count("n_max", self.n_max)
         check_count("l_max", self.l_max, least=0)
-        if self.l_max > _LARGEST_L:
-            raise InputError(
-                f"l_max must be at most {_LARGEST_L}, found {self.l_max}: lower it."
-            )
+        for name, largest in (("n_max", _LARGEST_N), ("l_max", _LARGEST_L)):
+            if getattr(self, name) > largest:
+                raise InputError(
+                    f"{name} must be at most {largest}, found {getattr(self, name)}: "
+                    "lower it."
+                )
         for name in _POSITIVE:
             value = getattr(self, name)
             if not _is_number(value) or value <= 0.0:
                 raise InputError(f"{name} must be a positive number, found {value!r}.")
+        self.check_reach()
         for name in ("central_weight", "sigma0"):
             value = getattr(self, name)
             if not _is_number(value) or value < 0.0:
@@ -312,8 +315,9 @@ class SOAP(LocalDescriptor):
         return weigh_members(neighbours.vec, r, *map(float, parameters))
 
 
-#: Recursions of larger angular momenta would leave the range of doubles.
-_LARGEST_L = 40
+#: Recursions of larger angular momenta would leave the range of doubles; the features
+#: of more radial functions would fill the memory.
+_LARGEST_L, _LARGEST_N = 40, 100
 
 #: Parameters that are positive numbers.
 _POSITIVE = ("cutoff", "atom_sigma", "transition_width", "basis_error_exponent")
@@ -346,7 +350,7 @@ def _check_compression(compression, species):
 
 
 def _is_number(value):
-    return isinstance(value, Real) and np.isfinite(value)
+    return isinstance(value, Real) and abs(value) < np.inf
 
 
 def _are_elements(numbers):
