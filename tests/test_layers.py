@@ -17,9 +17,9 @@ LAYERS = [
     {"structures", "labels", "neighbours", "bonds", "symmetry", "kernels", "solvers"},
     {"descriptors"},
     {"data", "datasets"},
-    {"force_field", "calculator", "storage"},
+    {"force_field", "calculator", "evaluation.metrics"},
     {"baselines"},
-    {"gdml", "gap", "vectors"},
+    {"gdml", "gap", "vectors", "storage"},
     {"evaluation", "io", "cli", "__main__"},
     {"metrics", "calibration", "conformal", ""},
 ]
@@ -89,6 +89,7 @@ def test_every_module_has_a_layer(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_go_downward(name):
     upward = {m for m in ours(name) if (layer(m) or 0) > layer(name)}
+    upward -= {target for source, target in UPWARD if source == name}
     assert not upward, f"{name} (layer {layer(name)}) imports {sorted(upward)}"
 
 

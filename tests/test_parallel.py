@@ -79,7 +79,7 @@ def test_blas_gets_its_threads_back_after_an_error(monkeypatch):
 #: first. This has a process of its own, where nothing else limits BLAS.
 OVERLAP = """
 import threading
-from kforce.threads import blas_info, run_parallel
+from kforce.parallel import blas_info, run_parallel
 
 def blas_threads():
     return {library["num_threads"] for library in blas_info()}

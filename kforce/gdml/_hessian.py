@@ -2,12 +2,12 @@
 
 Every descriptor here is a set of functions x_k = f_k(q_g) of internal coordinates
 q_g(R) (distances, angles, torsions) that touch a few atoms each, so that its Jacobian
-is ∂x_k/∂r_a = slope_k · wilson_ga: a slope, and a row of Wilson's B matrix, which is
+is ∂x_k/∂r_a = slope_k · b_ga: a slope, and a row of Wilson's B matrix, which is
 shared by all functions of one coordinate. The kernel is a sum over images: one for each
 of its terms and each permutation. With d = x_i − P x_j and the metric m of the term,
 u = Σ_k m_k d_k², the covariance of the forces of two structures is
 
-    K_ij = Σ_images [ c1 Σ_g h_g wilson_g wilson'_gᵀ − c2 p p'ᵀ ]
+    K_ij = Σ_images [ c1 Σ_g h_g wilson_g b_matrix'_gᵀ − c2 p p'ᵀ ]
 
 with h_g = Σ_{k in g} m_k slope_k slope'_k, p = J_iᵀ m d and p' = J_jᵀ Pᵀ m d.
 
@@ -42,12 +42,12 @@ Images = namedtuple(
 
 #: Structures one by one: x, slope (n, n_features), b_matrix (n, n_coord, n_body, 3),
 #: rigid = W (n, 3 n_atoms, 6), n_rigid (n,), rows (n, 3 n_atoms + 1) in the matrix.
-Single = namedtuple("Single", "x slope wilson rigid n_rigid rows")
+Single = namedtuple("Single", "x slope b_matrix rigid n_rigid rows")
 
 #: The same with n_lanes structures side by side on the last axis: frame (n_chunks,
 #: n_lanes) holds their numbers (−1: empty), n_rigid (n_chunks,), the others as in
 #: `Single` with the chunk first and the lane last.
-Lanes = namedtuple("Lanes", "frame x slope wilson rigid n_rigid")
+Lanes = namedtuple("Lanes", "frame x slope b_matrix rigid n_rigid")
 
 
 @njit(cache=True, nogil=True, fastmath=True)
