@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from kforce.errors import InputError
 from kforce.evaluation import metrics
 from kforce.labels import Labels
+from kforce.storage.codec import build, stored_attributes
+from kforce.storage.files import save
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,23 @@ class ForceField(BaseEstimator):
             setattr(self, name, value)
         return self
 
+    def to_fields(self, with_factor: bool | None = None) -> dict:
+        """Return what a file holds: parameters, and fitted attributes with a type."""
+        fields = stored_attributes(self)
+        del fields["baseline"]  # baseline_ stands for it
+        return fields
+
+    @classmethod
+    def from_fields(cls, **fields) -> ForceField:
+        """Return the model of which a file holds this.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such model.
+        """
+        return build(cls, {**fields, "baseline": fields.get("baseline_")})
+
     def __sklearn_clone__(self):
         """Return an unfitted copy; a baseline may be a fitted model and is kept."""
         return type(self)(
@@ -269,8 +288,6 @@ class ForceField(BaseEstimator):
             `GDMLRegressor` without it makes it again when it is needed, a
             `GAPRegressor` cannot: None is False for the former, True for the latter.
         """
-        from kforce.storage.files import save
-
         save(self, path, with_factor)
 
     def calculator(self, std: bool = False):

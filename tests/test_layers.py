@@ -13,20 +13,19 @@ ROOT = Path(kforce.__file__).parent
 
 #: First parts of the names of the modules below kforce, layer by layer.
 LAYERS = [
-    {"errors", "units", "parallel", "progress", "registry", "storage.npz"},
+    {"errors", "units", "parallel", "progress", "registry", "storage"},
     {"structures", "labels", "neighbours", "bonds", "symmetry", "kernels", "solvers"},
     {"descriptors"},
     {"data", "datasets"},
     {"force_field", "calculator", "evaluation.metrics"},
     {"baselines"},
-    {"gdml", "gap", "vectors", "storage"},
+    {"gdml", "gap", "vectors"},
     {"evaluation", "io", "cli", "__main__"},
     {"metrics", "calibration", "conformal", ""},
 ]
 
-#: A model offers its calculator and its file by methods; both modules know the models.
+#: A model offers its calculator by a method, and the calculator knows the models.
 UPWARD = {
-    ("kforce.force_field", "kforce.storage.files"),
     ("kforce.force_field", "kforce.calculator"),
 }
 

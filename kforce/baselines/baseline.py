@@ -17,13 +17,15 @@ from kforce.baselines.settings import rebuild
 from kforce.calculator import ModelCalculator
 from kforce.errors import InputError
 from kforce.force_field import ForceField
+from kforce.registry import register
 
 #: Methods of tblite that can be named by a string.
 METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
 
 
+@register
 class Baseline:
-    """Sum of calculators and fitted force fields; made by `as_baseline` or `restore`.
+    """Sum of calculators and fitted force fields; made by `as_baseline`.
 
     It has calculators of its own, one a thread, so that those it was made of stay as
     they are; it can be copied and pickled if they can.
@@ -37,7 +39,7 @@ class Baseline:
 
     @property
     def models(self) -> list[ForceField]:
-        """The fitted force fields in it, in the order in which `describe` counts."""
+        """The fitted force fields in it."""
         return [term.model for term in self._terms if isinstance(term, ModelTerm)]
 
     def evaluate(
@@ -121,24 +123,23 @@ class Baseline:
         """
         return np.sum([term.stress(frames) for term in self._terms], axis=0)
 
-    def describe(self) -> list[dict]:
-        """Describe each term for JSON; `restore` is the way back.
+    def to_fields(self, with_factor=None):
+        """Return what a file holds of it."""
+        return {"terms": list(self._terms)}
 
-        A force field is ``{"model": k}``, the k-th of `models`. The settings of a
-        calculator that they do not describe are None.
+    @classmethod
+    def from_fields(cls, terms):
+        """Return the sum of the terms that a file holds."""
+        if not terms or not all(
+            isinstance(term, ModelTerm | CalculatorTerm) for term in terms
+        ):
+            raise TypeError("a baseline is no sum of calculators and models")
+        return cls(terms)
 
-        Examples
-        --------
-        >>> from ase.calculators.emt import EMT
-        >>> as_baseline(EMT()).describe()
-        [{'calculator': 'ase.calculators.emt:EMT',
-          'settings': {'asap_cutoff': False}, 'version': '...'}]
-        """
-        count = iter(range(len(self._terms)))
-        return [
-            {"model": next(count)} if isinstance(term, ModelTerm) else term.describe()
-            for term in self._terms
-        ]
+    @classmethod
+    def of(cls, value):
+        """Return the baseline that `as_baseline` makes of a value."""
+        return as_baseline(value)
 
 
 def as_baseline(value) -> Baseline | None:
@@ -175,38 +176,6 @@ def as_baseline(value) -> Baseline | None:
     return Baseline(_terms(value))
 
 
-def restore(description: list[dict], models: Sequence[ForceField] = ()) -> Baseline:
-    """Build the baseline that `Baseline.describe` described.
-
-    Parameters
-    ----------
-    description : list of dict
-        One entry a term.
-    models : sequence of ForceField
-        The force fields that it counts.
-
-    Raises
-    ------
-    InputError
-        If a calculator cannot be built from a file (see `RESTORABLE` of
-        `kforce.baselines.settings`) or its package is not installed.
-
-    Examples
-    --------
-    >>> from ase.calculators.emt import EMT
-    >>> restore(as_baseline(EMT()).describe())
-    Baseline(EMT)
-    """
-    if not description:
-        raise ValueError("a baseline has no terms")
-    return Baseline(
-        ModelTerm(models[term["model"]])
-        if "model" in term
-        else CalculatorTerm(rebuild(term))
-        for term in description
-    )
-
-
 def _terms(value):
     if isinstance(value, list | tuple) and value:
         return [term for part in value for term in _terms(part)]
@@ -241,7 +210,7 @@ def _by_method(name):
     # Ten times the accuracy that tblite defaults to: noise of 3e-5 instead of 3e-4 eV/Å
     # for a few more iterations.
     settings = {"method": known[name.lower()], "accuracy": 0.1, "verbosity": 0}
-    return rebuild({"calculator": "tblite.ase:TBLite", "settings": settings})
+    return rebuild("tblite.ase:TBLite", settings)
 
 
 def _total(parts):

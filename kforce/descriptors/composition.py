@@ -8,8 +8,10 @@ import numpy as np
 
 from kforce.descriptors.local import Environments, Jacobian, LocalDescriptor
 from kforce.neighbours.search import Neighbours
+from kforce.registry import register
 
 
+@register
 class Composition(LocalDescriptor):
     """One feature for each element, 1 for atoms of it and 0 for others.
 

@@ -19,6 +19,7 @@ from kforce.descriptors._coordinates import angles, torsions
 from kforce.descriptors.base import Coordinates, Descriptor, Features
 from kforce.descriptors.inverse_distances import InverseDistances, describe_distance
 from kforce.errors import InputError
+from kforce.registry import register
 from kforce.structures import Batch
 
 _log = logging.getLogger("kforce.descriptors")
@@ -31,6 +32,7 @@ _POWERS = (-3, -1, 1)
 _REACHES = (2, 1)
 
 
+@register
 class InternalCoordinates(Descriptor):
     """Distances of all pairs of atoms, bond angles and torsions.
 

@@ -10,6 +10,7 @@ from ase.geometry import complete_cell, find_mic, minkowski_reduce
 from kforce.descriptors._coordinates import pair_distances
 from kforce.descriptors.base import Coordinates, Descriptor, Features
 from kforce.errors import InputError
+from kforce.registry import register
 from kforce.structures import Batch
 
 
@@ -24,6 +25,7 @@ def _pairs(n_atoms):
     )
 
 
+@register
 class InverseDistances(Descriptor):
     """x_ab = 1/|r_a − r_b| for all pairs of atoms a > b, in 1/Å.
 

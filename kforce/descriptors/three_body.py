@@ -16,8 +16,10 @@ from kforce.descriptors.few_body import (
 )
 from kforce.descriptors.local import LocalDescriptor
 from kforce.neighbours.search import Neighbours
+from kforce.registry import register
 
 
+@register
 class ThreeBody(LocalDescriptor):
     """Triplets of atoms: x = (r_ij + r_ik, (r_ij − r_ik)², r_jk) of a centre i.
 

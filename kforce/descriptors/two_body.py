@@ -17,8 +17,10 @@ from kforce.descriptors.few_body import (
 from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
 from kforce.neighbours.search import Neighbours
+from kforce.registry import register
 
 
+@register
 class TwoBody(LocalDescriptor):
     """Pairs of atoms: x = r^e, for one or more exponents e.
 

@@ -14,11 +14,17 @@ from functools import cached_property
 import numpy as np
 
 from kforce.descriptors.local import Environments, LocalDescriptor
+from kforce.descriptors.local_checks import check_parameters, n_features
 from kforce.kernels.base import Kernel, unscaled
 from kforce.kernels.dot_product import Polynomial
+from kforce.registry import register
+from kforce.storage.codec import check_array
 
 #: Environments whose covariances with inducing ones are held at a time.
 _BLOCK = 2048
+
+#: Of a file, in Å: more than a million neighbours of an atom would fill the memory.
+_LARGEST_CUTOFF = 100.0
 
 #: Features up to which squared distances are sums of squares of differences.
 _FEW = 3
@@ -29,6 +35,7 @@ def largest_cutoff(terms: Sequence[SparseTerm]) -> float:
     return max(term.descriptor.cutoff for term in terms)
 
 
+@register
 @dataclass(frozen=True)
 class SparseTerm:
     """A term with its inducing environments.
@@ -58,6 +65,21 @@ class SparseTerm:
     inducing_points: np.ndarray
     f_cut: np.ndarray
     weights: np.ndarray | None = None
+
+    def check_stored(self) -> None:
+        """Raise an error unless it is a term that evaluates to numbers."""
+        check_parameters(self.descriptor)
+        width = n_features(self.descriptor)
+        check_array("inducing_points", self.inducing_points, (None, width))
+        check_array("length_scales", self.length_scales, (width,))
+        for name in ("f_cut", "weights"):
+            check_array(name, getattr(self, name), (self.n_inducing,))
+        if not (self.length_scales > 0.0).all() or self.constant < 0.0:
+            raise ValueError("length scales or constants are not positive")
+        if not np.isfinite(self.kernel(np.zeros(1))).all():
+            raise ValueError("a kernel is not finite")
+        if self.descriptor.cutoff > _LARGEST_CUTOFF:
+            raise ValueError(f"the cutoff is {self.descriptor.cutoff} Å")
 
     @property
     def n_inducing(self) -> int:

@@ -11,8 +11,10 @@ from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
 from kforce.gap.inducing import METHODS
 from kforce.kernels.base import Kernel, unscaled
+from kforce.registry import register
 
 
+@register
 class Term(BaseEstimator):
     """A descriptor of environments, a kernel, and how many inducing environments.
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kforce.labels import Labels
+from kforce.storage.codec import check_array
 from kforce.structures import Batch
 
 #: A frame is linear when its smallest radius of gyration is below this share of the
@@ -169,6 +170,55 @@ class Observations:
         frame_wise = cls(rows, np.empty(0), *known)
         y = frame_wise.collect(clean, np.nan_to_num(labels.energy - energy_offset))
         return replace(frame_wise, y=y)
+
+    def to_fields(self) -> dict[str, np.ndarray]:
+        """Return what a file holds of it: all but the targets."""
+        is_observed = self.rows >= 0
+        return {
+            "is_observed": is_observed,
+            "n_rigid": self.n_rigid,
+            "variance": self.variance,
+        }
+
+    @classmethod
+    def from_fields(
+        cls,
+        batch: Batch,
+        is_observed: np.ndarray,
+        n_rigid: np.ndarray,
+        variance: np.ndarray,
+    ) -> Observations:
+        """Return the observations of structures that a file holds, without targets.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit the structures.
+        """
+        positions = batch.positions.reshape(batch.n_structures, -1, 3)
+        n, n_cart = len(positions), positions[0].size
+        check_array("is_observed", is_observed, (n, n_cart + 1), "b")
+        check_array("n_rigid", n_rigid, (n,), "i")
+        check_array("variance", variance, (is_observed.sum(),))
+        basis, most = rigid_motions(positions, bool(batch.pbc.any()))
+        eliminated = np.arange(n_cart + 1) < n_rigid[:, None]
+        fits = (n_rigid == 0) | (n_rigid == most)
+        if not fits.all() or (is_observed & eliminated).any():
+            raise ValueError(
+                "n_rigid does not fit the structures and what was observed"
+            )
+        if not (variance >= 0.0).all():
+            raise ValueError("noise variances are negative")
+        rows = np.full(is_observed.shape, -1, dtype=np.intp)
+        rows[is_observed] = np.arange(len(variance))
+        return cls(
+            rows,
+            y=np.zeros(len(variance)),
+            variance=variance,
+            rigid=elimination(basis, n_rigid),
+            n_rigid=n_rigid,
+            is_given=np.zeros(len(variance), dtype=bool),
+        )
 
     @property
     def sizes(self) -> np.ndarray:

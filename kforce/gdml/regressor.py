@@ -8,10 +8,10 @@ import warnings
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from kforce.baselines.baseline import as_baseline
+from kforce.baselines.baseline import Baseline, as_baseline
 from kforce.baselines.check import unit_complaint
 from kforce.data.training import Training
-from kforce.descriptors.base import check_descriptor
+from kforce.descriptors.base import Descriptor, check_descriptor
 from kforce.errors import InputError, check_noise, check_seed
 from kforce.force_field import ForceField
 from kforce.gdml.energy_check import mismatch_complaint, scale_complaint
@@ -19,9 +19,14 @@ from kforce.gdml.model_selection import choose_prior
 from kforce.gdml.molecule import Molecule
 from kforce.gdml.observations import Observations
 from kforce.gdml.posterior import condition
-from kforce.kernels.base import check_kernel
+from kforce.gdml.uncertainty import Uncertainty
+from kforce.kernels.additive import terms_of
+from kforce.kernels.base import Kernel, check_kernel
+from kforce.kernels.expansion import Expansion
 from kforce.labels import Labels
+from kforce.registry import register
 from kforce.solvers.resources import Forecast
+from kforce.storage.codec import check_array, check_positive
 from kforce.structures import Batch, as_frames
 from kforce.symmetry.groups import validate_permutations
 from kforce.symmetry.recovery import find_permutations
@@ -30,6 +35,7 @@ _log = logging.getLogger("kforce.gdml")
 _forecast_log = logging.getLogger("kforce.forecast")
 
 
+@register
 class GDMLRegressor(ForceField):
     """Gaussian process on the energy of one molecule, conditioned on its forces.
 
@@ -127,6 +133,18 @@ class GDMLRegressor(ForceField):
     True
     """
 
+    # In files; the other fitted attributes follow from these and those of `to_fields`.
+    molecule_: Molecule
+    permutations_: np.ndarray
+    descriptor_: Descriptor
+    kernel_: Kernel
+    noise_forces_: float | None
+    noise_energy_: float | None
+    constant_: float
+    log_marginal_likelihood_: float | None
+    training_: Training
+    baseline_: Baseline | None
+
     def __init__(
         self,
         *,
@@ -153,6 +171,71 @@ class GDMLRegressor(ForceField):
         self.variance = variance
         self.solver = solver
         self.seed = seed
+
+    def to_fields(self, with_factor=None):
+        """Return what a file holds; the factor only if that is asked for."""
+        known = self.uncertainty_
+        names = ("x_train", "directions", "weights")
+        return super().to_fields() | {
+            "expansion_": {name: getattr(self.expansion_, name) for name in names},
+            "uncertainty_": known and known.to_fields(bool(with_factor)),
+        }
+
+    @classmethod
+    def from_fields(cls, *, expansion_, uncertainty_, **fields):
+        """Return the model of which a file holds this."""
+        model = super().from_fields(**fields)
+        model._check_parameters()
+        model._check_noises(expansion_["weights"], uncertainty_)
+        model.leave_one_out_ = None
+        model.expansion_ = model._expansion(**expansion_)
+        model.uncertainty_ = None
+        if uncertainty_ is not None:
+            positions = uncertainty_["positions"]
+            check_array("positions", positions, (None, len(model.molecule_.numbers), 3))
+            batch = model.molecule_.batch(positions)
+            model.uncertainty_ = Uncertainty.from_fields(
+                batch,
+                model.descriptor_(batch),
+                model.expansion_,
+                model.permutations_,
+                **uncertainty_,
+            )
+        return model
+
+    def _check_noises(self, weights, uncertainty):
+        """Raise an error unless there are the noises that the model needs."""
+        check_positive("a noise", self.noise_forces_, self.noise_energy_)
+        is_known = self.noise_forces_ is not None  # not so of other programs' models
+        if uncertainty is not None and not is_known:
+            raise ValueError("there is no noise of forces")
+        if is_known and weights is not None and self.noise_energy_ is None:
+            raise ValueError("there is no noise of energies")
+
+    def _expansion(self, x_train, directions, weights):
+        """Return the expansion with the model's kernel and symmetry."""
+        n_atoms = len(self.molecule_.numbers)
+        self.permutations_ = validate_permutations(
+            self.permutations_, self.molecule_.numbers
+        )
+        coordinates = self.descriptor_.coordinates(n_atoms)
+        if not ((coordinates.atoms >= 0) & (coordinates.atoms < n_atoms)).all():
+            raise ValueError("the descriptor is of another molecule")
+        n_features = int(coordinates.first[-1])
+        check_array("x_train", x_train, (None, n_features))
+        check_array("directions", directions, x_train.shape)
+        if weights is not None:
+            check_array("weights", weights, (len(x_train),))
+        check_kernel(self.kernel_)
+        if not np.isfinite(terms_of(self.kernel_, n_features).profile(np.zeros(1))):
+            raise ValueError("the kernel is not finite")
+        return Expansion(
+            self.kernel_,
+            x_train,
+            directions,
+            weights,
+            coordinates.images(self.permutations_)[0],
+        )
 
     def fit(self, frames, y=None):
         """Fit the force field to labelled structures of one molecule.

@@ -19,8 +19,9 @@ from functools import cached_property
 import numpy as np
 
 from kforce.descriptors.base import Features
+from kforce.errors import InputError
 from kforce.gdml.covariance import CrossCovariance, covariance, prior_blocks
-from kforce.gdml.energy_differences import EnergyPrior
+from kforce.gdml.energy_differences import EnergyPrior, mean_energy
 from kforce.gdml.farthest_points import farthest_points
 from kforce.gdml.observations import Observations
 from kforce.kernels.base import Kernel
@@ -29,6 +30,8 @@ from kforce.progress import progress_bar
 from kforce.solvers.cholesky import Cholesky
 from kforce.solvers.resources import Forecast
 from kforce.solvers.tiles import TiledMatrix
+from kforce.storage.codec import check_array, check_positive
+from kforce.structures import Batch
 
 _log = logging.getLogger("kforce.uncertainty")
 
@@ -58,7 +61,7 @@ class Uncertainty:
         as much memory as the fit, 4 n² bytes: 1.9 GB for n = 21,000 rows. None makes
         it, in the time of the fit, when it is needed.
     positions : ndarray of shape (n_structures, n_atoms, 3) or None
-        The observed structures in Å; they are what `to_arrays` stores.
+        The observed structures in Å; a file holds them.
 
     Examples
     --------
@@ -89,6 +92,75 @@ class Uncertainty:
     calibration: float = 1.0
     factor: TiledMatrix | None = None
     positions: np.ndarray | None = None
+
+    def to_fields(self, with_factor: bool = False) -> dict:
+        """Return what a file holds of it, beside the model that it belongs to.
+
+        The factor takes 4 n² bytes for n rows; without it the first standard deviation
+        of the restored model takes the time of a fit.
+
+        Raises
+        ------
+        InputError
+            If it does not hold the positions of its structures.
+        """
+        if self.positions is None:
+            raise InputError(
+                "Standard deviations cannot be saved without the positions of the "
+                "training structures: give them to `condition`."
+            )
+        if with_factor:
+            self.prepare()
+        return {
+            "positions": self.positions,
+            "observations": self.observations.to_fields(),
+            "reference": None if self.reference is None else self.reference.weights,
+            "calibration": self.calibration,
+            "factor": self.factor if with_factor else None,
+        }
+
+    @classmethod
+    def from_fields(
+        cls,
+        batch: Batch,
+        features: Features,
+        expansion: Expansion,
+        permutations: np.ndarray,
+        *,
+        positions: np.ndarray,
+        observations: dict[str, np.ndarray],
+        reference: np.ndarray | None,
+        calibration: float,
+        factor: TiledMatrix | None,
+    ) -> Uncertainty:
+        """Return the uncertainty of a model of which a file holds this.
+
+        `batch` and `features` are of the structures at the positions.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they do not fit together.
+        """
+        known = Observations.from_fields(batch, **observations)
+        check_positive("the calibration", calibration)
+        if reference is not None:
+            check_array("reference", reference, (len(expansion.x_train),))
+            reference = mean_energy(expansion, reference)
+        if factor is not None and factor.n_rows != len(known.variance):
+            raise ValueError(
+                f"the factor has {factor.n_rows} rows, expected {len(known.variance)}"
+            )
+        return cls(
+            expansion.kernel,
+            permutations,
+            features,
+            known,
+            reference,
+            float(calibration),
+            factor,
+            positions,
+        )
 
     def deviations(
         self, queries: Features, with_forces: bool = True

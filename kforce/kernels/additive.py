@@ -9,8 +9,10 @@ from numpy.typing import ArrayLike
 
 from kforce.errors import InputError
 from kforce.kernels.base import Kernel, Scaled
+from kforce.registry import register
 
 
+@register
 class Additive(Kernel):
     """A sum of one kernel with different scales of the features.
 

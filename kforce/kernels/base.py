@@ -19,6 +19,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from kforce.errors import InputError
+from kforce.registry import register
 
 
 class Kernel(BaseEstimator):
@@ -50,6 +51,7 @@ class Kernel(BaseEstimator):
         return self.profile(u, orders=(0,))[0]
 
 
+@register
 class Scaled(Kernel):
     """A kernel times the square of an amplitude: δ² k(x, y).
 

@@ -8,8 +8,10 @@ import numpy as np
 
 from kforce.errors import InputError
 from kforce.kernels.base import Kernel
+from kforce.registry import register
 
 
+@register
 class Polynomial(Kernel):
     """Power of a product, (x · y)^ζ: the kernel of normalised SOAP vectors.
 

@@ -9,6 +9,7 @@ import numpy as np
 from kforce.errors import InputError
 from kforce.kernels import _profiles as profiles
 from kforce.kernels.base import Kernel
+from kforce.registry import register
 
 
 class _Radial(Kernel):
@@ -47,6 +48,7 @@ class _Radial(Kernel):
         return tuple(out[order].reshape(u.shape) for order in orders)
 
 
+@register
 class Matern32(_Radial):
     """Matérn kernel of smoothness 3/2: (1 + a) e^−a, a = √3 |x − y| / ℓ.
 
@@ -68,6 +70,7 @@ class Matern32(_Radial):
     _kind, _factor = profiles.MATERN32, 3.0
 
 
+@register
 class Matern52(_Radial):
     """Matérn kernel of smoothness 5/2: (1 + a + a²/3) e^−a, a = √5 |x − y| / ℓ.
 
@@ -90,6 +93,7 @@ class Matern52(_Radial):
     _kind, _factor = profiles.MATERN52, 5.0
 
 
+@register
 class Matern72(_Radial):
     """Matérn kernel of smoothness 7/2: (1 + a + 2a²/5 + a³/15) e^−a.
 
@@ -113,6 +117,7 @@ class Matern72(_Radial):
     _kind, _factor = profiles.MATERN72, 7.0
 
 
+@register
 class RBF(_Radial):
     """Gaussian kernel exp(−|x − y|² / 2ℓ²).
 
@@ -130,6 +135,7 @@ class RBF(_Radial):
     _kind, _factor = profiles.RBF, 0.5
 
 
+@register
 class RationalQuadratic(_Radial):
     """Rational quadratic kernel (1 + |x − y|² / 2αℓ²)^−α: a mixture of Gaussians.
 
@@ -163,6 +169,7 @@ class RationalQuadratic(_Radial):
         return self._evaluate(0.5 / alpha, alpha, u, orders)
 
 
+@register
 class PiecewisePolynomial(Kernel):
     """Kernel of compact support (1 − t)₊^(j+1) ((j+1) t + 1), t = |x − y| / ℓ.
 

@@ -17,8 +17,10 @@ from kforce.descriptors.soap.environments import SoapEnvironments, SoapTables, i
 from kforce.descriptors.soap.radial_basis import BASES, radial_basis
 from kforce.errors import InputError, check_count
 from kforce.neighbours.search import Neighbours
+from kforce.registry import register
 
 
+@register
 class SOAP(LocalDescriptor):
     """Power spectrum of the density of neighbours, smoothed by Gaussians.
 
