@@ -50,7 +50,7 @@ def train(path):
 def predict(path):
     data = np.load(path)
     test = frames_of(data, data["test"])
-    model = kforce.load(Path(path).with_name("kforce.storage.npz"))
+    model = kforce.load(Path(path).with_name("kforce.npz"))
     model.evaluate(test)
     positions = [frame.positions for frame in test]
     batch = best(lambda: model.evaluate(test), 5) / len(test)

@@ -96,7 +96,7 @@ def write_models(path):
     """Train once and save the same coefficients for both programs."""
     data = np.load(path)
     model = estimator(data).fit(frames_of(data, data["train"]))
-    model.save(path.with_name("kforce.storage.npz"))
+    model.save(path.with_name("kforce.npz"))
     kforce.io.write_sgdml(model, path.with_name("sgdml.npz"))
 
 

@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from kforce.errors import InputError
 from kforce.neighbours.verlet import SkinList
-from kforce.structures import Batch
+from kforce.structures import FARTHEST, Batch
 
 
 class ModelCalculator(Calculator):
@@ -101,6 +101,8 @@ class KForceCalculator(ModelCalculator):
         if atoms is not None:
             self.atoms = atoms.copy()
         self.model.molecule_.check(self.atoms)
+        if not np.abs(self.atoms.positions).max() < FARTHEST:
+            Batch.from_frames([self.atoms])  # says what is wrong with them
         energy, forces, inside = self.model.evaluate_one(self.atoms)
         if not isfinite(energy):
             raise InputError("Positions must be finite numbers, found NaN or infinity.")

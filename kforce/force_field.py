@@ -334,7 +334,8 @@ class ForceField(BaseEstimator):
             raise InputError(
                 f"{self!r}, or a baseline of it, has no predictive variance, as models "
                 "read from sGDML or trained with variance=None: fit it to its training "
-                "frames (variance='exact') for standard deviations, or leave them out."
+                "frames (variance='exact') for standard deviations, or leave them out "
+                "(test --no-std, predict without --std)."
             )
         return self.uncertainty_
 

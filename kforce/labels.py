@@ -12,7 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from kforce.errors import InputError
 from kforce.neighbours.search import check_cell
-from kforce.structures import as_frames
+from kforce.structures import as_frames, check_size
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,7 @@ class Labels:
                     f"Forces of frame {s} must have shape ({len(frame)}, 3), found "
                     f"{f.shape}."
                 )
-            if np.isinf(energy[s]) or np.isinf(f).any():
-                raise InputError(
-                    f"Labels must be finite; frame {s} holds infinity. Remove that "
-                    "frame, or set the value to NaN to leave it out of the fit."
-                )
+            check_size(s, energy[s], f)
             forces.append(f)
         return cls(energy, forces, *_noises(frames))
 
@@ -346,11 +342,7 @@ def read_virials(frames: Sequence[Atoms]) -> np.ndarray:
     virials = np.full((len(frames), 6), np.nan)
     for s, frame in enumerate(frames):
         stress = read_label(frame, s, "stress", frame.get_stress)
-        if np.isinf(stress).any():
-            raise InputError(
-                f"Labels must be finite; frame {s} holds infinity. Remove that frame, "
-                "or set the value to NaN to leave it out of the fit."
-            )
+        check_size(s, stress)
         if stress.ndim == 0:
             continue
         if not frame.pbc.all():

@@ -20,15 +20,39 @@ from threadpoolctl import ThreadpoolController
 def n_threads() -> int:
     """Return the number of threads: OMP_NUM_THREADS, or the processors we may use.
 
+    A limit that `threadpoolctl.threadpool_limits` sets is one of ours, too.
+
     Examples
     --------
     >>> n_threads() >= 1
     True
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
+    return min(_wanted_threads(), _openmp_limit())
+
+
+def _wanted_threads() -> int:
+    try:
+        wanted = int(os.environ.get("OMP_NUM_THREADS", ""))
+    except ValueError:
+        wanted = 0
+    if wanted > 0:
+        return wanted
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+#: What an OpenMP library starts with.
+_THREADS_AT_START = _wanted_threads()
+
+
+def _openmp_limit() -> float:
+    """Return what OpenMP is limited to, as our threads should be; inf if it is not."""
+    pools = [
+        library.num_threads
+        for library in _controller().lib_controllers
+        if library.user_api == "openmp"
+    ]
+    limit = max(pools, default=_THREADS_AT_START)
+    return limit if limit < _THREADS_AT_START else float("inf")
 
 
 @cache

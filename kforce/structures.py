@@ -12,6 +12,16 @@ from ase.data import chemical_symbols
 
 from kforce.errors import InputError
 
+#: Coordinates are smaller than this, in Å: products of larger ones may overflow.
+FARTHEST = 1e10
+
+
+#: Doubles of this size do not even resolve 0.1 eV.
+_LARGEST_LABEL = 1e15
+
+
+_HEAVIEST = 118
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -45,7 +55,7 @@ class Batch:
         ------
         InputError
             If the list is empty, holds something else than `ase.Atoms`, a frame
-            without atoms, or positions that are not finite.
+            without atoms, unknown elements, or positions that are not finite.
 
         Examples
         --------
@@ -54,11 +64,18 @@ class Batch:
         array([0, 3, 8])
         """
         frames = as_frames(frames)
-        positions = np.concatenate([f.positions for f in frames])
-        finite = np.isfinite(positions).all(axis=1)
+        positions = np.concatenate([f.positions for f in frames], dtype=float)
+        near = (np.abs(positions) < FARTHEST).all(axis=1)
         offsets = np.cumsum([0] + [len(f) for f in frames])
-        if not finite.all():
-            s = np.searchsorted(offsets, np.flatnonzero(~finite)[0], side="right") - 1
+        if not near.all():
+            atom = np.flatnonzero(~near)[0]
+            s = np.searchsorted(offsets, atom, side="right") - 1
+            if np.isfinite(positions[atom]).all():
+                raise InputError(
+                    f"Positions must be within {FARTHEST:g} Å, found an atom at "
+                    f"{np.abs(positions[atom]).max():g} Å in frame {s}: correct or "
+                    "remove that frame."
+                )
             raise InputError(
                 f"Positions must be finite numbers; frame {s} holds NaN or infinity. "
                 "Remove that frame."
@@ -67,7 +84,7 @@ class Batch:
             numbers=np.concatenate([f.numbers for f in frames]),
             positions=positions,
             offsets=offsets,
-            cells=np.array([f.cell.array for f in frames]),
+            cells=np.array([f.cell.array for f in frames], dtype=float),
             pbc=np.array([f.pbc for f in frames]),
         )
 
@@ -124,6 +141,12 @@ def as_frames(frames) -> list[Atoms]:
             )
         if len(frame) == 0:
             raise InputError(f"Frame {s} holds no atoms: remove it.")
+        if frame.numbers.min() < 0 or frame.numbers.max() > _HEAVIEST:
+            strange = (frame.numbers < 0) | (frame.numbers > _HEAVIEST)
+            raise InputError(
+                f"Atomic numbers must be at most {_HEAVIEST} and not negative, found "
+                f"{frame.numbers[strange][0]} in frame {s}: correct it."
+            )
     return frames
 
 
@@ -144,3 +167,29 @@ def first_unknown(
 def is_isolated(frame: Atoms) -> bool:
     """Whether a frame is one atom without periodic images."""
     return len(frame) == 1 and not frame.pbc.any()
+
+
+def check_size(s: int, *labels: np.ndarray) -> None:
+    """Raise an error if a label of a frame is infinite or larger than any there is.
+
+    Parameters
+    ----------
+    s : int
+        Number of the frame, for the message.
+    *labels : ndarray
+        In eV, eV/Å or eV/Å³.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    sizes = [np.fmax.reduce(np.abs(label), axis=None, initial=0.0) for label in labels]
+    largest = max(sizes)  # NaN is no label
+    if largest > _LARGEST_LABEL:
+        wrong = "must be finite" if np.isinf(largest) else "are too large to be true"
+        found = "infinity" if np.isinf(largest) else f"{largest:g} (eV, Å)"
+        raise InputError(
+            f"Labels {wrong}; frame {s} holds {found}. Remove that frame, or set the "
+            "value to NaN to leave it out of the fit."
+        )

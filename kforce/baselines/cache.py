@@ -22,7 +22,7 @@ from kforce.storage.npz import read_arrays, write_arrays
 
 log = logging.getLogger("kforce.baseline")
 
-_FORMAT = "kforce baseline results 1"
+_FORMAT = "kforce baseline results 2"
 
 #: Seconds of computing that a crash may lose.
 _SAVE_EVERY = 30.0
@@ -108,7 +108,8 @@ class ResultCache:
         ):
             digest.update(str(array.shape).encode())
             digest.update(array.astype(dtype).tobytes())
-        return digest.hexdigest()
+        # The number of atoms tells whether the forces in a file are cut as they were.
+        return f"{digest.hexdigest()}-{len(atoms)}"
 
 
 def _write(path, identity, results):
@@ -150,6 +151,8 @@ def _results(arrays):
     )
     if not (fits and np.isfinite(energy).all() and np.isfinite(forces).all()):
         raise ValueError("its arrays do not fit together")
+    if [int(key.rpartition("-")[2]) for key in keys.tolist()] != n_atoms.tolist():
+        raise ValueError("its numbers of atoms are not those of its keys")
     parts = np.split(forces, np.cumsum(n_atoms)[:-1])
     return dict(
         zip(keys.tolist(), zip(energy.tolist(), parts, strict=True), strict=True)

@@ -67,8 +67,8 @@ def unit_complaint(
             raise InputError(
                 f"The forces of the baseline times {scale:.3g} would fit the labels, "
                 f"and eV/Å is expected of both: it seems that {' or '.join(suspects)}. "
-                "Convert the labels (read_frames takes units), or choose another "
-                "baseline."
+                "Convert the labels (read_frames takes units, --units), or choose "
+                "another baseline."
             )
     if left <= rms:
         return None

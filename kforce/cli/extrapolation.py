@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kforce.data.findings import plural
 from kforce.data.training import frame_hashes
 from kforce.gap.prediction import describe_strange_pairs
 from kforce.gap.regressor import GAPRegressor
@@ -26,7 +27,8 @@ def warn_unfamiliar(model, frames, output) -> None:
     if outside:
         first = model.describe_extrapolation(frames[outside[0]].positions)
         output.warning(
-            f"{len(outside)} of {len(frames)} structures leave the range of the "
+            f"{len(outside)} of {plural(len(frames), 'structure')} "
+            f"{'leaves' if len(outside) == 1 else 'leave'} the range of the "
             f"training data, where predictions are not reliable (frame {outside[0]}: "
             f"{first.rstrip('.')})."
         )
@@ -49,6 +51,7 @@ def warn_trained_on(model, frames, output) -> None:
 def _warn_trained(count, frames, output):
     if count:
         output.warning(
-            f"{count} of {len(frames)} frames are training data of this model: their "
-            "errors are too small to be honest."
+            f"{count} of {plural(len(frames), 'frame')} "
+            f"{'is' if count == 1 else 'are'} "
+            "training data of this model: errors there are too small to be honest."
         )

@@ -91,7 +91,7 @@ def _data(args, output):
         )
     if len(forces):
         values["forces"] = (
-            f"on {labels.has_forces.sum()} frames, root mean square "
+            f"on {plural(labels.has_forces.sum(), 'frame')}, root mean square "
             f"{np.sqrt(np.mean(forces**2)):.4f} eV/Å"
         )
     stresses = [read_label(f, s, "stress", f.get_stress) for s, f in enumerate(frames)]

@@ -18,6 +18,7 @@ from kforce.cli.options import (
 )
 from kforce.cli.output import finite_or_none
 from kforce.data import split
+from kforce.data.findings import plural
 from kforce.errors import InputError, check_seed
 from kforce.evaluation import plots as report
 from kforce.evaluation.learning_curve import learning_curve
@@ -71,8 +72,8 @@ def run(args, output):
         n_train = len(frames) - args.n_test
         if n_train < 1:
             raise InputError(
-                f"--n-test {args.n_test} leaves none of the {len(frames)} frames to "
-                "train on: ask for fewer."
+                f"--n-test {args.n_test} leaves none of the "
+                f"{plural(len(frames), 'frame')} to train on: ask for fewer."
             )
         frames, test = split(frames, n_train, args.n_test, seed=args.seed)
     curve = learning_curve(model, frames, args.sizes, test, args.seed)
@@ -108,7 +109,7 @@ def _table(curve):
     shown = {n: c for n, c in _COLUMNS.items() if np.isfinite(getattr(curve, n)).all()}
     names = [f"{n.replace('mae', 'MAE').replace('rmse', 'RMSE')}" for n in shown]
     lines = [
-        f"errors of {curve.n_test} test frames",
+        f"errors of {plural(curve.n_test, 'test frame')}",
         f"{'frames':>8}" + "".join(f"{n.replace('_', ' '):>14}" for n in names),
         f"{'':>8}" + "".join(f"{unit:>14}" for unit, _, _ in shown.values()),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import traceback
 import warnings
@@ -13,13 +12,15 @@ from importlib import metadata
 
 from kforce.cli import convert, info, learning_curve, predict, train
 from kforce.cli import test as evaluate
+from kforce.cli.interrupts import exit_code, reason, signals_raised
 from kforce.cli.output import Output
+from kforce.cli.streams import drop_unwritten, open_streams
 from kforce.errors import InputError
 from kforce.progress import show_progress
 
 #: Exit codes: 0 done, 1 the input cannot be used, 2 the call cannot be read (argparse's
-#: own), 130 interrupted.
-_FAILED, _INTERRUPTED = 1, 130
+#: own), 128 + n ended by the signal n.
+_FAILED = 1
 
 #: Loggers that are heard without -v: what a fit will take, before it starts, how far
 #: a long job is, and what reading changed, such as units and the order of atoms.
@@ -62,6 +63,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    open_streams()
+    try:
+        return _run(argv)
+    finally:
+        drop_unwritten()
+
+
+def _run(argv):
     args = build_parser().parse_args(argv)
     output = Output(json=args.json, quiet=args.quiet)
     log = logging.getLogger("kforce")
@@ -72,23 +81,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.INFO if spoken else logging.WARNING)
     watched = sys.stderr.isatty() and not args.quiet
     try:
-        with warnings.catch_warnings(), show_progress(watched):
+        with signals_raised(), warnings.catch_warnings(), show_progress(watched):
             warnings.showwarning = output.show_warning
             args.run(args, output)
             output.finish()
-            sys.stdout.flush()
     except InputError as error:
         output.error(str(error))
         return _FAILED
-    except KeyboardInterrupt:
-        output.error("Interrupted.")
-        return _INTERRUPTED
+    except KeyboardInterrupt as error:
+        output.error(f"{reason(error)}.")
+        return exit_code(error)
     except BrokenPipeError:
         # The reader, such as `head`, has left: nobody is there to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except OSError as error:
-        output.error(f"Could not write the output: {error.strerror or error}.")
+        where = f" {error.filename}" if error.filename else ""
+        output.error(f"Could not read or write{where}: {error.strerror or error}.")
         return _FAILED
     except MemoryError:
         output.error("Out of memory: train on fewer structures.")

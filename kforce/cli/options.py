@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 from kforce.data import check_frames, read_frames, reorder_atoms
+from kforce.data.findings import plural
 from kforce.errors import InputError
 from kforce.io import read_quip_xml, read_sgdml
 from kforce.storage.files import load, refuse_structures
-from kforce.storage.npz import read_arrays
+from kforce.storage.npz import read_arrays, require_writable
 
 
 def positive_int(text: str) -> int:
@@ -75,7 +76,8 @@ def read_data(path, args, output) -> list:
     frames = read_frames(path, args.energy_key, args.forces_key, args.units)
     if args.reorder:
         frames = reorder_atoms(frames)
-    output.note(f"read {len(frames)} frames of {formulas(frames)} from {path}")
+    count = plural(len(frames), "frame")
+    output.note(f"read {count} of {formulas(frames)} from {path}")
     return frames
 
 
@@ -85,12 +87,13 @@ def formulas(frames) -> str:
     return ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
 
 
-def check(train, test, output, kind: str = "gdml") -> None:
+def check(train, test, output, kind: str = "gdml", numbers=None) -> None:
     """Report what is wrong with the data for a kind of model; errors end the command.
 
-    Local models, "gap", are for frames of any composition.
+    Local models, "gap", are for frames of any composition. The numbers are those of
+    `check_frames`.
     """
-    report = check_frames(train, test or None)
+    report = check_frames(train, test or None, numbers)
     report.raise_errors()
     for finding in report.findings:
         if kind == "gap" and finding.code in ("composition", "atom-order"):
@@ -137,10 +140,11 @@ def new_file(path, overwrite: bool) -> Path:
     Raises
     ------
     InputError
-        If it exists and may not be replaced, or its folder does not exist.
+        If it exists and may not be replaced, its folder does not exist, or the file
+        could not be written.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
+    if os.path.isfile(path) and not overwrite:
         raise InputError(
             f"{path} exists: name another file, or add --overwrite to replace it."
         )
@@ -150,6 +154,7 @@ def new_file(path, overwrite: bool) -> Path:
         raise InputError(
             f"The folder {path.parent} may not be written to: name a file elsewhere."
         )
+    require_writable(path)
     return path
 
 

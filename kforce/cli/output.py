@@ -6,10 +6,12 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 from ase.units import GPa
 
+from kforce.errors import InputError
 from kforce.evaluation import calibration, metrics
 from kforce.labels import Labels
 from kforce.units import energy_unit
@@ -31,46 +33,65 @@ class Output(logging.Handler):
         self.json = json
         self.quiet = quiet
         self._values = {}
+        self._heard = True
 
     def note(self, text: str) -> None:
         """Print a line on the way to the result."""
-        if not (self.json or self.quiet):
+        if self._heard and not (self.json or self.quiet):
             try:
                 print(text, flush=True)
-            except BrokenPipeError:
+            except OSError:
                 # Nobody reads on, but the job still has a file to write.
-                self.quiet = True
+                self._heard = False
 
     def result(self, values: Mapping, text: str) -> None:
         """Add to the result, as values for programs and as text for people."""
         self._values.update(values)
         if not self.json:
-            print(text, flush=True)
+            _print_result(text)
 
     def finish(self) -> None:
         """Print the JSON object, if one is wanted."""
         if self.json:
-            print(json.dumps(self._values, indent=2, default=_plain))
+            _print_result(json.dumps(self._values, indent=2, default=_plain))
 
     def error(self, message: str) -> None:
         """Print an error on standard error."""
-        print(f"kforce: error: {message}", file=sys.stderr)
+        _say(f"kforce: error: {message}")
 
     def warning(self, message: str) -> None:
         """Print a warning on standard error, unless quiet."""
         if not self.quiet:
-            print(f"warning: {message}", file=sys.stderr)
+            _say(f"warning: {message}")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print what the library logs, on standard error."""
         if record.levelno >= logging.WARNING:
             self.warning(record.getMessage())
         else:
-            print(record.getMessage(), file=sys.stderr)
+            _say(record.getMessage())
 
     def show_warning(self, message, category, filename, lineno, file=None, line=None):
         """Stand in for `warnings.showwarning`, without file names and line numbers."""
         self.warning(str(message))
+
+
+def _print_result(text):
+    """Print what the command was called for."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"The result could not be printed: {error.strerror or error}."
+        ) from error
+
+
+def _say(text):
+    """Print on standard error; where that fails, nobody is there to be told."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def _plain(value):

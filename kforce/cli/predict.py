@@ -15,6 +15,7 @@ from kforce.cli.options import (
 )
 from kforce.cli.prediction import evaluate
 from kforce.data import write_frames
+from kforce.data.findings import plural
 
 
 def add_parser(commands, common):
@@ -71,4 +72,5 @@ def run(args, output):
         values["energy_std"] = prediction.energy_std
         what += ", with standard deviations,"
     write_frames(path, frames)
-    output.result(values, f"wrote {what} of {len(frames)} structures to {path}")
+    count = plural(len(frames), "structure")
+    output.result(values, f"wrote {what} of {count} to {path}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kforce.cli.extrapolation import warn_trained_on, warn_unfamiliar
 from kforce.cli.options import (
     add_overwrite,
@@ -88,12 +90,14 @@ def run(args, output):
 def _new_folder(path, overwrite):
     """Return the path of a folder that the figures may be written to."""
     report.require_matplotlib()
-    folder = new_file(path, overwrite=True)  # its parent is there and can be written to
+    folder = Path(path)
     if folder.is_dir():
         for name in _FIGURES:
             new_file(folder / name, overwrite)
     elif folder.exists():
         raise InputError(f"{folder} is not a folder: name another one.")
+    else:
+        new_file(folder, overwrite)  # its parent is there and can be written to
     return folder
 
 

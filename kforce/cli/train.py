@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
+from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from kforce import datasets
 from kforce.cli.model_options import add_model, build_model
@@ -103,10 +107,10 @@ def run(args, output):
     require_suffix(path, ".npz")
     check_seed(args.seed)
     model = build_model(args)
-    train, test = _sets(args, output)
-    check(train, test, output, args.kind)
+    train, test, numbers = _sets(args, output)
+    check(train, test, output, args.kind, numbers)
     if args.kind == "gap":
-        _check_elements(train, test)
+        _check_elements(train, test, numbers[1])
     output.note(f"training on {plural(len(train), 'frame')}, testing on {len(test)}")
     if 0 < len(test) < _FEW_TEST:
         output.warning(
@@ -114,13 +118,15 @@ def run(args, output):
             f"only: better leave {_FEW_TEST} or more out of the training."
         )
     start = time.perf_counter()
-    model.fit(train)
+    with _numbered(numbers[0]):
+        model.fit(train)
     seconds = time.perf_counter() - start
     model.save(path, with_factor=args.keep_factor or None)
     found = None
     if test:
         try:
-            predicted = evaluate(model, test)
+            with _numbered(numbers[1]):
+                predicted = evaluate(model, test)
             found = local_errors(model, test, Labels.from_frames(test), *predicted)
         except InputError as error:
             output.warning(f"{path} is saved, but could not be tested: {error}")
@@ -144,14 +150,29 @@ def run(args, output):
     output.result(result, text)
 
 
-def _check_elements(train, test):
+@contextmanager
+def _numbered(numbers):
+    """Let errors number frames as in the file that they were split from."""
+
+    def number(match):
+        s = int(match[2])
+        return f"{match[1]} {numbers[s] if s < len(numbers) else s}"
+
+    try:
+        yield
+    except InputError as error:
+        message = re.sub(r"\b([Ff]rame|structure) (\d+)\b", number, str(error))
+        raise InputError(message) from error
+
+
+def _check_elements(train, test, numbers):
     """Raise an error if test frames hold elements that no training frame holds."""
     found = first_unknown(test, species_of(train))
     if found:
         raise InputError(
-            f"Frame {found[0]} of the test set holds {found[1]}, which no training "
-            "frame holds: train on more frames (--n-train), or choose others (--seed, "
-            "--split)."
+            f"Frame {numbers[found[0]]} of the test set holds {found[1]}, which no "
+            "training frame holds: train on more frames (--n-train), or choose others "
+            "(--seed, --split)."
         )
 
 
@@ -193,22 +214,23 @@ def _free_name(args):
 
 
 def _sets(args, output):
-    """Return training and test frames."""
+    """Return training and test frames, and the numbers of both in their files."""
     if args.data is None:
         frames = datasets.load_methanol_ccsdt()
         output.note(f"using the sample data: {len(frames)} CCSD(T) frames of methanol")
     else:
         frames = read_data(args.data, args, output)
-    alone, most = [], _MANY_TRAIN
+    whole, alone, most = frames, [], _MANY_TRAIN
     if args.kind == "gap":
         most = len(frames)
-        alone = [frame for frame in frames if len(frame) == 1]
+        alone = [s for s, frame in enumerate(frames) if len(frame) == 1]
     if 0 < len(alone) < len(frames):
         # Their energies are those of atoms: no other frame tells them.
         output.note(f"{plural(len(alone), 'isolated atom')} kept for the training")
-        frames = [frame for frame in frames if len(frame) > 1]
     else:
         alone = []
+    rest = np.setdiff1d(np.arange(len(whole)), alone)
+    frames = [whole[s] for s in rest]
     how = args.split or ("random" if args.data else "time")
     n_test = args.n_test
     if args.test is not None:
@@ -216,7 +238,8 @@ def _sets(args, output):
         test = test if n_test is None else test[:n_test]
         n_train = args.n_train or min(len(frames), most)
         chosen, _ = split_indices(frames, n_train, 0, how, args.seed)
-        return alone + [frames[i] for i in chosen], test
+        train = [*alone, *rest[chosen].tolist()]
+        return [whole[s] for s in train], test, (train, range(len(test)))
     if n_test is None:
         sample = args.data is None
         room = len(frames) - (args.n_train or 0)
@@ -229,8 +252,9 @@ def _sets(args, output):
             f"to train and to test on {n_test}: add frames, give others to test on "
             "(--test), or do not test (--n-train 1)."
         )
-    chosen, rest = split_indices(frames, n_train, n_test, how, args.seed)
-    return alone + [frames[i] for i in chosen], [frames[i] for i in rest]
+    chosen, left = split_indices(frames, n_train, n_test, how, args.seed)
+    train, test = [*alone, *rest[chosen].tolist()], rest[left].tolist()
+    return [whole[s] for s in train], [whole[s] for s in test], (train, test)
 
 
 def _origin(group):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
+from ase.geometry import minkowski_reduce
 from ase.neighborlist import neighbor_list
 from scipy.spatial.distance import pdist
 
@@ -17,7 +18,7 @@ from kforce.data.findings import Finding, LabelledSet, Report, plural
 
 log = logging.getLogger("kforce.data")
 
-_TOO_CLOSE = 0.3  # Å; the shortest bond there is, in H2, measures 0.74
+_MIN_DISTANCE = 0.3  # Å; the shortest bond there is, in H2, measures 0.74
 
 # Net force against the RMS force, net torque against RMS force times radius of
 # gyration, over all frames. Converged calculations leave 5e-9 to 2e-4 of force, and
@@ -29,7 +30,11 @@ _NET_TORQUE = 5e-3
 _NET_OF_ONE_FRAME = 2e-2
 
 
-def check_frames(train: Sequence[Atoms], test: Sequence[Atoms] | None = None) -> Report:
+def check_frames(
+    train: Sequence[Atoms],
+    test: Sequence[Atoms] | None = None,
+    numbers: tuple[Sequence[int], Sequence[int]] | None = None,
+) -> Report:
     """Look for mistakes in a data set.
 
     Looked for are duplicates within and across the sets, missing and constant labels,
@@ -43,6 +48,9 @@ def check_frames(train: Sequence[Atoms], test: Sequence[Atoms] | None = None) ->
         Training frames, labelled in eV and eV/Å.
     test : list of ase.Atoms, optional
         Test frames.
+    numbers : pair of sequences of int, optional
+        How findings number the training and the test frames, as in the file that they
+        were split from. By default by their positions in the lists.
 
     Returns
     -------
@@ -63,9 +71,10 @@ def check_frames(train: Sequence[Atoms], test: Sequence[Atoms] | None = None) ->
     >>> print(check_frames(frames[:100], frames[99:]))
     warning: 1 test frame shows the geometry of a training frame (test 0 = train 99...
     """
-    sets = [LabelledSet("train", train)]
+    own = numbers or (None, None)
+    sets = [LabelledSet("train", train, own[0])]
     if test is not None:
-        sets.append(LabelledSet("test", test))
+        sets.append(LabelledSet("test", test, own[1]))
     findings = [f for data in sets for check in _CHECKS for f in check(data)]
     findings += compare_atoms(sets)
     findings += compare_geometries(sets)
@@ -112,7 +121,7 @@ def _check_missing(data: LabelledSet):
             "warning",
             "missing-forces",
             f"None of the {data.name} frames has forces: if their file does, name the "
-            "field with forces_key.",
+            "field with forces_key (--forces-key).",
         )
     else:
         yield Finding(
@@ -133,8 +142,8 @@ def _check_constant(data: LabelledSet):
             f"All {len(energy)} energies of the {data.name} frames are "
             f"{energy[0]:g} eV: check that they are energies.",
         )
-    known = [f for f in data.forces if len(f) > 1 and np.isfinite(f).any()]
-    if known and all(np.nanmax(np.abs(f)) == 0 for f in known):
+    labelled = [f for f in data.forces if len(f) > 1 and np.isfinite(f).any()]
+    if labelled and all(np.nanmax(np.abs(f)) == 0 for f in labelled):
         yield Finding(
             "warning",
             "zero-forces",
@@ -145,12 +154,12 @@ def _check_constant(data: LabelledSet):
 
 def _check_distances(data: LabelledSet):
     shortest = np.array([_shortest_distance(frame) for frame in data.frames])
-    close = np.flatnonzero(shortest < _TOO_CLOSE)
+    close = np.flatnonzero(shortest < _MIN_DISTANCE)
     if len(close):
         yield Finding(
             "error",
             "atoms-too-close",
-            f"{plural(len(close), 'frame')} with atoms closer than {_TOO_CLOSE} Å, "
+            f"{plural(len(close), 'frame')} with atoms closer than {_MIN_DISTANCE} Å, "
             f"down to {shortest[close].min():.3g} Å {data.where(close)}: remove them, "
             "or check the unit of length.",
         )
@@ -158,7 +167,9 @@ def _check_distances(data: LabelledSet):
 
 def _check_magnitudes(data: LabelledSet):
     """Look for units that are wrong throughout, which leave labels consistent."""
-    ratios = [_neighbour_ratio(f) for f in data.frames[:_ENOUGH] if len(f) > 1]
+    ratios = [
+        _neighbour_ratio(f) for f in data.frames[:_FRAMES_FOR_LENGTHS] if len(f) > 1
+    ]
     ratio = float(np.nanmedian(ratios)) if len(ratios) else np.nan
     if ratio > 1.6:
         yield Finding(
@@ -169,7 +180,7 @@ def _check_magnitudes(data: LabelledSet):
         )
     isolated = [s for s in range(len(data.frames)) if data.is_isolated(s)]
     typical = _rms([data.forces[s] for s in isolated])
-    if typical and not _SMALL_FORCE < typical < _LARGE_FORCE:
+    if typical and not _LEAST_RMS_FORCE < typical < _LARGEST_RMS_FORCE:
         yield Finding(
             "warning",
             "unusual-forces",
@@ -194,10 +205,13 @@ def _shortest_distance(frame: Atoms) -> float:
     if not np.isfinite(frame.positions).all():
         return np.inf
     if frame.pbc.any() and frame.cell.rank == 3:
+        if np.linalg.matrix_rank(frame.cell.array) == 3:  # or else it is flat
+            frame = frame.copy()
+            frame.set_cell(minkowski_reduce(frame.cell, frame.pbc)[0])
         heights = 1 / np.linalg.norm(frame.cell.reciprocal(), axis=1)
-        if heights[frame.pbc].min() < _TOO_CLOSE:  # countless images, all too close
+        if heights[frame.pbc].min() < _MIN_DISTANCE:  # countless images, all too close
             return heights[frame.pbc].min()
-        return neighbor_list("d", frame, _TOO_CLOSE).min(initial=np.inf)
+        return neighbor_list("d", frame, _MIN_DISTANCE).min(initial=np.inf)
     return pdist(frame.positions).min(initial=np.inf)
 
 
@@ -236,26 +250,26 @@ def _rms(arrays) -> float:
 
 
 def _check_consistency(data: LabelledSet):
-    found = energy_force_slope(data.frames, data.energy, data.forces)
-    if found is None:
+    relation = energy_force_slope(data.frames, data.energy, data.forces)
+    if relation is None:
         return
-    log.debug("energies against the work of the forces (%s): %s", data.name, found)
-    if found.contradicts:
-        cause = f", as if {found.cause}" if found.cause else ""
+    log.debug("energies against the work of the forces (%s): %s", data.name, relation)
+    if relation.contradicts:
+        cause = f", as if {relation.cause}" if relation.cause else ""
         yield Finding(
-            "error" if found.cause else "warning",
+            "error" if relation.cause else "warning",
             "energies-contradict-forces",
             f"Energies and forces of the {data.name} frames contradict each other: "
-            f"between {found.n_pairs} pairs of similar frames the energies change "
-            f"{found.slope:.3g} times as much as the forces say{cause}; convert the "
+            f"between {relation.n_pairs} pairs of similar frames the energies change "
+            f"{relation.slope:.3g} times as much as the forces say{cause}; convert the "
             "labels to eV and eV/Å.",
         )
 
 
 #: Frames that tell the unit of length; forces of molecules outside of these bounds (in
 #: eV/Å, root mean square) are hardly in eV/Å.
-_ENOUGH = 50
-_SMALL_FORCE, _LARGE_FORCE = 0.08, 20.0
+_FRAMES_FOR_LENGTHS = 50
+_LEAST_RMS_FORCE, _LARGEST_RMS_FORCE = 0.08, 20.0
 
 _CHECKS = (
     _check_finite,

@@ -8,18 +8,15 @@ import numpy as np
 
 from kforce.data.duplicates import find_duplicates
 from kforce.data.findings import Finding, LabelledSet, plural
-from kforce.data.reorder import bond_graph, environments
+from kforce.data.reorder import atom_classes, bond_graph
 
 
 def compare_atoms(sets: Sequence[LabelledSet]) -> Iterator[Finding]:
     """Compare composition and atom order with those of the first training frame.
 
-    Parameters
-    ----------
-    sets : list of LabelledSet
-        The training set, and the test set if there is one.
+    The sets are the training set, and the test set if there is one.
     """
-    first = sets[0].frames[0]
+    first, its_number = sets[0].frames[0], sets[0].numbers[0]
     for data in sets:
         other, order = [], []
         for s, frame in enumerate(data.frames):
@@ -33,7 +30,8 @@ def compare_atoms(sets: Sequence[LabelledSet]) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "composition",
-                f"{plural(len(other), 'frame')} with other atoms than train frame 0, "
+                f"{plural(len(other), 'frame')} with other atoms than train frame "
+                f"{its_number}, "
                 f"{first.get_chemical_formula()}, such as "
                 f"{data.frames[other[0]].get_chemical_formula()} "
                 f"{data.where(other)}: a model of one molecule cannot use them.",
@@ -42,9 +40,10 @@ def compare_atoms(sets: Sequence[LabelledSet]) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "atom-order",
-                f"{plural(len(order), 'frame')} with the atoms of train frame 0 in "
-                f"another order {data.where(sorted(order))}: bring all frames into "
-                "one with kforce.data.reorder_atoms, or --reorder on the command line.",
+                f"{plural(len(order), 'frame')} with the atoms of train frame "
+                f"{its_number} in another order {data.where(sorted(order))}: "
+                "bring all frames into one with kforce.data.reorder_atoms, or "
+                "--reorder on the command line.",
             )
 
 
@@ -53,29 +52,24 @@ def _rebonded(first, frames, candidates) -> list[int]:
     if first.pbc.any() or not np.isfinite(first.positions).all():
         return []
     bonds = bond_graph(first)
-    kinds = sorted(environments(first.numbers, bonds))
-    found = []
+    classes = sorted(atom_classes(first.numbers, bonds))
+    rebonded = []
     for s in candidates:
         if frames[s].pbc.any() or not np.isfinite(frames[s].positions).all():
             continue
         graph = bond_graph(frames[s])
         # One bond made and one broken is a proton transfer, not another order.
-        if np.count_nonzero(graph != bonds) > 4 and kinds == sorted(
-            environments(first.numbers, graph)
+        if np.count_nonzero(graph != bonds) > 4 and classes == sorted(
+            atom_classes(first.numbers, graph)
         ):
-            found.append(s)
-    return found
+            rebonded.append(s)
+    return rebonded
 
 
 def compare_geometries(sets: Sequence[LabelledSet]) -> Iterator[Finding]:
-    """Find repeated geometries, in each set and across both.
-
-    Parameters
-    ----------
-    sets : list of LabelledSet
-        The training set, and the test set if there is one.
-    """
+    """Find repeated geometries, in each set and across both."""
     n_train = len(sets[0].frames)
+    numbers = {data.name: data.numbers for data in sets}
     pairs = find_duplicates([frame for data in sets for frame in data.frames])
     kinds = {
         "train": [(i, j) for i, j in pairs if j < n_train],
@@ -86,10 +80,11 @@ def compare_geometries(sets: Sequence[LabelledSet]) -> Iterator[Finding]:
         if not found:
             continue
         a, b = ("train", "test") if kind == "across" else (kind, kind)
+        first, second = numbers[a], numbers[b]
         verb = "shows" if len(found) == 1 else "show"
         earlier = "a training frame" if kind == "across" else "an earlier one"
         advice = "the test is not honest" if kind == "across" else "remove the repeats"
-        examples = ", ".join(f"{b} {j} = {a} {i}" for i, j in found[:5])
+        examples = ", ".join(f"{b} {second[j]} = {a} {first[i]}" for i, j in found[:5])
         yield Finding(
             "warning",
             "duplicates-across" if kind == "across" else "duplicates",

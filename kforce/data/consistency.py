@@ -28,14 +28,8 @@ _MAX_RATIO = 1.5
 class EnergyForceSlope:
     """How the energy differences relate to the work of the forces.
 
-    Attributes
-    ----------
-    slope : float
-        Energy difference divided by work: 1 if both belong together.
-    r_squared : float
-        Squared correlation of the two.
-    n_pairs : int
-        Pairs of frames compared.
+    The slope, energy difference over work, is 1 if both belong together; `r_squared` is
+    the squared correlation of the two over `n_pairs` pairs of frames.
     """
 
     slope: float
@@ -97,29 +91,9 @@ def energy_force_slope(
     Δr = J⁺Δx with x = ln d and J = ∂x/∂r, evaluated at either end, so no alignment is
     needed. The nearer half of the pairs is compared.
 
-    Parameters
-    ----------
-    frames : list of ase.Atoms
-        Isolated molecules; the most frequent order of atoms is used.
-    energy : ndarray of shape (n_structures,)
-        In eV, NaN where there is none.
-    forces : list of ndarray of shape (n_atoms, 3)
-        In eV/Å, NaN where there is none.
-
-    Returns
-    -------
-    EnergyForceSlope or None
-        None when there are too few frames, or all energies or forces are the same.
-
-    Examples
-    --------
-    >>> from kforce.datasets import load_methanol_ccsdt
-    >>> from kforce.structures import Labels
-    >>> frames = load_methanol_ccsdt()
-    >>> labels = Labels.from_frames(frames)
-    >>> found = energy_force_slope(frames, labels.energy, labels.forces)
-    >>> round(found.slope, 1), found.contradicts
-    (1.0, False)
+    Of the frames, the isolated ones of the most frequent order of atoms are used, with
+    energies (n_structures,) in eV and forces in eV/Å, NaN where there is none. None is
+    returned when they are too few, or all energies or forces are the same.
     """
     members = _usable(frames, energy, forces)
     if len(members) <= _MIN_PAIRS:

@@ -14,30 +14,12 @@ _TOLERANCE = 1e-6
 
 
 def find_duplicates(frames: Sequence[Atoms]) -> list[tuple[int, int]]:
-    """Find frames with the geometry of an earlier one.
+    """Return pairs of the first frame of its kind and a later one that repeats it.
 
     Two geometries are the same if all interatomic distances, compared by pair of
     elements, agree within 1e-6 Å, and so do the cells. They may be moved, rotated,
     mirrored or list their atoms in another order: for a model all of this is one point.
-
-    Parameters
-    ----------
-    frames : list of ase.Atoms
-        Positions in Å. Frames with positions that are not finite are passed over.
-
-    Returns
-    -------
-    list of (int, int)
-        The first frame of its kind and a later one that repeats it, sorted.
-
-    Examples
-    --------
-    >>> from ase.build import molecule
-    >>> water = molecule("H2O")
-    >>> turned = water.copy()
-    >>> turned.rotate(30, "x")
-    >>> find_duplicates([water, molecule("CH4"), turned])
-    [(0, 2)]
+    Frames with positions that are not finite are passed over.
     """
     pairs = []
     for candidates, means in _candidates(frames):

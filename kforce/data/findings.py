@@ -15,16 +15,10 @@ from kforce.structures import as_frames
 
 @dataclass(frozen=True)
 class Finding:
-    """One observation about a data set.
+    """One observation about a data set, in a sentence or two.
 
-    Attributes
-    ----------
-    level : {'error', 'warning', 'note'}
-        Errors cannot be used, warnings will probably spoil a model, notes inform.
-    code : str
-        A short name that stays the same, such as 'duplicates'.
-    message : str
-        One sentence or two for the user.
+    Errors cannot be used, warnings will probably spoil a model, notes inform. The code
+    is a short name that stays the same, such as 'duplicates'.
     """
 
     level: str
@@ -38,13 +32,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check_frames` found, the worst first.
-
-    Attributes
-    ----------
-    findings : list of Finding
-        Empty if there is nothing to say.
-    """
+    """The findings of `check_frames`, the worst first."""
 
     findings: list[Finding] = field(default_factory=list)
 
@@ -53,13 +41,7 @@ class Report:
         return [finding for finding in self.findings if finding.level == level]
 
     def raise_errors(self) -> None:
-        """Raise the findings of level 'error', if there are any.
-
-        Raises
-        ------
-        InputError
-            With all of their messages.
-        """
+        """Raise the findings of level 'error', if there are any, as an `InputError`."""
         errors = self.of_level("error")
         if errors:
             raise InputError(" ".join(finding.message for finding in errors))
@@ -70,11 +52,17 @@ class Report:
 
 
 class LabelledSet:
-    """Frames with labels, NaN where there is none or none that can be used."""
+    """Frames with labels, NaN where there is none or none that can be used.
 
-    def __init__(self, name: str, frames: Sequence[Atoms]):
+    Messages number them as `numbers` do, by default by their positions.
+    """
+
+    def __init__(
+        self, name: str, frames: Sequence[Atoms], numbers: Sequence[int] | None = None
+    ):
         self.name = name
         self.frames = as_frames(frames)
+        self.numbers = range(len(self.frames)) if numbers is None else numbers
         self.bad_labels = []
         self.energy = np.full(len(self.frames), np.nan)
         self.forces = []
@@ -99,7 +87,7 @@ class LabelledSet:
 
     def where(self, indices: Iterable[int]) -> str:
         """Name the first few frames: '(train frames 1, 5 and 3 more)'."""
-        indices = list(indices)
+        indices = [self.numbers[s] for s in indices]
         noun = "frame" if len(indices) == 1 else "frames"
         first = ", ".join(map(str, indices[:5]))
         more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,30 +29,17 @@ def read_npz_frames(
 ) -> tuple[list[Atoms], tuple[str, str] | None]:
     """Read the frames of an `.npz` data set in the units of the file.
 
-    Parameters
-    ----------
-    path : Path
-        A file with the fields ``z, R`` and ``E, F`` of sGDML and MD17, or those of
-        rMD17, ``nuclear_charges, coords`` and ``energies, forces``.
-    energy_key, forces_key : str, optional
-        Other names of the fields of energies and forces.
-
-    Returns
-    -------
-    frames : list of ase.Atoms
-        With what the file holds of energies, forces and cell.
-    units : (str, str) or None
-        The units of energy and length that the file names, None if it names neither.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, or fields are missing or of a wrong shape.
+    The fields are ``z, R, E, F`` of sGDML and MD17 or ``nuclear_charges, coords,
+    energies, forces`` of rMD17; `energy_key` and `forces_key` name others. Return the
+    frames, with what the file holds of energies, forces and cell, and the units of
+    energy and length that it names, None if it names neither. A damaged file is an
+    `InputError`.
     """
-    arrays = read_arrays(path)
     names = dict(_FIELDS)
     names |= {"energies": (energy_key,)} if energy_key else {}
     names |= {"forces": (forces_key,)} if forces_key else {}
+    known = (*chain.from_iterable(names.values()), "lattice", "e_unit", "r_unit")
+    arrays = read_arrays(path, known=known)
     found = {
         kind: next((arrays[name] for name in aliases if name in arrays), None)
         for kind, aliases in names.items()
@@ -135,15 +123,7 @@ def _frames_of(found, cell) -> list[Atoms]:
 
 
 def set_labels(frame: Atoms, results: dict) -> None:
-    """Attach results to a frame as a calculator that holds them.
-
-    Parameters
-    ----------
-    frame : ase.Atoms
-        Changed in place.
-    results : dict
-        ASE's names of properties and their values; None is left out.
-    """
+    """Attach results, by ASE's names, to a frame in place; None is left out."""
     results = {k: v for k, v in results.items() if v is not None}
     if "energy" in results:
         results["energy"] = float(results["energy"])

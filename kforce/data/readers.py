@@ -13,10 +13,13 @@ import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from kforce.data.findings import plural
 from kforce.data.npz_datasets import NPZ_UNITS, read_npz_frames, set_labels
+from kforce.data.promises import check_promises
 from kforce.errors import InputError
+from kforce.neighbours.search import check_cell
 from kforce.progress import progress_bar
-from kforce.storage.npz import replaced_file
+from kforce.storage.npz import replaced_file, require_readable
 from kforce.structures import as_frames
 from kforce.units import energy_unit, length_unit, parse_units
 
@@ -94,14 +97,16 @@ def read_frames(
 
 
 def _read_with_ase(path: Path) -> list[Atoms]:
-    if not path.is_file():
-        raise InputError(f"Expected a file with structures, but there is no {path}.")
+    require_readable(path, "a file with structures")
     try:
+        check_promises(path)
         frames = []
         with progress_bar(None, f"reading {path.name}") as advance:
             for frame in ase.io.iread(path, index=":", do_not_split_by_at_sign=True):
                 frames.append(frame)
                 advance(1)
+    except InputError:
+        raise
     # Each of ASE's parsers fails in its own way.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -129,7 +134,7 @@ def _use_keys(frames, path, energy_key, forces_key) -> None:
                 f"{', '.join(sorted(there)) or 'none'}."
             )
         if missing:
-            log.warning("%s: %d frames have no %r", path, missing, key)
+            log.warning("%s: %s without %r", path, plural(missing, "frame"), key)
         for s, (frame, value) in enumerate(zip(frames, values, strict=True)):
             _check_label(name, key, value, frame, f"frame {s} of {path}")
             set_labels(frame, _results(frame) | {name: value})
@@ -138,15 +143,18 @@ def _use_keys(frames, path, energy_key, forces_key) -> None:
 def _use_virials(frames, path) -> None:
     """Turn the virials −∂E/∂ε of files of GAP into stresses, of periodic frames."""
     count = 0
-    for frame in frames:
+    for s, frame in enumerate(frames):
         virial = frame.info.get("virial")  # ASE takes nine numbers only
         if virial is None or "stress" in _results(frame) or not frame.pbc.all():
             continue
+        check_cell(frame.cell.array, frame.pbc, s)
         stress = full_3x3_to_voigt_6_stress(-virial / frame.get_volume())
         set_labels(frame, _results(frame) | {"stress": stress})
         count += 1
     if count:
-        log.info("%s: the virials of %d frames are read as stresses", path, count)
+        log.info(
+            "%s: the virials of %s are read as stresses", path, plural(count, "frame")
+        )
 
 
 def _results(frame: Atoms) -> dict:

@@ -20,9 +20,9 @@ log = logging.getLogger("kforce.data")
 # reference is lost beyond 1.6 times the sum, because hot molecules stretch their bonds.
 _BOND = 1.25
 _BROKEN = 1.6
-# In Å²: a wrong bond or a wrong surrounding weighs more than any misplaced distance.
+# In Å²: a wrong bond or a wrong class weighs more than any misplaced distance.
 _WRONG_BOND = 100.0
-_WRONG_ENVIRONMENT = 100.0
+_WRONG_CLASS = 100.0
 _SHELLS = 3
 # Partial matchings kept at every step.
 _BEAM = 64
@@ -94,54 +94,27 @@ def reorder_atoms(
 
 
 def bond_graph(frame: Atoms) -> np.ndarray:
-    """Return which pairs of atoms are bonded.
+    """Return which pairs of atoms are bonded, (n_atoms, n_atoms).
 
-    Parameters
-    ----------
-    frame : ase.Atoms
-        Positions in Å.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_atoms, n_atoms)
-        True up to 1.25 times the sum of the covalent radii.
-
-    Examples
-    --------
-    >>> from ase.build import molecule
-    >>> bond_graph(molecule("H2O")).astype(int)
-    array([[0, 1, 1],
-           [1, 0, 0],
-           [1, 0, 0]])
+    They are if they are no farther apart than 1.25 times the sum of the covalent radii.
     """
     return _Molecule(frame).bonds
 
 
-def environments(numbers: np.ndarray, bonds: np.ndarray) -> list[int]:
-    """Describe every atom by its element and bonded neighbours, three shells deep.
+def atom_classes(numbers: np.ndarray, bonds: np.ndarray) -> list[int]:
+    """Return a hash of each atom: its element and bonded neighbours, three shells deep.
 
-    Isomorphic graphs have the same descriptions; the reverse nearly always holds.
-
-    Parameters
-    ----------
-    numbers : ndarray of shape (n_atoms,)
-        Atomic numbers.
-    bonds : ndarray of bool, shape (n_atoms, n_atoms)
-        The bond graph.
-
-    Returns
-    -------
-    list of int
-        One hash an atom, the same in every process.
+    Isomorphic graphs have the same hashes, in every process; the reverse nearly always
+    holds.
     """
     neighbours = [np.flatnonzero(row) for row in bonds]
-    kinds = [int(number) for number in numbers]
+    classes = [int(number) for number in numbers]
     for _ in range(_SHELLS):
-        kinds = [
-            hash((kind, *sorted(kinds[j] for j in bonded)))
-            for kind, bonded in zip(kinds, neighbours, strict=True)
+        classes = [
+            hash((own_class, *sorted(classes[j] for j in bonded)))
+            for own_class, bonded in zip(classes, neighbours, strict=True)
         ]
-    return kinds
+    return classes
 
 
 class _Molecule:
@@ -157,8 +130,8 @@ class _Molecule:
         self.bonds = self.stretch <= _BOND
 
     @cached_property
-    def environments(self) -> np.ndarray:
-        return np.array(environments(self.numbers, self.bonds))
+    def atom_classes(self) -> np.ndarray:
+        return np.array(atom_classes(self.numbers, self.bonds))
 
     def fits(self, other: _Molecule, order: np.ndarray) -> bool:
         """Whether `other`, in that order, has these elements and all these bonds.
@@ -201,7 +174,7 @@ def _match(target: _Molecule, other: _Molecule) -> np.ndarray:
         dist, bonds = other.dist[:, partial], other.bonds[:, partial]
         pairs = (dist - target.dist[atom, done]) ** 2
         pairs = pairs + _WRONG_BOND * (bonds != target.bonds[atom, done])
-        single = _WRONG_ENVIRONMENT * (other.environments != target.environments[atom])
+        single = _WRONG_CLASS * (other.atom_classes != target.atom_classes[atom])
         total = cost + pairs.sum(axis=-1) + single[:, None]  # (candidate, beam)
         total[other.numbers != target.numbers[atom]] = np.inf
         np.put_along_axis(total, partial.T, np.inf, axis=0)  # an atom is used once
@@ -218,19 +191,19 @@ def _match(target: _Molecule, other: _Molecule) -> np.ndarray:
 def _walk(molecule: _Molecule) -> np.ndarray:
     """Return the atoms so that each is bonded to an earlier one, if one can be.
 
-    The walk starts with the rarest environment and prefers rare ones: they leave the
+    The walk starts with the rarest class and prefers rare ones: they leave the
     fewest choices open.
     """
-    _, kind, count = np.unique(
-        molecule.environments, return_inverse=True, return_counts=True
+    _, index, count = np.unique(
+        molecule.atom_classes, return_inverse=True, return_counts=True
     )
-    rarity = count[kind]
-    left, sequence = set(range(len(rarity))), []
-    while left:
-        touching = [i for i in left if molecule.bonds[i, sequence].any()]
-        following = min(touching or left, key=lambda i: (rarity[i], i))
+    rarity = count[index]
+    remaining, sequence = set(range(len(rarity))), []
+    while remaining:
+        touching = [i for i in remaining if molecule.bonds[i, sequence].any()]
+        following = min(touching or remaining, key=lambda i: (rarity[i], i))
         sequence.append(following)
-        left.remove(following)
+        remaining.remove(following)
     return np.array(sequence)
 
 

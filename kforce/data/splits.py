@@ -65,21 +65,7 @@ def split_indices(
     how: str = "random",
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions in the list that `split` would take.
-
-    Parameters and errors are those of `split`.
-
-    Returns
-    -------
-    train, test : ndarray of shape (n_train,) and (n_test,)
-        Indices of frames.
-
-    Examples
-    --------
-    >>> from kforce.datasets import load_methanol_ccsdt
-    >>> split_indices(load_methanol_ccsdt(), 3, 2, how="time")
-    (array([0, 1, 2]), array([202, 203]))
-    """
+    """Return the indices of the frames that `split` would take, as two arrays."""
     frames = as_frames(frames)
     _check_counts(len(frames), n_train, n_test)
     check_seed(seed)
@@ -116,7 +102,8 @@ def _energies(frames) -> np.ndarray:
     if missing:
         raise InputError(
             f"A stratified split needs the energy of every frame, and {missing} of "
-            f"{len(frames)} have none: use how='random' or add them."
+            f"{len(frames)} have none: use how='random' (--split random) or add "
+            "them."
         )
     return energy
 

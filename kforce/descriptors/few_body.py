@@ -15,6 +15,9 @@ from kforce.errors import InputError
 #: Size of a block of dense derivatives.
 _BLOCK_BYTES = 16e6
 
+#: Cutoffs are at most this, in Å.
+_LONGEST = 50.0
+
 #: The heaviest element that has a name.
 _HEAVIEST = 118
 
@@ -105,11 +108,27 @@ def check_cutoff(cutoff, transition_width) -> None:
     """
     if not (isinstance(cutoff, Real) and 0.0 < cutoff < np.inf):
         raise InputError(f"cutoff must be a positive length in Å, found {cutoff!r}.")
+    check_reach(cutoff)
     width = transition_width
     if not (isinstance(width, Real) and 0.0 < width <= cutoff):
         raise InputError(
             "transition_width must be a positive length in Å, at most the cutoff "
             f"({cutoff!r}), found {width!r}."
+        )
+
+
+def check_reach(cutoff: float) -> None:
+    """Raise an error if a cutoff is longer than any sensible one.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    if cutoff > _LONGEST:
+        raise InputError(
+            f"cutoff must be at most {_LONGEST:g} Å, found {cutoff!r}: an atom would "
+            "have tens of thousands of neighbours. Shorten it, or check its unit."
         )
 
 

@@ -196,8 +196,8 @@ def rms_per_structure(arrays: Sequence[np.ndarray]) -> np.ndarray:
     >>> rms_per_structure([np.array([3.0, -3.0, np.nan]), np.array([np.nan])])
     array([ 3., nan])
     """
-    there = [np.ravel(a)[~np.isnan(np.ravel(a))] for a in arrays]
-    return np.array([np.sqrt(np.mean(a**2)) if len(a) else np.nan for a in there])
+    finite = [np.ravel(a)[~np.isnan(np.ravel(a))] for a in arrays]
+    return np.array([np.sqrt(np.mean(a**2)) if len(a) else np.nan for a in finite])
 
 
 def summary(
@@ -250,8 +250,11 @@ def pairs_of_structures(residuals, stds):
             f"Expected standard deviations for {len(residuals)} structures, found "
             f"{len(stds)}."
         )
-    known = [not np.isnan(np.asarray(r, float)).all() for r in residuals]
-    pairs = [_pairs(r, s) for r, s, k in zip(residuals, stds, known, strict=True) if k]
+    pairs = [
+        _pairs(r, s)
+        for r, s in zip(residuals, stds, strict=True)
+        if not np.isnan(np.asarray(r, float)).all()
+    ]
     if not pairs:
         raise InputError("Calibration needs references, and there are none.")
     return [r for r, _ in pairs], [s for _, s in pairs]
@@ -267,8 +270,8 @@ def _pairs(residual, std):
             f"Residuals of shape {residual.shape} need standard deviations of that "
             f"shape, found {np.shape(std)}."
         ) from None
-    there = ~np.isnan(residual)
-    residual, std = residual[there], std[there]
+    has_reference = ~np.isnan(residual)
+    residual, std = residual[has_reference], std[has_reference]
     if not len(residual):
         raise InputError("Calibration needs references, and there are none.")
     bad = std[~((std > 0.0) & (std < np.inf))]

@@ -11,6 +11,7 @@ from ase import Atoms
 from scipy.stats import linregress
 from sklearn.base import clone
 
+from kforce.data.findings import plural
 from kforce.data.splits import split_indices
 from kforce.errors import InputError, check_count
 from kforce.evaluation import metrics
@@ -21,7 +22,7 @@ _log = logging.getLogger("kforce.evaluation.learning_curve")
 
 #: Where not given: a fifth of the frames, but not more than this, is for testing, and
 #: sizes are the powers of two from the first to the second that fit into the rest.
-_MANY_TEST = 1000
+_MAX_TEST_FRAMES = 1000
 _SMALLEST, _LARGEST = 8, 1024
 
 
@@ -115,14 +116,14 @@ def learning_curve(
     True
     """
     frames = as_frames(frames)
-    alone = [frame for frame in frames if is_isolated(frame)]
-    if 0 < len(alone) < len(frames):
+    isolated = [frame for frame in frames if is_isolated(frame)]
+    if 0 < len(isolated) < len(frames):
         # Their energies are those of atoms: no other frame tells them.
-        _log.info("isolated atoms are in all training sets: %d", len(alone))
+        _log.info("isolated atoms are in all training sets: %d", len(isolated))
         frames = [frame for frame in frames if not is_isolated(frame)]
     else:
-        alone = []
-    n_test = 0 if test is not None else min(max(1, len(frames) // 5), _MANY_TEST)
+        isolated = []
+    n_test = 0 if test is not None else min(max(1, len(frames) // 5), _MAX_TEST_FRAMES)
     room = len(frames) - n_test
     sizes = _default_sizes(room) if sizes is None else _checked(sizes, room)
     # In random order, any first part of the training frames is a random subset.
@@ -133,9 +134,10 @@ def learning_curve(
         raise InputError("A learning curve needs test frames with forces: add them.")
     rows = []
     for size in sizes:
-        fitted = clone(model).fit(alone + [frames[i] for i in train[:size]])
+        fitted = clone(model).fit(isolated + [frames[i] for i in train[:size]])
         rows.append(_errors(fitted.evaluate(test), labels))
-        _log.info("%d frames: mean absolute force error %.4g eV/Å", size, rows[-1][2])
+        count = plural(size, "frame")
+        _log.info("%s: mean absolute force error %.4g eV/Å", count, rows[-1][2])
     return LearningCurve(np.array(sizes), *np.transpose(rows), n_test=len(test))
 
 
@@ -144,7 +146,7 @@ def _default_sizes(room):
     if not sizes:
         raise InputError(
             f"Expected at least {_SMALLEST} frames to train on, found {room}: add "
-            "frames or give the sizes."
+            "frames or give the sizes (--sizes)."
         )
     return sizes
 

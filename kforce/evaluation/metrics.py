@@ -35,8 +35,8 @@ def r2(predicted: np.ndarray, reference: np.ndarray) -> float:
     >>> r2(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
     1.0
     """
-    there = np.isfinite(reference)
-    reference, predicted = reference[there], predicted[there]
+    has_reference = np.isfinite(reference)
+    reference, predicted = reference[has_reference], predicted[has_reference]
     total = np.sum((reference - reference.mean()) ** 2)
     residual = np.sum((reference - predicted) ** 2)
     if total == 0.0:

@@ -41,30 +41,8 @@ _MANY_POINTS = 2000
 def parity_figure(prediction, frames: Sequence[Atoms]):
     """Draw predictions and their errors over the references.
 
-    Parameters
-    ----------
-    prediction : Prediction
-        What `evaluate` returns for the frames.
-    frames : list of ase.Atoms
-        Frames with energies (eV), forces (eV/Å) or both.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    InputError
-        If matplotlib is not installed or the frames have no labels.
-
-    Examples
-    --------
-    >>> import kforce
-    >>> frames = kforce.datasets.load_methanol_ccsdt()
-    >>> model = kforce.GDMLRegressor().fit(frames[:20])
-    >>> figure = parity_figure(model.evaluate(frames[-60:]), frames[-60:])
-    >>> len(figure.axes)  # energies and forces, each with its errors below
-    4
+    The prediction is what `evaluate` returns for the labelled frames: energies in eV,
+    forces in eV/Å. Without matplotlib or labels there is an `InputError`.
     """
     shown = _compared(prediction, frames)
     figure = _figure(4.2 * len(shown), 5.4)
@@ -89,22 +67,7 @@ def parity_figure(prediction, frames: Sequence[Atoms]):
 def calibration_figure(prediction, frames: Sequence[Atoms]):
     """Draw the observed over the expected coverage of central intervals.
 
-    Parameters
-    ----------
-    prediction : Prediction
-        What `evaluate` returns for the frames with `return_std=True`.
-    frames : list of ase.Atoms
-        Frames with energies (eV), forces (eV/Å) or both.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    InputError
-        If matplotlib is not installed, the frames have no labels or the prediction has
-        no standard deviations.
+    As `parity_figure`, of a prediction with ``return_std=True``.
     """
     shown = _compared(prediction, frames, with_std=True)
     figure = _figure(4.6, 5.3)
@@ -132,10 +95,7 @@ def calibration_figure(prediction, frames: Sequence[Atoms]):
 
 
 def error_figure(prediction, frames: Sequence[Atoms]):
-    """Draw absolute errors over the predicted standard deviations.
-
-    Parameters, what is returned and the errors are those of `calibration_figure`.
-    """
+    """Draw absolute errors over standard deviations; as `calibration_figure`."""
     shown = _compared(prediction, frames, with_std=True)
     figure = _figure(4.4 * len(shown), 4.2)
     for axes, one in zip(np.ravel(figure.subplots(1, len(shown))), shown, strict=True):
@@ -166,29 +126,7 @@ def error_figure(prediction, frames: Sequence[Atoms]):
 
 
 def learning_curve_figure(curve: LearningCurve):
-    """Draw the test errors over the size of the training set.
-
-    Parameters
-    ----------
-    curve : LearningCurve
-        What `kforce.evaluation.learning_curve` returns.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    InputError
-        If matplotlib is not installed.
-
-    Examples
-    --------
-    >>> sizes = np.array([10, 20, 40])
-    >>> curve = LearningCurve(sizes, 1 / sizes, 2 / sizes, 1 / sizes, 2 / sizes, 60)
-    >>> len(learning_curve_figure(curve).axes)
-    2
-    """
+    """Draw the test errors of a `LearningCurve` over its sizes."""
     shown = [("forces", "meV/Å", curve.forces_mae, curve.forces_rmse, _ORANGE)]
     if np.isfinite(curve.energy_mae).all():
         energy = ("energy", "meV", curve.energy_mae, curve.energy_rmse, _BLUE)
@@ -232,11 +170,11 @@ class _Compared:
 def _compared(prediction, frames, with_std=False):
     """Return the energies and forces that have a reference."""
     labels = Labels.from_frames(frames)
-    found = []
+    compared = []
     for name, unit, color in (("energy", "eV", _BLUE), ("forces", "eV/Å", _ORANGE)):
         reference = np.concatenate([np.ravel(v) for v in getattr(labels, name)])
-        there = np.isfinite(reference)
-        if not there.any():
+        has_reference = np.isfinite(reference)
+        if not has_reference.any():
             continue
         columns = [name, f"{name}_std"] if with_std else [name]
         values = [getattr(prediction, column, None) for column in columns]
@@ -245,12 +183,15 @@ def _compared(prediction, frames, with_std=False):
                 f"The prediction has no {columns[-1]}: evaluate the model with "
                 "return_std=True."
             )
-        flat = [np.concatenate([np.ravel(v) for v in value])[there] for value in values]
+        flat = [np.concatenate([np.ravel(v) for v in value]) for value in values]
+        flat = [values[has_reference] for values in flat]
         std = flat[1] if with_std else None
-        found.append(_Compared(name, unit, color, flat[0], reference[there], std))
-    if not found:
+        compared.append(
+            _Compared(name, unit, color, flat[0], reference[has_reference], std)
+        )
+    if not compared:
         raise InputError("The frames have neither energies nor forces to compare with.")
-    return found
+    return compared
 
 
 def _figure(width, height):
@@ -285,13 +226,7 @@ def _cloud(figure, axes, x, y, color, scale="linear"):
 
 
 def require_matplotlib() -> None:
-    """Raise an error unless figures can be drawn.
-
-    Raises
-    ------
-    InputError
-        If matplotlib is not installed.
-    """
+    """Raise an `InputError` unless figures can be drawn."""
     if find_spec("matplotlib") is None:
         raise InputError(
             'Figures need matplotlib: install it with pip install "kforce[report]".'
@@ -299,18 +234,10 @@ def require_matplotlib() -> None:
 
 
 def write_figures(figures: Mapping) -> None:
-    """Write figures as PNG, all or none.
+    """Write figures by path as PNG, all or none.
 
-    Parameters
-    ----------
-    figures : mapping of path-like to matplotlib.figure.Figure
-        The figures of the files. Files that exist are replaced, and a folder that does
-        not exist is made in one that does.
-
-    Raises
-    ------
-    InputError
-        If they cannot be written.
+    Files that exist are replaced, and a folder that does not exist is made in one that
+    does.
     """
     # Drawing is what may fail, so no file is begun before all is drawn.
     drawn = {Path(path): _png(figure) for path, figure in figures.items()}

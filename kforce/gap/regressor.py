@@ -359,16 +359,17 @@ class GAPRegressor(SparseForceField):
         ]
         return energies, np.split(-found.gradient, cuts), stress
 
-    def tabulated(self, error=1e-6, start=0.7):
+    def tabulated(self, error=1e-5, start=0.7):
         """Return a model with two- and three-body terms on splines, for fast dynamics.
 
         It predicts no standard deviations, and cannot be saved: tabulate again.
 
         Parameters
         ----------
-        error : float, default=1e-6
+        error : float, default=1e-5
             Largest error of the local energy of a pair or triplet, in eV, measured at
-            random points; `terms_` say what it is.
+            random points; `terms_` say what it is. That of the slopes is at most ten
+            times as large, in eV over the length scales of the term.
         start : float, default=0.7
             Shortest distance in Å; closer atoms raise an error.
 

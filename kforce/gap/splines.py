@@ -12,8 +12,9 @@ from kforce.errors import InputError
 from kforce.gap._splines import evaluate
 from kforce.gap.sparse_term import SparseTerm
 
-#: Points of a grid along one dimension: of the first, and at most of all together.
-_FIRST, _MOST_POINTS = 16, 4_000_000
+#: Points of a grid: of the first along its longest side and at least along others, and
+#: at most of all together.
+_FIRST, _FEWEST, _MOST_POINTS = 16, 4, 4_000_000
 
 #: Points beyond the ends: there the filter assumes mirror images, and what is wrong
 #: with that falls off by a factor of four from point to point.
@@ -82,8 +83,8 @@ def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
         (r + r', (r − r')², r'').
     error : float
         Largest error of local energies, over the fading factor, at random points, in
-        eV; that of their slopes is at most ten times as large, in eV over the unit of
-        the features.
+        eV; that of their slopes is at most ten times as large, in eV over the length
+        scales of the term.
     start : float
         Shortest distance in Å.
 
@@ -112,19 +113,24 @@ def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
     rng = np.random.default_rng(0)
     sample = low + (high - low) * rng.random((_SAMPLE, len(low)))
     exact, slopes = _exact(term, sample)
-    n = np.full(len(low), _FIRST)
+    # As many points to each length scale along all sides.
+    extent = (high - low) / term.length_scales
+    n = np.maximum(np.ceil(_FIRST * extent / extent.max()), _FEWEST).astype(int)
     while True:
         table = _grid(term, low, high, n)
         value, by_x = _of_table(table, term.descriptor, sample)
         off = np.abs(value - exact).max()
-        if off <= error and np.abs(by_x - slopes).max() <= 10.0 * error:
+        steep = np.abs((by_x - slopes) * term.length_scales).max()
+        if off <= error and steep <= 10.0 * error:
             return TabulatedTerm(term.descriptor, *table, float(off))
-        n = 2 * n
+        n = np.ceil(1.5 * n).astype(int)
         if np.prod(n, dtype=float) > _MOST_POINTS:
             raise InputError(
-                f"A spline with errors below {error:g} eV would need more than "
-                f"{_MOST_POINTS:,} points (with half as many along each side the "
-                f"error is {off:.1e} eV): allow a larger error, or start farther out."
+                f"A spline with errors below {error:g} eV, and of slopes below ten "
+                f"times that per length scale, would need more than {_MOST_POINTS:,} "
+                "points (with two thirds as many along each side the error is "
+                f"{off:.1e} eV, that of slopes {steep:.1e} eV): allow a larger error, "
+                "or start farther out."
             )
 
 

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
 from kforce.gap.inducing import METHODS
+from kforce.kernels.additive import Additive
 from kforce.kernels.base import Kernel, unscaled
 from kforce.registry import register
 
@@ -107,6 +108,11 @@ class Term(BaseEstimator):
 def _check_kernel(kernel):
     """Raise an error unless its parameters are valid, or to be learned."""
     inner = unscaled(kernel)
+    if isinstance(inner, Additive):
+        raise InputError(
+            "The kernel of a term must have one profile, such as RBF(), found "
+            "Additive: give one term for each of its parts."
+        )
     if getattr(inner, "length_scale", 1.0) is None:
         kernel = clone(kernel)
         unscaled(kernel).length_scale = 1.0

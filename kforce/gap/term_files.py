@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import reprlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -44,6 +45,9 @@ _FLAGS = (
     "diagonal_radial",
     "legacy_factor",
 )
+
+#: Numbers beyond it are slips, and whole ones would not fit into an array.
+_LARGEST = 1e15
 
 #: Keys that may hold several numbers.
 _LISTS = ("length_scales", "exponents", "tail", "damping")
@@ -103,7 +107,9 @@ def _entries(path):
     if not path.is_file():
         raise InputError(f"Expected a YAML file with terms, but there is no {path}.")
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        entries = _load(path.read_text(encoding="utf-8"), path)
+    except InputError:
+        raise
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
@@ -119,6 +125,30 @@ def _entries(path):
             f"'- descriptor: ...', found {_short(entries)}."
         )
     return entries
+
+
+def _load(text, path):
+    """Return what YAML says, once no key stands twice: YAML itself takes the last."""
+    import yaml
+
+    def name(key):
+        return (key.tag, key.value) if key.id == "scalar" else id(key)
+
+    class Loader(yaml.SafeLoader):
+        def flatten_mapping(self, node):
+            once = set()
+            for key, _ in node.value:
+                if name(key) in once:
+                    raise InputError(
+                        f"{path}, line {key.start_mark.line + 1}: the key "
+                        f"{key.value!r} stands twice in one entry: remove one."
+                    )
+                once.add(name(key))
+            super().flatten_mapping(node)
+            # Merges of merges of aliases could fill the memory.
+            node.value = list({name(pair[0]): pair for pair in node.value}.values())
+
+    return yaml.load(text, Loader)
 
 
 def _term(entry):
@@ -204,6 +234,10 @@ def _number(key, value):
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not abs(value) < float("inf"):
         raise InputError(f"{key} must be a number, found {_short(value)}.")
+    if abs(value) > _LARGEST:
+        raise InputError(
+            f"{key} must be at most {_LARGEST:g} in size, found {_short(value)}."
+        )
     return value
 
 
@@ -226,5 +260,6 @@ def _one_of(known, key, found):
 
 
 def _short(value):
-    text = "nothing" if value is None else " ".join(repr(value).split())
+    # The whole text of aliases of aliases could fill the memory.
+    text = "nothing" if value is None else " ".join(reprlib.repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -263,7 +263,8 @@ class _Choice:
         if len(chosen) < 2:
             raise InputError(
                 "A length scale is learned from at least two different structures: add "
-                "structures, or give one, as in kernel=Matern52(length_scale=10.0)."
+                "structures, or give one, as in kernel=Matern52(length_scale=10.0) "
+                "(--length-scale 10)."
             )
         if not observations.y.any():
             raise InputError(

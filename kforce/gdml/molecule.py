@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 from kforce.errors import InputError
 from kforce.registry import register
 from kforce.storage.codec import check_array
-from kforce.structures import Batch
+from kforce.structures import Batch, as_frames
 
 #: No global model has so many atoms: a file that claims them is damaged, and the pairs
 #: of them would fill the memory.
@@ -65,6 +65,7 @@ class Molecule:
             If composition, atom order or periodicity differ.
         """
         if not np.array_equal(atoms.numbers, self.numbers):
+            as_frames([atoms])  # elements that are none have no symbols
             if sorted(atoms.numbers) == sorted(self.numbers):
                 raise InputError(
                     f"Expected the atoms of {self.formula} in the order "

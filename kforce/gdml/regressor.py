@@ -20,13 +20,13 @@ from kforce.gdml.molecule import Molecule
 from kforce.gdml.observations import Observations
 from kforce.gdml.posterior import condition
 from kforce.gdml.uncertainty import Uncertainty
-from kforce.kernels.additive import terms_of
 from kforce.kernels.base import Kernel, check_kernel
 from kforce.kernels.expansion import Expansion
 from kforce.labels import Labels
 from kforce.registry import register
+from kforce.solvers.cholesky import workspace
 from kforce.solvers.resources import Forecast
-from kforce.storage.codec import check_array, check_positive
+from kforce.storage.codec import check_array, check_evaluates, check_positive
 from kforce.structures import Batch, as_frames
 from kforce.symmetry.groups import validate_permutations
 from kforce.symmetry.recovery import find_permutations
@@ -227,15 +227,11 @@ class GDMLRegressor(ForceField):
         if weights is not None:
             check_array("weights", weights, (len(x_train),))
         check_kernel(self.kernel_)
-        if not np.isfinite(terms_of(self.kernel_, n_features).profile(np.zeros(1))):
-            raise ValueError("the kernel is not finite")
-        return Expansion(
-            self.kernel_,
-            x_train,
-            directions,
-            weights,
-            coordinates.images(self.permutations_)[0],
-        )
+        images = coordinates.images(self.permutations_)[0]
+        expansion = Expansion(self.kernel_, x_train, directions, weights, images)
+        with np.errstate(all="ignore"):
+            check_evaluates(*expansion.jet(0.5 * x_train[:1]))
+        return expansion
 
     def fit(self, frames, y=None):
         """Fit the force field to labelled structures of one molecule.
@@ -273,7 +269,8 @@ class GDMLRegressor(ForceField):
         observations = Observations.build(
             batch, labels, noise, prior.noise_energy, offset
         )
-        forecast = Forecast.of(len(observations.y), features.b_matrix.nbytes)
+        n_rows = len(observations.y)
+        forecast = Forecast.of(n_rows, features.b_matrix.nbytes + workspace(n_rows))
         _forecast_log.info("forecast: %s", forecast)
         forecast.require_memory()
         forces_alone = prior.noise_energy is None
@@ -343,13 +340,14 @@ class GDMLRegressor(ForceField):
         if not labels.has_forces.any():
             raise InputError(
                 "Expected forces on the training frames, found none: attach them with "
-                "a calculator, or name their array when reading (forces_key)."
+                "a calculator, or name their array when reading "
+                "(forces_key, --forces-key)."
             )
         if not used.all():
             left_out = len(used) - used.sum()
             _log.warning(
                 "%d of %d frames have no forces and are left out (energies alone are "
-                "used where noise_energy is given)",
+                "used where noise_energy, --noise-energy, is given)",
                 left_out,
                 len(used),
             )

@@ -22,7 +22,7 @@ _BASES = {"EQUISPACED_GAUSS": "equispaced", "GTO": "gto", "POLY": "poly"}
 
 #: Keys that change a descriptor in ways that kforce does not know, and their values
 #: that change nothing.
-_UNCHANGED = {
+_NEUTRAL_VALUES = {
     "average": "F",
     "nu_R": "2",
     "nu_S": "2",
@@ -42,22 +42,9 @@ def read_descriptor(text: str, version: int) -> LocalDescriptor:
     """Return the descriptor that a string stands for.
 
     As in QUIP, case does not matter in keys, the last of equal keys counts, and keys
-    that belong to no descriptor mean nothing.
+    that belong to no descriptor mean nothing. Old files follow other rules: `version`
+    is the stamp of the file, 0 if it has none.
 
-    Parameters
-    ----------
-    text : str
-        The descriptor.
-    version : int
-        Version stamp of the file, 0 if it has none: old ones follow other rules.
-
-    Raises
-    ------
-    InputError
-        If there is no such descriptor in kforce, or a key is missing or wrong.
-
-    Examples
-    --------
     >>> read_descriptor("distance_2b cutoff=4.0 Z1=14 Z2=6 n_sparse=9", 1527075646)
     TwoBody(cutoff=4.0, species=(14, 6))
     """
@@ -66,10 +53,10 @@ def read_descriptor(text: str, version: int) -> LocalDescriptor:
         raise InputError(
             f"kforce knows no descriptor {keys.name!r}, only {', '.join(_READERS)}"
         )
-    for name, value in _UNCHANGED.items():
-        found = keys.get(name)
-        if found is not None and (value is None or found.upper() != value):
-            raise InputError(f"kforce knows no {keys.name} with {name}={found}")
+    for name, neutral in _NEUTRAL_VALUES.items():
+        value = keys.get(name)
+        if value is not None and (neutral is None or value.upper() != neutral):
+            raise InputError(f"kforce knows no {keys.name} with {name}={value}")
     return _READERS[keys.name](keys, version)
 
 
@@ -140,13 +127,6 @@ def write_descriptor(descriptor: LocalDescriptor) -> str:
     Old rules (`SOAP.legacy_factor`) are no part of it: they follow from the version
     stamp of a file.
 
-    Raises
-    ------
-    InputError
-        If QUIP has no such descriptor.
-
-    Examples
-    --------
     >>> write_descriptor(TwoBody(cutoff=4.0, species=(14, 6)))
     'distance_2b cutoff=4.0 cutoff_transition_width=0.5 Z1=14 Z2=6'
     """
@@ -173,7 +153,7 @@ def _soap_keys(soap):
     species = (0,) if soap.species is None else soap.species
     centres = (0,) if soap.centre is None else soap.centre
     centres = centres if isinstance(centres, tuple | list) else (centres,)
-    bases = {ours: theirs for theirs, ours in _BASES.items()}
+    names_of_bases = {name: quip_name for quip_name, name in _BASES.items()}
     keys = {
         "n_max": soap.n_max,
         "l_max": soap.l_max,
@@ -181,7 +161,7 @@ def _soap_keys(soap):
         "central_weight": float(soap.central_weight),
         "covariance_sigma0": float(soap.sigma0),
         "normalise": bool(soap.normalise),
-        "radial_basis": bases[soap.radial_basis],
+        "radial_basis": names_of_bases[soap.radial_basis],
         "basis_error_exponent": float(soap.basis_error_exponent),
         "diagonal_radial": bool(soap.diagonal_radial),
         "n_species": len(species),
@@ -243,10 +223,8 @@ def _central_everywhere(soap):
 def version_of(descriptors: list[LocalDescriptor], usual: int) -> int:
     """Return the version stamp of a file that makes QUIP follow the same rules.
 
-    Raises
-    ------
-    InputError
-        If some SOAP descriptors follow the rules of old files and others do not.
+    There is none if some SOAP descriptors follow the rules of old files and others do
+    not.
     """
     soaps = [d for d in descriptors if isinstance(d, SOAP)]
     if not any(soap.legacy_factor for soap in soaps):
@@ -268,19 +246,18 @@ _WORD = re.compile(
 
 
 #: No number of a descriptor is as large.
-_LARGEST = 10**6
+_LARGEST_PARAMETER = 10**6
 
 
 @dataclass(frozen=True)
 class Keys:
     """The keys of one string.
 
-    Attributes
-    ----------
-    name : str
-        The first word that has no value.
-    values : dict of str to str
-        Values by key in small letters; "T" for keys without one.
+    The name is the first word that has no value; values are by key in small letters,
+    "T" for keys without one. What is missing or wrong is an `InputError`.
+
+    >>> Keys.parse("soap n_max=8 species_Z={6 1 }")
+    Keys(name='soap', values={'soap': 'T', 'n_max': '8', 'species_z': '6 1'})
     """
 
     name: str
@@ -288,13 +265,7 @@ class Keys:
 
     @classmethod
     def parse(cls, text: str) -> Keys:
-        """Take a string apart.
-
-        Examples
-        --------
-        >>> Keys.parse("soap n_max=8 species_Z={6 1 }")
-        Keys(name='soap', values={'soap': 'T', 'n_max': '8', 'species_z': '6 1'})
-        """
+        """Take a string apart."""
         words = _WORD.findall(text)
         bare = [key for key, value in words if not value]
         values = {key.lower(): value.strip("{}\"' ") or "T" for key, value in words}
@@ -309,13 +280,7 @@ class Keys:
         return next((name for name in names if self.get(name) is not None), names[0])
 
     def number(self, name: str, default: float | None = None) -> float:
-        """Return a number.
-
-        Raises
-        ------
-        InputError
-            If it is missing and has no default, or is none.
-        """
+        """Return a number; a key without default must be there."""
         text = self._text(name, default)
         if not isinstance(text, str):
             return text
@@ -323,12 +288,12 @@ class Keys:
             value = float(text.lower().replace("d", "e"))
         except ValueError:
             value = math.nan
-        if not abs(value) <= _LARGEST:
+        if not abs(value) <= _LARGEST_PARAMETER:
             raise self._wrong(name, text, "a number")
         return value
 
     def whole(self, name: str, default: int | None = None) -> int:
-        """Return a whole number; raise an error as `number` does."""
+        """Return a whole number; a key without default must be there."""
         text = self._text(name, default)
         if not isinstance(text, str):
             return text
@@ -341,38 +306,20 @@ class Keys:
         return None if text is None else self._wholes(name, text, n)
 
     def element(self, name: str) -> int | None:
-        """Return an atomic number; None for 0 or no key, which stand for any element.
-
-        Raises
-        ------
-        InputError
-            If it is none.
-        """
+        """Return an atomic number; None for 0 or no key: any element."""
         return self.whole(name, 0) or None
 
     def elements(self, name: str, n: int) -> tuple[int, ...] | None:
-        """Return `n` atomic numbers; None for any element.
-
-        Raises
-        ------
-        InputError
-            If they are not that many, or some of them stand for any element.
-        """
+        """Return `n` atomic numbers; None for any element."""
         if n == 1 and self.whole(name, 0) == 0:
             return None
-        found = self.wholes(name, n)
-        if found is None or 0 in found:
+        numbers = self.wholes(name, n)
+        if numbers is None or 0 in numbers:
             raise self._wrong(name, self.get(name) or "", f"{n} atomic numbers")
-        return found
+        return numbers
 
     def flag(self, name: str) -> bool | None:
-        """Return a logical value, None if the key is not there.
-
-        Raises
-        ------
-        InputError
-            If it is none.
-        """
+        """Return a logical value, None if the key is not there."""
         text = self.get(name)
         if text is None:
             return None

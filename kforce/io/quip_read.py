@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 
+from kforce.data.findings import plural
 from kforce.descriptors.local import LocalDescriptor
 from kforce.descriptors.local_checks import check_parameters, n_features
 from kforce.descriptors.two_body import TwoBody
@@ -28,14 +29,14 @@ from kforce.kernels.stationary import RBF, PiecewisePolynomial
 _log = logging.getLogger("kforce.io")
 
 #: The latest version stamp whose rules are known.
-_NEWEST = 1769700636
+_NEWEST_VERSION = 1769700636
 
 #: Elements that have a name.
 _ELEMENTS = range(1, 119)
 
 #: gap_fit lists 116 or 118 energies, 0 for elements that it has not seen; a list of
 #: less than so many holds elements of the model only.
-_LONG_LIST = 100
+_MIN_ENERGIES_OF_FULL_LIST = 100
 
 _IP_GAP = re.compile(r"\s*IP\s+GAP(\s+(xml_)?label\s*=\s*\S+)?\s*", re.IGNORECASE)
 
@@ -88,10 +89,10 @@ def read_quip_xml(path: str | os.PathLike) -> GAPRegressor:
         )
     gap = models[0]
     version = gap.whole("gap_version", 0)
-    if version > _NEWEST:
+    if version > _NEWEST_VERSION:
         raise InputError(
-            f"{path} is of version {version}, and kforce knows files up to {_NEWEST} "
-            "only: update kforce, or fit with an older gap_fit."
+            f"{path} is of version {version}, and kforce knows files up to "
+            f"{_NEWEST_VERSION} only: update kforce, or fit with an older gap_fit."
         )
     _check_alone(root, gap)
     sparse = gap.one("gpSparse")
@@ -105,7 +106,8 @@ def read_quip_xml(path: str | os.PathLike) -> GAPRegressor:
         )
     terms = [_read_term(part, version) for part in parts]
     references = _reference_energies(gap, [term.descriptor for term in terms])
-    _log.info("%s: a GAP model of version %d, %d terms", path, version, len(terms))
+    count = plural(len(terms), "term")
+    _log.info("%s: a GAP model of version %d, %s", path, version, count)
     return GAPRegressor(optimize=False).restore(
         terms_=terms,
         species_=tuple(references),
@@ -122,8 +124,9 @@ def read_quip_xml(path: str | os.PathLike) -> GAPRegressor:
 
 def _check_alone(root, gap):
     """Raise an error if the energy is more than that of the GAP model."""
-    known = [_IP_GAP.fullmatch(p.get("init_args")) for p in root.anywhere("Potential")]
-    if not all(known) or any(d.flag("do_core", "F") for d in gap.all("GAP_data")):
+    potentials = root.anywhere("Potential")
+    are_gap = all(_IP_GAP.fullmatch(p.get("init_args")) for p in potentials)
+    if not are_gap or any(d.flag("do_core", "F") for d in gap.all("GAP_data")):
         raise InputError(
             f"{root.path} adds a core potential to the GAP model, or scales it, which "
             "kforce does not know: fit without core potential, or to the difference "
@@ -133,20 +136,24 @@ def _check_alone(root, gap):
 
 def _reference_energies(gap, descriptors):
     """Return the energies of atoms by atomic number, of all elements of the model."""
-    found, usual = {}, 0.0
+    energies, usual = {}, 0.0
     for data in gap.all("GAP_data"):
         usual = data.number("e0") if "e0" in data.element.attrib else usual
         for entry in data.all("e0"):
             z = entry.whole("Z")
             if z not in _ELEMENTS:
                 raise entry.damaged(f"e0 of Z={z}, which is no element")
-            found[z] = entry.number("value")
-    known = [z for z, energy in found.items() if energy or len(found) < _LONG_LIST]
+            energies[z] = entry.number("value")
+    known = [
+        z
+        for z, energy in energies.items()
+        if energy or len(energies) < _MIN_ENERGIES_OF_FULL_LIST
+    ]
     named = [_elements_of(descriptor) for descriptor in descriptors]
     if not known and any(to_all for _, to_all in named):
         known = list(_ELEMENTS)
     known += sorted(set().union(*(elements for elements, _ in named)) - {*known})
-    return {z: found.get(z, usual) for z in known}
+    return {z: energies.get(z, usual) for z in known}
 
 
 def _elements_of(descriptor):
@@ -246,16 +253,18 @@ def _read_zeta(part):
 
 def _read_permutations(part, d):
     """Return the permutations (n, d) of features, counted from 0."""
-    n, found = part.whole("n_permutations", 1, least=1), part.all("permutation")
+    n, stanzas = part.whole("n_permutations", 1, least=1), part.all("permutation")
     if part.whole("covariance_type") == 2:
         if n > 1:
             raise part.damaged(f"{part.tag} permutes the features of a product")
         return np.arange(d)[None]
-    if n == 1 and not found:
+    if n == 1 and not stanzas:
         return np.arange(d)[None]
-    if len(found) != n:
-        raise part.damaged(f"{part.tag} holds {len(found)} × permutation, expected {n}")
-    rows = np.array([one.numbers(d) for one in found])
+    if len(stanzas) != n:
+        raise part.damaged(
+            f"{part.tag} holds {len(stanzas)} × permutation, expected {n}"
+        )
+    rows = np.array([one.numbers(d) for one in stanzas])
     if (np.sort(rows, axis=1) != np.arange(1, d + 1)).any():
         raise part.damaged(f"{part.tag} has a permutation that is none of 1 to {d}")
     if n == 1 and (np.diff(rows[0]) < 0.0).any():

@@ -154,24 +154,24 @@ def _describe(term):
 
 def _fingerprint(terms, heads):
     """Return a name for the sparse points and weights of a model."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for term, head in zip(terms, heads, strict=True):
-        found.update(head["descriptor"].encode())
+        digest.update(head["descriptor"].encode())
         for array in (term.inducing_points, term.weights, term.f_cut):
-            found.update(np.ascontiguousarray(array, dtype=float).tobytes())
-    return found.hexdigest()[:12]
+            digest.update(np.ascontiguousarray(array, dtype=float).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _write_numbers(path, term):
     """Write the features of sparse points one by one; return the checksum."""
-    found = hashlib.md5(usedforsecurity=False)
+    digest = hashlib.md5(usedforsecurity=False)
     form = "%.16e\n" * term.inducing_points.shape[1]
     with open(path, "wb") as stream:
         for point in term.inducing_points:
             text = (form % tuple(point.tolist())).encode()
-            found.update(text)
+            digest.update(text)
             stream.write(text)
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def _document(model, label, version, bodies):
@@ -214,8 +214,10 @@ def _coordinates(label, term, head, file, checksum):
         "sparseX_filename": file.name,
         "sparseX_md5sum": checksum,
     }
-    found = " ".join(f"{key}={quoteattr(str(attributes[key]))}" for key in attributes)
-    lines = [f"<gpCoordinates {found}>"]
+    head_line = " ".join(
+        f"{key}={quoteattr(str(attributes[key]))}" for key in attributes
+    )
+    lines = [f"<gpCoordinates {head_line}>"]
     if kind != 2:
         lines += ["<theta>", *_lines(map(_number, head["theta"])), "</theta>"]
     lines.append(f"<descriptor>{escape(head['descriptor'])}</descriptor>")

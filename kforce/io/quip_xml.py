@@ -16,25 +16,19 @@ from defusedxml.ElementTree import parse
 from kforce.errors import InputError
 
 #: Files of models of a few million numbers are smaller by far.
-_LARGEST_XML = 2**30
+_MAX_BYTES_OF_XML = 2**30
 
 #: Bytes of a number in a file of sparse points, at most.
-_LARGEST_NUMBER = 64
+_MAX_BYTES_OF_NUMBER = 64
 
 #: Numbers beyond it come from damage, and would overflow.
-_LARGEST = 1e100
+_LARGEST_VALUE = 1e100
 
 
 def read_xml(path: str | os.PathLike) -> Stanza:
-    """Read an XML file that declares no entities.
-
-    Raises
-    ------
-    InputError
-        If the file is not there, is no XML, or holds a document type declaration.
-    """
+    """Read an XML file; one with a document type declaration is refused."""
     path = Path(path)
-    _check_file(path, _LARGEST_XML, "a GAP model")
+    _check_file(path, _MAX_BYTES_OF_XML, "a GAP model")
     try:
         root = parse(path, forbid_dtd=True).getroot()
     except DefusedXmlException:
@@ -82,10 +76,11 @@ class Stanza:
 
     def one(self, name: str) -> Stanza:
         """Return the only element of a name directly below this one."""
-        found = self.all(name)
-        if len(found) != 1:
-            raise self.damaged(f"{self.tag} holds {len(found)} × {name}, expected one")
-        return found[0]
+        stanzas = self.all(name)
+        if len(stanzas) != 1:
+            count = len(stanzas)
+            raise self.damaged(f"{self.tag} holds {count} × {name}, expected one")
+        return stanzas[0]
 
     @property
     def tag(self) -> str:
@@ -112,7 +107,7 @@ class Stanza:
     def positive(self, name: str) -> float:
         """Return the size of an attribute that is a number other than 0."""
         value = abs(self.number(name))
-        if not value > 1.0 / _LARGEST:
+        if not value > 1.0 / _LARGEST_VALUE:
             raise self.damaged(f"{self.tag} has {name}={value:g}, expected more")
         return value
 
@@ -156,52 +151,32 @@ class Stanza:
 def as_numbers(text: str | bytes, n: int) -> np.ndarray:
     r"""Return the `n` finite numbers of a text, separated by white space.
 
-    Raises
-    ------
-    ValueError
-        If the text does not hold so many numbers and nothing else.
-
-    Examples
-    --------
     >>> as_numbers(" .29999 -.15E-005\n2.D0", 3)
     array([ 2.9999e-01, -1.5000e-06,  2.0000e+00])
     """
     text = text.encode(errors="replace") if isinstance(text, str) else text
     text = text.replace(b"D", b"e").replace(b"d", b"e").strip()
-    found = np.zeros(0)
+    values = np.zeros(0)
     if text:
         try:
             with warnings.catch_warnings():
                 # How numpy says that it stopped before the end of the text.
                 warnings.simplefilter("error", DeprecationWarning)
-                found = np.fromstring(text, sep=" ")
+                values = np.fromstring(text, sep=" ")
         except (DeprecationWarning, ValueError):
             raise ValueError("holds something else than numbers") from None
-    if len(found) != n:
-        raise ValueError(f"holds {len(found)} numbers, expected {n}")
-    if not (np.abs(found) < _LARGEST).all():
+    if len(values) != n:
+        raise ValueError(f"holds {len(values)} numbers, expected {n}")
+    if not (np.abs(values) < _LARGEST_VALUE).all():
         raise ValueError("holds values that are not finite")
-    return found
+    return values
 
 
 def read_numbers(stanza: Stanza, name: str, n: int, md5: str) -> np.ndarray:
-    """Return the numbers (n,) of a text file beside the XML file.
+    """Return the numbers (n,) of a text file in the folder of the XML file.
 
-    Parameters
-    ----------
-    stanza : Stanza
-        That names the file.
-    name : str
-        Of the file, without a folder.
-    n : int
-        How many numbers there are.
-    md5 : str
-        Checksum of the file; "" if there is none.
-
-    Raises
-    ------
-    InputError
-        If the file is not there, is not in the same folder, or holds something else.
+    The stanza is what names the file; `md5` is the checksum that the file must have, ""
+    if there is none.
     """
     folder = stanza.path.parent
     plain = (
@@ -213,7 +188,7 @@ def read_numbers(stanza: Stanza, name: str, n: int, md5: str) -> np.ndarray:
             "of the model"
         )
     path = folder / name
-    _check_file(path, _LARGEST_NUMBER * n + 1024, f"{n} numbers of {stanza.path}")
+    _check_file(path, _MAX_BYTES_OF_NUMBER * n + 1024, f"{n} numbers of {stanza.path}")
     try:
         text = path.read_bytes()
     except OSError as error:

@@ -21,7 +21,7 @@ from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
 from kforce.gdml.molecule import Molecule
 from kforce.gdml.regressor import GDMLRegressor
-from kforce.io.sgdml_fields import modern_fields
+from kforce.io.sgdml_fields import NEEDED, modern_fields
 from kforce.kernels.base import Scaled
 from kforce.kernels.expansion import Expansion
 from kforce.kernels.stationary import Matern52
@@ -41,7 +41,8 @@ def read_sgdml(path: str | os.PathLike, unit: str | None = None) -> GDMLRegresso
     Parameters
     ----------
     path : path-like
-        The .npz file. Objects in it, which would have to be unpickled, are skipped.
+        The .npz file. Objects in it, which would have to be unpickled, are skipped; in
+        a field that a prediction depends on they are an error.
     unit : str, optional
         Unit of energy of the file, such as ``"kcal/mol"``, or of energy and length, as
         in ``"Hartree,Bohr"``. By default what its fields ``e_unit`` and ``r_unit`` say,
@@ -80,7 +81,7 @@ def read_sgdml(path: str | os.PathLike, unit: str | None = None) -> GDMLRegresso
     >>> bool(abs(again.predict(frames[:1]) - model.predict(frames[:1])) < 1e-6)
     True
     """
-    fields = modern_fields(path, read_arrays(path))
+    fields = modern_fields(path, read_arrays(path, known=NEEDED))
     names = fields.units(unit)
     energy, length = energy_unit(names[0]), length_unit(names[1])
     _log.info(
@@ -110,7 +111,7 @@ def _read_expansion(fields, n_atoms, permutations, energy, length):
     x_train = fields.array("R_desc", (n_features, None)).T
     feature_perms = InverseDistances().coordinates(n_atoms).images(permutations)[0]
     fields.compare_images(feature_perms)
-    scale = energy * (fields.number("std") if "std" in fields.arrays else 1.0)
+    scale = energy * fields.number("std")
     directions = fields.array("R_d_desc_alpha", x_train.shape)
     weights = None
     if "alphas_E" in fields.arrays:
@@ -283,8 +284,8 @@ def _whole(length_scale):
     _log.warning(
         "The length scale %g is not a whole number: sGDML's PyTorch backend, its "
         "default on the command line, would cut it off, so use --cpu there; or fit "
-        "with a whole one, as in kernel=Matern52(length_scale=%d)",
-        length_scale, max(1, round(length_scale)),
+        "with a whole one, as in kernel=Matern52(length_scale=%d) (--length-scale %d)",
+        length_scale, max(1, round(length_scale)), max(1, round(length_scale)),
     )  # fmt: skip
     return length_scale
 

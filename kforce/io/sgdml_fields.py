@@ -15,6 +15,13 @@ from kforce.units import parse_units
 # What today's fields were called in the layout of 2018.
 _RENAMED = {"R_desc": "Rt_desc", "R_d_desc_alpha": "Rt_d_desc_alpha"}
 
+#: Fields, by today's names, that a prediction depends on.
+NEEDED = (
+    *("type", "z", "perms", "tril_perms_lin", "lattice", "e_unit", "r_unit"),
+    *("R_desc", "R_d_desc_alpha", "alphas_E", "c", "std", "sig", "lam"),
+    *_RENAMED.values(),
+)
+
 # Numbers beyond it come from damage, and would overflow.
 _LARGEST = 1e100
 
@@ -59,7 +66,8 @@ def _another_kind(path, what):
 
 
 def _from_2018(arrays):
-    """Permutations counted from 1, and directions sometimes were columns."""
+    """Permutations counted from 1, directions sometimes were columns, std was 1."""
+    arrays.setdefault("std", np.array(1.0))
     if arrays.get("perms", np.array("")).dtype.kind in "iu":
         arrays["perms"] = arrays["perms"].astype(int) - 1
     directions = arrays.get("R_d_desc_alpha")
@@ -148,7 +156,7 @@ class Fields:
     def units(self, given: str | None) -> tuple[str, str]:
         """Return the names of the units of energy and length."""
         energy, length = (
-            self.text(name) or usual
+            self._unit(name) or usual
             for name, usual in zip(("e_unit", "r_unit"), NPZ_UNITS, strict=True)
         )
         if given is not None:
@@ -158,8 +166,13 @@ class Fields:
         except InputError as error:
             raise InputError(
                 f"{self.path}: {error} Say which units it has, as in "
-                "unit='kcal/mol,Ang'."
+                "unit='kcal/mol,Ang' (kforce convert --units kcal/mol,Ang)."
             ) from None
+
+    def _unit(self, name):
+        if name in self.arrays and self.arrays[name].dtype.kind not in "SU":
+            raise self._damaged(f"{name} is no text")
+        return self.text(name)
 
     def _damaged(self, what):
         return InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from ase.geometry import minkowski_reduce
 from ase.neighborlist import primitive_neighbor_list
 from vesin import NeighborList
 
@@ -16,6 +17,10 @@ _CLOSEST = 1e-6
 
 #: Cells are refused if they are thinner than this, in Å.
 _THINNEST = 1e-3
+
+#: Cells whose vectors are so many times longer together than their volume asks for are
+#: reduced before the search; in a reduced cell this is 2 at most.
+_SHEARED = 2.0
 
 #: vesin divides by zero, or takes very long, where atoms are sparse in a wide region:
 #: from so many boxes of the size of the cutoff on, and so many an atom, ASE searches.
@@ -178,6 +183,7 @@ def _search(batch, s, cutoff, frame):
     # Vectors along directions that are not periodic mean nothing.
     cell = np.where(pbc[:, None], batch.cells[s], 0.0)
     check_cell(cell, pbc, frame)
+    cell, made_of = _reduced(cell, pbc)
     if _n_boxes(positions, cell, pbc, cutoff) > _BOXES + _BOXES_OF_ATOM * len(
         positions
     ):
@@ -192,10 +198,11 @@ def _search(batch, s, cutoff, frame):
     i, j = i[order].astype(np.intp), j[order].astype(np.intp)
     check_apart(i, j, dist[order], frame)
     counts = np.bincount(i, minlength=last - first)
+    shifts = shifts[order].astype(np.intp)
     return (
         counts,
         j + first,
-        shifts[order].astype(np.intp),
+        shifts if made_of is None else shifts @ made_of,
         np.ascontiguousarray(vec[order]),
         dist[order],
     )
@@ -205,6 +212,21 @@ def _n_boxes(positions, cell, pbc, cutoff):
     """Return how many boxes of the size of the cutoff the structure extends over."""
     lengths = np.where(pbc, np.linalg.norm(cell, axis=1), np.ptp(positions, axis=0))
     return np.prod(np.ceil(lengths / cutoff + 1e-9))
+
+
+def _reduced(cell, pbc):
+    """Return the cell, or a shorter one of the same lattice if it is strongly sheared.
+
+    The search takes longer with every cell that the cutoff reaches into, and in a
+    sheared cell these are many. The second value, (3, 3) of int or None, says how many
+    of the given vectors each of the new ones is made of.
+    """
+    periodic = cell[pbc]
+    gram = periodic @ periodic.T
+    if np.prod(np.diag(gram)) <= _SHEARED**2 * np.linalg.det(gram):
+        return cell, None
+    reduced, made_of = minkowski_reduce(cell, pbc)
+    return np.array(reduced), made_of
 
 
 def check_cell(cell: np.ndarray, pbc: np.ndarray, frame: int) -> None:
@@ -225,10 +247,21 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray, frame: int) -> None:
         If they do not span as many dimensions.
     """
     periodic = cell[pbc]
-    finite = np.isfinite(periodic).all()
-    if not finite or np.linalg.matrix_rank(periodic, tol=_THINNEST) < len(periodic):
+    if not (np.isfinite(periodic).all() and _has_extent(cell, pbc)):
         raise InputError(
             f"Frame {frame} is periodic along {int(pbc.sum())} directions, but its "
             f"cell {cell.round(3).tolist()} does not span them: set its cell, or "
             "pbc=False for a molecule."
         )
+
+
+def _has_extent(cell, pbc):
+    """Whether the periodic directions are independent, and nowhere too thin."""
+    n = int(pbc.sum())
+    if np.linalg.matrix_rank(cell[pbc], tol=_THINNEST) == n:
+        return True
+    # Shearing makes vectors nearly parallel, but not the lattice thin.
+    if np.linalg.matrix_rank(cell[pbc]) < n:
+        return False
+    reduced, _ = _reduced(cell, pbc)
+    return np.linalg.matrix_rank(reduced[pbc], tol=_THINNEST) == n

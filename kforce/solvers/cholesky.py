@@ -171,6 +171,19 @@ def left_out_blocks(
     return residuals, covariances
 
 
+def workspace(n_rows: int) -> float:
+    """Return the bytes that `left_out_blocks` takes on top of the factor.
+
+    Unit vectors, their solution, its parts, and the solution of the group before.
+
+    Examples
+    --------
+    >>> workspace(10_000) / 1e6
+    81.92
+    """
+    return 4.0 * 8.0 * n_rows * min(_COLUMNS, n_rows)
+
+
 def _groups(blocks):
     """Put consecutive blocks together, up to `_COLUMNS` rows."""
     group, filled = [], 0

@@ -28,10 +28,11 @@ def dgemm_rate() -> float:
 def available_memory() -> float:
     """Return the memory in bytes that a new process could use; inf if unknown.
 
-    The smaller of what the system has available and what a control group (a container
-    or a batch job) still allows.
+    The smallest of what the system has available, what the control groups of this
+    process (a container or a batch job) still allow, and what is left of its address
+    space (``ulimit -v``). Pages of files that can be given back count as available.
     """
-    limits = [np.inf]
+    limits = [np.inf, _left_of_address_space()]
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -40,15 +41,69 @@ def available_memory() -> float:
         if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
             pages = os.sysconf("SC_PHYS_PAGES")
             limits.append(float(pages) * os.sysconf("SC_PAGE_SIZE"))
+    limits += [_left_of_group(folder) for folder in _control_groups()]
+    return max(min(limits), 0.0)
+
+
+def _left_of_address_space() -> float:
+    """Return what RLIMIT_AS leaves in bytes; inf without a limit."""
     try:
-        group = Path("/sys/fs/cgroup")
-        limit = (group / "memory.max").read_text().strip()
-        used = (group / "memory.current").read_text().strip()
-        if limit != "max":
-            limits.append(float(limit) - float(used))
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit == resource.RLIM_INFINITY:
+            return np.inf
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        return float(limit - pages * resource.getpagesize())
+    except (ImportError, OSError):  # not a POSIX system, or one without /proc
+        return np.inf
+
+
+def _control_groups() -> set[Path]:
+    """Return the folders of the groups that this process is in, and of their parents.
+
+    In a container the path may be that of the host, so that only the root is there.
+    """
+    v1, v2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    folders = {v1, v2}
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
-        pass
-    return min(limits)
+        return folders
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        roots = [v2, v2 / "unified"] if controllers == "" else []
+        if "memory" in controllers.split(","):
+            roots = [v1]
+        for root in roots:
+            group = root / path.lstrip("/")
+            folders |= {group, *(p for p in group.parents if root in (p, *p.parents))}
+    return folders
+
+
+def _left_of_group(folder) -> float:
+    """Return what a control group of either version still allows; inf if unknown."""
+    v1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+    v2 = "memory.max", "memory.current", "inactive_file"
+    for name_of_limit, name_of_use, name_of_cache in (v2, v1):
+        try:
+            limit = (folder / name_of_limit).read_text().strip()
+            used = float((folder / name_of_use).read_text())
+        except OSError:
+            continue
+        if limit != "max":
+            return float(limit) - used + _statistic(folder, name_of_cache)
+    return np.inf
+
+
+def _statistic(folder, name) -> float:
+    """Return one entry of a control group's memory.stat; 0 if there is none."""
+    try:
+        lines = (folder / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0.0
+    pairs = (line.split() for line in lines)
+    return next((float(value) for key, value in pairs if key == name), 0.0)
 
 
 @dataclass(frozen=True)
@@ -109,7 +164,12 @@ class Forecast:
         if self.memory > there:
             share = (there / self.memory) ** 0.5
             raise InputError(
-                f"The {task} needs {self.memory / 1e9:.1f} GB for {self.n_rows} rows, "
-                f"and {there / 1e9:.1f} GB are available: {remedy} fewer structures "
+                f"The {task} needs {_readable(self.memory)} for {self.n_rows} rows, "
+                f"and {_readable(there)} are available: {remedy} fewer structures "
                 f"(about {100 * share:.0f} % of them), or use a larger machine."
             )
+
+
+def _readable(size: float) -> str:
+    """Write a number of bytes in GB, small ones with more digits."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e9:.3f} GB"

@@ -291,6 +291,12 @@ def check_array(
         )
 
 
+def check_evaluates(*values: np.ndarray) -> None:
+    """Raise an error unless what a model gives at a point of its own is finite."""
+    if not all(np.isfinite(value).all() for value in values):
+        raise ValueError("the model predicts numbers that are not finite")
+
+
 def check_positive(name: str, *values: float | None) -> None:
     """Raise an error unless values are positive or None."""
     for value in values:

@@ -6,20 +6,29 @@ before it has been compared with the bytes that are there.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
+import platform
+import re
 import secrets
+import stat
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 
 from kforce.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover
+    fcntl = None
 
 log = logging.getLogger("kforce.storage.npz")
 
@@ -40,11 +49,13 @@ _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
 def read_arrays(
-    path: str | os.PathLike, names: Iterable[str] | None = None
+    path: str | os.PathLike,
+    names: Iterable[str] | None = None,
+    known: Iterable[str] = (),
 ) -> dict[str, np.ndarray]:
     """Read the numeric and text arrays of an `.npz` file.
 
-    Object arrays, which would have to be unpickled, are skipped.
+    Object arrays, which would have to be unpickled, are skipped unless they are known.
 
     Parameters
     ----------
@@ -52,6 +63,8 @@ def read_arrays(
         The file.
     names : iterable of str, optional
         Read these fields only; a field that the file does not hold is left out.
+    known : iterable of str, optional
+        Fields that mean something to the caller: as object arrays they are refused.
 
     Returns
     -------
@@ -73,10 +86,7 @@ def read_arrays(
     {'x': array([0, 1, 2])}
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"Expected an .npz file, but there is no {path}.")
-    if not path.is_file():
-        raise InputError(f"Expected an .npz file, but {path} is not a regular file.")
+    require_readable(path, "an .npz file")
     wanted = None if names is None else set(names)
     try:
         with warnings.catch_warnings(), zipfile.ZipFile(path) as archive:
@@ -90,9 +100,44 @@ def read_arrays(
             f"({_reason(error)}): get a fresh copy or choose another file."
         ) from error
     skipped = [name for name, array in arrays.items() if array is None]
+    lost = sorted({*known}.intersection(skipped))
+    if lost:
+        raise InputError(
+            f"Expected numbers or text in the field {lost[0]} of {path}, found Python "
+            "objects, which are not unpickled: save it as a plain array."
+        )
     if skipped:
         log.debug("%s: skipped object arrays %s", path, ", ".join(skipped))
     return {name: array for name, array in arrays.items() if array is not None}
+
+
+def require_readable(path: Path, what: str) -> None:
+    """Raise an error unless a path names a regular file that may be read.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    what : str
+        What is expected of it, in the words of the error.
+
+    Raises
+    ------
+    InputError
+        That says whether it is missing, a folder or protected from reading.
+    """
+    try:
+        if not path.exists():
+            raise InputError(f"Expected {what}, but there is no {path}.")
+        if not path.is_file():
+            raise InputError(f"Expected {what}, but {path} is not a regular file.")
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Could not read {path}: {error.strerror or error}; check the permissions "
+            "of the file and of its folders."
+        ) from error
 
 
 def _reason(error: Exception) -> str:
@@ -209,22 +254,153 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
 def replaced_file(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path that replaces `path` when the block ends well.
 
+    The new file has the mode of the one that it replaces. What processes that were
+    killed have left behind of the same file is removed first.
+
     Raises
     ------
     InputError
-        If the operating system cannot write; `path` is as it was before then.
+        If the operating system cannot write, or `path` is a folder or may not be
+        written to; `path` is as it was before then.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        yield temporary
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
+        mode = _mode_of(target, path)
+        _remove_leftovers(target)
+        with _temporary_file(target, mode) as temporary:
+            yield temporary
+            with open(temporary, "ab") as stream:
+                os.fsync(stream.fileno())
+            os.replace(temporary, target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise InputError(
             f"Could not write {path}: {error.strerror or error}; free some space or "
             "choose another place."
         ) from error
+
+
+def require_writable(path: str | os.PathLike) -> None:
+    """Raise an error now if `replaced_file` could not replace a file later.
+
+    For the start of a long computation. A disk may still be full at its end.
+
+    Raises
+    ------
+    InputError
+        That says why.
+
+    Examples
+    --------
+    >>> require_writable("/")
+    Traceback (most recent call last):
+    kforce.errors.InputError: Could not write /: it is a folder: name a file.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        mode = _mode_of(target, path)
+        with _temporary_file(target, mode):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Could not write {path}: {error.strerror or error}; choose another place."
+        ) from error
+
+
+def _mode_of(target, path) -> int | None:
+    """Return the permissions of a file that may be replaced; None if there is none."""
+    try:
+        found = os.stat(target)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        raise InputError(f"Could not write {path}: it is a folder: name a file.")
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(
+            f"Could not write {path}: it is not a regular file: name another one."
+        )
+    if not found.st_mode & 0o222 or not os.access(target, os.W_OK):
+        raise InputError(
+            f"Could not write {path}: it is protected from writing: change its "
+            "permissions or name another file."
+        )
+    if _is_held(target, found):
+        raise InputError(
+            f"Could not write {path}: it belongs to another user, and its folder lets "
+            "nobody else replace it: name another file."
+        )
+    return stat.S_IMODE(found.st_mode)
+
+
+def _is_held(target, found) -> bool:
+    """Whether the sticky bit of the folder keeps a file from being replaced."""
+    folder = os.stat(target.parent)
+    if not folder.st_mode & stat.S_ISVTX:
+        return False
+    return os.geteuid() not in (0, found.st_uid, folder.st_uid)
+
+
+def _sync_folder(folder) -> None:
+    """Make a new name last through a power failure, where the system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _temporary_file(target, mode) -> Iterator[Path]:
+    """Make an empty file beside the target, locked while this process is alive."""
+    path, stream = _locked_file(target, 0o600 if mode else 0o666)
+    try:
+        if fcntl is None:  # an open file cannot be renamed
+            stream.close()
+        if mode:
+            os.chmod(path, mode)
+        yield path
     finally:
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        stream.close()
+
+
+def _locked_file(target, mode):
+    """Return the path and the stream of a new file beside the target."""
+    while True:
+        path = target.with_name(f"{_prefix(target)}{secrets.token_hex(4)}.tmp")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+        stream = os.fdopen(os.open(path, flags, mode), "rb+")
+        if fcntl is not None:
+            with suppress(OSError):  # some file systems have no locks
+                fcntl.flock(stream, fcntl.LOCK_EX)
+        if os.fstat(stream.fileno()).st_nlink:
+            return path, stream
+        stream.close()  # another process took it for a leftover before it was locked
+
+
+def _prefix(target) -> str:
+    """Return how the names of temporary files of a target begin on this machine.
+
+    The name of the target is cut so that there is room for the longest.
+    """
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    name = os.fsencode(target.name)[:200].decode(errors="ignore")
+    return f".{name}.{machine}-"
+
+
+def _remove_leftovers(target) -> None:
+    """Remove temporary files of a target that no living process holds a lock on.
+
+    Locks may not reach further than one machine, so those of others are left alone.
+    """
+    if fcntl is None:
+        return
+    pattern = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{8}\.tmp")
+    with suppress(OSError):
+        for name in filter(pattern.fullmatch, os.listdir(target.parent)):
+            path = target.with_name(name)
+            with suppress(OSError), open(path, "rb+") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                log.warning("removed %s, left by a process that was killed", path)

@@ -304,8 +304,8 @@ def _fit_group(accepted, n_atoms, max_permutations):
             f"{cycles(p)} mismatch {accepted[p]:.2f}" for p in dropped[:5]
         )
         logger.warning(
-            "The data's permutation group has more than max_permutations=%d elements; "
-            "kept %d and dropped %d accepted permutations: %s%s",
+            "The data's permutation group has more than max_permutations=%d elements "
+            "(--max-permutations); kept %d and dropped %d accepted permutations: %s%s",
             max_permutations,
             len(group),
             len(dropped),

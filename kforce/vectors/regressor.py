@@ -10,7 +10,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from kforce.errors import InputError, check_seed
 from kforce.gdml.length_scale import subset_of
-from kforce.kernels.base import check_kernel
+from kforce.kernels.additive import Additive
+from kforce.kernels.base import check_kernel, unscaled
 from kforce.kernels.stationary import Matern52
 from kforce.solvers.resources import Forecast
 from kforce.vectors.covariance import Sites, vector_covariance
@@ -188,6 +189,11 @@ class GradientGPRegressor(RegressorMixin, BaseEstimator):
 
     def _check_parameters(self):
         check_kernel(self.kernel)
+        if isinstance(unscaled(self.kernel), Additive):
+            raise InputError(
+                "GradientGPRegressor takes a kernel with one profile, as Matern52(), "
+                "found Additive: scale the features instead."
+            )
         check_seed(self.seed)
         for name in ("noise", "noise_gradient"):
             value = getattr(self, name)

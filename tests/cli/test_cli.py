@@ -118,7 +118,7 @@ def test_info_describes_models_data_and_machine(folder, capsys):
 
 
 def test_models_convert_to_sgdml_and_back(folder, tmp_path, capsys):
-    there, back = tmp_path / "sgdml.npz", tmp_path / "kforce.storage.npz"
+    there, back = tmp_path / "sgdml.npz", tmp_path / "kforce.npz"
     assert main(["convert", str(folder / "model.npz"), str(there)]) == 0
     assert main(["convert", str(there), str(back)]) == 0
     frames = read(folder / "methanol.xyz", ":")
@@ -128,7 +128,7 @@ def test_models_convert_to_sgdml_and_back(folder, tmp_path, capsys):
 
 
 def test_conversion_keeps_to_the_units(folder, tmp_path, capsys):
-    there, back = tmp_path / "sgdml.npz", tmp_path / "kforce.storage.npz"
+    there, back = tmp_path / "sgdml.npz", tmp_path / "kforce.npz"
     units = ["--units", "Hartree,Bohr"]
     assert main(["convert", str(folder / "model.npz"), str(there), *units]) == 0
     fields = read_arrays(there)

@@ -172,7 +172,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-@pytest.mark.filterwarnings("ignore:.*encountered in cast:RuntimeWarning:test_readers")
+@pytest.mark.filterwarnings("ignore:.*encountered in cast:RuntimeWarning")
 @settings(max_examples=300, deadline=None)
 @given(st.data(), st.sampled_from([SGDML, RMD17]))
 def test_damaged_fields(folder, data, arrays):
@@ -226,7 +226,7 @@ def test_frames_without_the_key_have_no_label(tmp_path, caplog):
     write_frames(tmp_path / "a.xyz", frames)
     energy = Labels.from_frames(read_frames(tmp_path / "a.xyz", "U")).energy
     np.testing.assert_array_equal(energy, [np.nan, 5.0])
-    assert "1 frames have no 'U'" in caplog.text
+    assert "1 frame without 'U'" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_virials_are_read_as_stresses(tmp_path, caplog):
     expected = -np.array([1.0, 2.0, 3.0, 0.3, 0.2, 0.1]) / 60.0
     np.testing.assert_allclose(first.get_stress(), expected)
     assert second.calc is third.calc is None
-    assert "the virials of 1 frames are read as stresses" in caplog.text
+    assert "the virials of 1 frame are read as stresses" in caplog.text
 
 
 def test_stresses_under_other_names_are_pointed_at(tmp_path, caplog):

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from kforce.descriptors.few_body import check_reach
 from kforce.descriptors.local import LocalDescriptor
 from kforce.descriptors.soap._density import weigh_members
 from kforce.descriptors.soap._power_spectrum import factors, soap_values
@@ -276,8 +277,9 @@ class SOAP(LocalDescriptor):
 LARGEST_NUMBER = 118
 
 
-#: Recursions of larger angular momenta would leave the range of doubles.
-_LARGEST_L = 40
+#: Recursions of larger angular momenta would leave the range of doubles; the features
+#: of more radial functions would fill the memory.
+_LARGEST_L, _LARGEST_N = 40, 100
 
 
 _POSITIVE = ("cutoff", "atom_sigma", "transition_width", "basis_error_exponent")
@@ -304,14 +306,17 @@ def check_soap(soap) -> None:
     """
     check_count("n_max", soap.n_max)
     check_count("l_max", soap.l_max, least=0)
-    if soap.l_max > _LARGEST_L:
-        raise InputError(
-            f"l_max must be at most {_LARGEST_L}, found {soap.l_max}: lower it."
-        )
+    for name, largest in (("n_max", _LARGEST_N), ("l_max", _LARGEST_L)):
+        if getattr(soap, name) > largest:
+            raise InputError(
+                f"{name} must be at most {largest}, found {getattr(soap, name)}: "
+                "lower it."
+            )
     for name in _POSITIVE:
         value = getattr(soap, name)
         if not _is_number(value) or value <= 0.0:
             raise InputError(f"{name} must be a positive number, found {value!r}.")
+    check_reach(soap.cutoff)
     for name in ("central_weight", "sigma0"):
         value = getattr(soap, name)
         if not _is_number(value) or value < 0.0:
@@ -353,7 +358,7 @@ def _check_compression(compression, species):
 
 
 def _is_number(value):
-    return isinstance(value, Real) and np.isfinite(value)
+    return isinstance(value, Real) and abs(value) < np.inf
 
 
 def _are_elements(numbers):
