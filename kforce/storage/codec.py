@@ -93,6 +93,8 @@ def _written(value, place, arrays, with_factor):
             raise InputError(f"A model with {place} = {value} cannot be saved.")
         return value
     if isinstance(value, np.ndarray):
+        while place in arrays:  # as of {1: x, "1": y}
+            place += "'"
         arrays[place] = value
         return {"array": place}
     if isinstance(value, list | tuple):
@@ -102,25 +104,23 @@ def _written(value, place, arrays, with_factor):
         pairs = [[inner(key, "key"), inner(part, key)] for key, part in value.items()]
         return {"items": pairs}
     name = type(value).__name__
-    fields = fields_of(value, with_factor)
+    if not _is_registered(type(value)):
+        raise InputError(
+            f"A model with {name}, which is not part of kforce, cannot be saved: make "
+            "it known, with @kforce.registry.register above its class."
+        )
+    if hasattr(value, "to_fields"):
+        fields = value.to_fields(with_factor)
+    else:
+        fields = stored_attributes(value)
     return {"class": name} | {key: inner(part, key) for key, part in fields.items()}
 
 
-def fields_of(value, with_factor: bool | None = None) -> dict[str, Any]:
-    """Return the fields of an object of a registered class by their names."""
-    cls = type(value)
+def _is_registered(cls):
     try:
-        is_known = registered(cls.__name__) is cls
+        return registered(cls.__name__) is cls
     except KeyError:
-        is_known = False
-    if not is_known:
-        raise InputError(
-            f"A model with {cls.__name__}, which is not part of kforce, cannot be "
-            "saved."
-        )
-    if hasattr(cls, "to_fields"):
-        return value.to_fields(with_factor)
-    return stored_attributes(value)
+        return False
 
 
 def stored_attributes(value) -> dict[str, Any]:

@@ -33,35 +33,7 @@ _ABOUT = ("format", "format_version", "checksum", "header")
 def save(
     model: BaseEstimator, path: str | os.PathLike, with_factor: bool | None = None
 ) -> None:
-    """Write a fitted model to an .npz file, all or nothing.
-
-    A baseline is written by its name and settings, or whole if it is a kforce model.
-
-    Parameters
-    ----------
-    model : GDMLRegressor or GAPRegressor
-        A fitted model.
-    path : path-like
-        An existing file is replaced once the new one is complete.
-    with_factor : bool, default=None
-        Include what standard deviations are computed with.
-
-        Of a `GDMLRegressor` these are 4 n² bytes for n equations (70 MB for 200
-        structures of ethanol). Without it they work as well, but the first takes the
-        time of a fit; None leaves it out.
-
-        Of a `GAPRegressor` these are 8 m² bytes for m inducing environments (8 MB for
-        1,000). The training frames are not in the file, so without it there are no
-        standard deviations; None includes it.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written, or the model uses a kernel or descriptor that is
-        not part of kforce.
-    sklearn.exceptions.NotFittedError
-        If the model has not been fitted.
-    """
+    """Write a fitted model to an .npz file, all or nothing; see `ForceField.save`."""
     check_is_fitted(model)
     write(path, *encode(model, with_factor))
 

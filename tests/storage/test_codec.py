@@ -45,6 +45,11 @@ def test_plain_values(value):
     assert type(found) is type(value)
 
 
+def test_arrays_at_places_of_one_name_stay_apart():
+    found = through_file({1: np.zeros(1), "1": np.ones(1)})
+    assert (found[1].item(), found["1"].item()) == (0.0, 1.0)
+
+
 def test_numbers_of_numpy_become_plain_ones():
     found = through_file([np.float32(1.5), np.int64(3), np.bool_(True), np.str_("a")])
     assert found == [1.5, 3, True, "a"]
