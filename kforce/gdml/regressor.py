@@ -26,7 +26,7 @@ from kforce.labels import Labels
 from kforce.registry import register
 from kforce.solvers.cholesky import workspace
 from kforce.solvers.resources import Forecast
-from kforce.storage.codec import check_array, check_evaluates, check_positive
+from kforce.storage.codec import check_array, check_positive
 from kforce.structures import Batch, as_frames
 from kforce.symmetry.groups import validate_permutations
 from kforce.symmetry.recovery import find_permutations
@@ -174,64 +174,50 @@ class GDMLRegressor(ForceField):
 
     def to_fields(self, with_factor=None):
         """Return what a file holds; the factor only if that is asked for."""
-        known = self.uncertainty_
-        names = ("x_train", "directions", "weights")
-        return super().to_fields() | {
-            "expansion_": {name: getattr(self.expansion_, name) for name in names},
-            "uncertainty_": known and known.to_fields(bool(with_factor)),
-        }
+        uncertainty = self.uncertainty_
+        if uncertainty is not None:
+            uncertainty = uncertainty.to_fields(bool(with_factor))
+        expansion = self.expansion_.to_fields()
+        fields = {"expansion_": expansion, "uncertainty_": uncertainty}
+        return super().to_fields() | fields
 
     @classmethod
     def from_fields(cls, *, expansion_, uncertainty_, **fields):
         """Return the model of which a file holds this."""
         model = super().from_fields(**fields)
         model._check_parameters()
-        model._check_noises(expansion_["weights"], uncertainty_)
-        model.leave_one_out_ = None
-        model.expansion_ = model._expansion(**expansion_)
-        model.uncertainty_ = None
+        model._check_noises(expansion_, uncertainty_)
+        check_kernel(model.kernel_)
+        numbers = model.molecule_.numbers
+        model.permutations_ = validate_permutations(model.permutations_, numbers)
+        coordinates = model.descriptor_.coordinates(len(numbers))
+        if not np.isin(coordinates.atoms, np.arange(len(numbers))).all():
+            raise ValueError("the descriptor is of another molecule")
+        images = coordinates.images(model.permutations_)[0]
+        expansion = Expansion.from_fields(model.kernel_, images, **expansion_)
         if uncertainty_ is not None:
             positions = uncertainty_["positions"]
-            check_array("positions", positions, (None, len(model.molecule_.numbers), 3))
+            check_array("positions", positions, (None, len(numbers), 3))
             batch = model.molecule_.batch(positions)
-            model.uncertainty_ = Uncertainty.from_fields(
+            uncertainty_ = Uncertainty.from_fields(
                 batch,
                 model.descriptor_(batch),
-                model.expansion_,
+                expansion,
                 model.permutations_,
                 **uncertainty_,
             )
-        return model
+        return model.restore(
+            expansion_=expansion, uncertainty_=uncertainty_, leave_one_out_=None
+        )
 
-    def _check_noises(self, weights, uncertainty):
+    def _check_noises(self, expansion, uncertainty):
         """Raise an error unless there are the noises that the model needs."""
         check_positive("a noise", self.noise_forces_, self.noise_energy_)
-        is_known = self.noise_forces_ is not None  # not so of other programs' models
-        if uncertainty is not None and not is_known:
-            raise ValueError("there is no noise of forces")
-        if is_known and weights is not None and self.noise_energy_ is None:
+        if self.noise_forces_ is None:  # as in models of other programs
+            if uncertainty is not None:
+                raise ValueError("there is no noise of forces")
+        elif self.noise_energy_ is None and expansion["weights"] is not None:
             raise ValueError("there is no noise of energies")
-
-    def _expansion(self, x_train, directions, weights):
-        """Return the expansion with the model's kernel and symmetry."""
-        n_atoms = len(self.molecule_.numbers)
-        self.permutations_ = validate_permutations(
-            self.permutations_, self.molecule_.numbers
-        )
-        coordinates = self.descriptor_.coordinates(n_atoms)
-        if not ((coordinates.atoms >= 0) & (coordinates.atoms < n_atoms)).all():
-            raise ValueError("the descriptor is of another molecule")
-        n_features = int(coordinates.first[-1])
-        check_array("x_train", x_train, (None, n_features))
-        check_array("directions", directions, x_train.shape)
-        if weights is not None:
-            check_array("weights", weights, (len(x_train),))
-        check_kernel(self.kernel_)
-        images = coordinates.images(self.permutations_)[0]
-        expansion = Expansion(self.kernel_, x_train, directions, weights, images)
-        with np.errstate(all="ignore"):
-            check_evaluates(*expansion.jet(0.5 * x_train[:1]))
-        return expansion
 
     def fit(self, frames, y=None):
         """Fit the force field to labelled structures of one molecule.

@@ -69,17 +69,10 @@ class SparseSolution:
     ) -> SparseSolution:
         """Return the solution that a file holds; ValueError if it is none."""
         check_array("coef", coef, (None,))
-        upper = np.triu_indices(len(coef))
-        triangles = []
-        for name, packed in (("prior", prior), ("factor", factor)):
-            check_array(name, packed, (len(upper[0]),))
-            # In Fortran order, like what a fit leaves behind: the same sums in the same
-            # order.
-            triangle = np.zeros((len(coef), len(coef)), order="F")
-            triangle[upper] = packed
-            if not np.diag(triangle).all():
-                raise ValueError("a factor is singular")
-            triangles.append(triangle)
+        size = len(coef) * (len(coef) + 1) // 2
+        check_array("prior", prior, (size,))
+        check_array("factor", factor, (size,))
+        triangles = _unpacked(prior, len(coef)), _unpacked(factor, len(coef))
         return cls(coef, *triangles, float(jitter), float(misfit))
 
     def log_evidence(self, log_variance: float, n_observations: int) -> float:
@@ -282,6 +275,16 @@ def _root(K_mm, jitter):
                 "The covariance of the inducing environments is singular even with a "
                 f"jitter of {largest:.1e} eV²: choose fewer inducing environments."
             )
+
+
+def _unpacked(packed, n):
+    """Return an upper triangle of its rows; ValueError if it is singular."""
+    # In Fortran order, like what a fit leaves behind: the same sums in the same order.
+    triangle = np.zeros((n, n), order="F")
+    triangle[np.triu_indices(n)] = packed
+    if not np.diag(triangle).all():
+        raise ValueError("a factor is singular")
+    return triangle
 
 
 def _log_diagonal(triangle):

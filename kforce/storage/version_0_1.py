@@ -17,7 +17,7 @@ import numpy as np
 _RENAMED = {"Additive": "Additive"}
 _MOVED = {"kforce.models.zbl:ZBL": "kforce.baselines.zbl:ZBL"}
 
-#: Arrays that each have their field by now, which can be absent in the last two.
+#: Arrays of a term, and the fields that hold them by now.
 _TERM = {
     "length_scales": "length_scales",
     "centers": "inducing_points",
@@ -40,9 +40,11 @@ def upgraded(
         If something is missing.
     """
     models = {"GDMLRegressor": _global_model, "GAPRegressor": _local_model}
-    header = json.loads(str(arrays["header"]))
+    name, header = str(arrays["model"]), json.loads(str(arrays["header"]))
+    if name not in models:
+        raise ValueError(f"model is {name}, expected one of {list(models)}")
     store = _Store(arrays, place)
-    tree = models[str(arrays["model"])](header, store)
+    tree = models[name](header, store)
     tree["baseline_"] = _baseline(header["baseline"], arrays, place, store.kept)
     return tree, store.kept
 
