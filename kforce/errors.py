@@ -14,39 +14,37 @@ class InputError(ValueError):
     """
 
 
-def check_noise(name: str, value) -> None:
-    """Raise an error unless a noise is a positive number or None.
+def check_positive(
+    name: str, value, what: str = "number", or_zero: bool = False
+) -> None:
+    """Raise an `InputError` unless a value is a positive, finite number, or zero.
 
-    Raises
-    ------
-    InputError
-        If it is something else.
+    Examples
+    --------
+    >>> check_positive("cutoff", -1.0, "length in Å")
+    Traceback (most recent call last):
+    kforce.errors.InputError: cutoff must be a positive length in Å, found -1.0.
     """
-    if value is None or (isinstance(value, Real) and 0.0 < value < np.inf):
+    least = 0.0 if or_zero else np.nextafter(0.0, 1.0)
+    if isinstance(value, Real) and least <= value < np.inf:
         return
-    raise InputError(
-        f"{name} must be a positive standard deviation or None, found {value!r}."
-    )
+    wanted = f"{what}, 0 or positive" if or_zero else f"positive {what}"
+    raise InputError(f"{name} must be a {wanted}, found {value!r}.")
+
+
+def check_noise(name: str, value) -> None:
+    """Raise an `InputError` unless a noise is a positive number or None."""
+    if value is not None:
+        check_positive(name, value, "standard deviation or None")
 
 
 def check_seed(seed) -> None:
-    """Raise an error unless `seed` is a whole number that is not negative.
-
-    Raises
-    ------
-    InputError
-        If it is something else.
-    """
+    """Raise an `InputError` unless `seed` is a whole number that is not negative."""
     check_count("seed", seed, least=0)
 
 
 def check_count(name: str, value, least: int = 1) -> None:
-    """Raise an error unless a value is a whole number of at least `least`.
-
-    Raises
-    ------
-    InputError
-        If it is something else.
+    """Raise an `InputError` unless a value is a whole number of at least `least`.
 
     Examples
     --------

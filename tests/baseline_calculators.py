@@ -8,7 +8,7 @@ class Spring(Calculator):
     """Each atom on a spring to the origin, in eV and Å; counts what it computes."""
 
     implemented_properties = ("energy", "forces")
-    default_parameters = {"k": 1.0}  # noqa: RUF012
+    default_parameters = {"k": 1.0}
     computed = 0
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):

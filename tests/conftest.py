@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("conformance")
+
 
 @pytest.fixture(scope="session")
 def shared():

@@ -16,7 +16,7 @@ from kforce.gap.covariance import sparse_rows
 from kforce.gap.prediction import predict_local
 from kforce.gap.sparse_term import SparseTerm
 from kforce.gap.term import Term
-from kforce.kernels.base import Scaled, unscaled
+from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import RBF, Matern52, Matern72, PiecewisePolynomial
 from kforce.neighbours.search import find_neighbours
@@ -147,7 +147,7 @@ def several_terms(names=("few features", "constant", "product", "elements")):
 
 def slow_kernel(term, x, y):
     """k(x, y) from its definition, for two points."""
-    kernel, inner = term.kernel, unscaled(term.kernel)
+    kernel, inner = term.kernel, term.kernel.unscaled
     variance = kernel.amplitude**2 if isinstance(kernel, Scaled) else 1.0
     x, y = x / term.length_scales, y / term.length_scales
     r = np.sqrt(sum((a - b) ** 2 for a, b in zip(x, y, strict=True)))

@@ -10,8 +10,7 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from kforce.gdml.regressor import GDMLRegressor
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Scaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import (
     RBF,
     Matern32,
@@ -255,7 +254,7 @@ def additive_covariance(left, right, profile, scales, variances, feature_perms):
 
 
 def additive_kernel(profile, descriptor, permutations, n_atoms, seed=0):
-    """An `Additive` kernel with random scales that respect the permutations.
+    """A `Sum` with random scales that respect the permutations.
 
     It has a term of all features and one for each part of the descriptor.
     """
@@ -267,4 +266,4 @@ def additive_kernel(profile, descriptor, permutations, n_atoms, seed=0):
     for mask in masks:
         scales.append(mask * rng.uniform(0.2, 0.6, len(orbit))[orbit])
         amplitudes += [rng.uniform(0.5, 2.0)] * len(mask)
-    return Additive(profile, np.concatenate(scales), np.array(amplitudes))
+    return Sum(profile, np.concatenate(scales), np.array(amplitudes))

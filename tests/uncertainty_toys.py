@@ -9,7 +9,8 @@ from toys import (
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.gdml.energy_differences import mean_energy
 from kforce.gdml.observations import Observations
-from kforce.gdml.uncertainty import Uncertainty
+from kforce.gdml.posterior import Posterior
+from kforce.gdml.prior import Noise, Prior
 from kforce.kernels.expansion import Expansion
 from kforce.kernels.stationary import Matern52
 from kforce.labels import Labels
@@ -27,29 +28,25 @@ def features_of(frames):
 def build(
     frames, noise_energy=None, group=None, kernel=None, known=None, calibration=1.0
 ):
-    """The uncertainty of a model of some frames; energies relative to the known."""
+    """The posterior of a model of some frames; energies relative to the known."""
     kernel = Matern52(1.3) if kernel is None else kernel
     group = symmetric_group(len(frames[0]), 2) if group is None else group
     batch = Batch.from_frames(frames)
     features = InverseDistances()(batch)
-    observations = Observations.build(
-        batch, Labels.from_frames(frames), NOISE, noise_energy
-    )
+    labels = Labels.from_frames(frames)
+    observations = Observations.build(batch, labels, noise_energy is not None)
     x = features.x
     images = features.coordinates.images(group)[0]
     reference = None
     if known is not None:
         plain = Expansion(kernel, x, np.ones_like(x), None, images)
         reference = mean_energy(plain, known / known.sum())
-    positions = batch.positions.reshape(len(frames), -1, 3)
-    return Uncertainty(
-        kernel,
-        group,
+    return Posterior(
+        Prior(kernel, group, Noise(NOISE, noise_energy)),
         features,
         observations,
-        reference,
-        calibration,
-        positions=positions,
+        reference=reference,
+        calibration=calibration,
     )
 
 
@@ -65,11 +62,13 @@ def brute_force(uncertainty, frames, queries, known=None):
         R[rows[s][rows[s] >= 0], s * width : (s + 1) * width] = reduce[rows[s] >= 0]
     everything = [*asked, *train]
     S = slow_covariance(
-        everything, everything, uncertainty.kernel, uncertainty.permutations
+        everything, everything, uncertainty.prior.kernel, uncertainty.prior.permutations
     )
     n = len(asked) * width
     cross = R @ S[n:]
-    A = cross[:, n:] @ R.T + np.diag(uncertainty.observations.variance)
+    A = cross[:, n:] @ R.T + np.diag(
+        uncertainty.prior.noise.variance(uncertainty.observations)
+    )
     S -= cross.T @ np.linalg.solve(A, cross)
     M = np.eye(n, len(S))
     if known is not None:
@@ -85,7 +84,7 @@ def compare(uncertainty, frames, queries, known=None):
     asked = features_of(queries)
     n = len(C)
     own = C[np.arange(n), :, np.arange(n)]
-    prior = uncertainty.kernel(0.0) * len(uncertainty.permutations) * 10.0
+    prior = uncertainty.prior.kernel(0.0) * len(uncertainty.prior.permutations) * 10.0
     # Solving with A loses the digits between the prior variance and the noise's.
     tolerance = {"rtol": 1e-7, "atol": 1e-11 * prior}
     energy, forces = uncertainty.deviations(asked)

@@ -19,12 +19,8 @@ from kforce.cli.options import (
 )
 from kforce.data import check_frames, dataset_hash
 from kforce.data.findings import plural
-from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.errors import InputError
 from kforce.gap.regressor import GAPRegressor
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Scaled, unscaled
-from kforce.kernels.dot_product import Polynomial
 from kforce.labels import Labels, read_label
 from kforce.parallel import blas_info, n_threads
 from kforce.solvers.resources import available_memory, dgemm_rate
@@ -153,7 +149,7 @@ def _describe_global(model):
     return {
         "model": f"{type(model).__name__} of {model.molecule_.formula}, "
         f"{len(model.molecule_.numbers)} atoms",
-        "kernel": _formula(model.kernel_),
+        "kernel": model.kernel_.describe(),
         "descriptor": _in_line(model.descriptor_),
         **_noises(model),
         "constant": f"{model.constant_:.6f} eV",
@@ -190,12 +186,10 @@ def _describe_local(model):
 
 
 def _term(term):
-    kernel = unscaled(term.kernel)
-    name = type(kernel).__name__
-    if isinstance(kernel, Polynomial):
-        name += f"(zeta={kernel.zeta:g})"
-    elif len(term.length_scales) <= 3:
-        lengths = kernel.length_scale * term.length_scales
+    kernel = term.kernel.unscaled
+    name = kernel.describe() if kernel.is_product else type(kernel).__name__
+    if not kernel.is_product and len(term.length_scales) <= 3:
+        lengths = getattr(kernel, "length_scale", 1.0) * term.length_scales
         name += f" of length {', '.join(f'{length:.3g}' for length in lengths)}"
     amplitude = float(np.sqrt(term.kernel(np.array(term.kernel.is_product, float))))
     return (
@@ -208,24 +202,12 @@ def _in_line(part):
     return " ".join(str(part).split())
 
 
-def _formula(kernel):
-    """Name a kernel without the many scales that it may have."""
-    amplitude, inner = "", kernel
-    if isinstance(kernel, Scaled) and isinstance(kernel.kernel, Additive):
-        amplitude, inner = f", amplitude {kernel.amplitude:.3g} eV", kernel.kernel
-    if not isinstance(inner, Additive):
-        return _in_line(kernel)
-    n_terms, n_features = np.shape(inner.scales)
-    name = type(inner.kernel).__name__
-    return f"{name}, {n_terms} terms, {n_features} features{amplitude}"
-
-
 def _noises(model):
     """Name the noises in use; one that was not given says nothing about the labels."""
     noise = model.noise_forces_
     value = "not known" if noise is None else f"{noise:.3g} eV/Å"
     values = {"noise of the forces": value}
-    learned = isinstance(model.descriptor_, InternalCoordinates)
+    learned = model.descriptor_.learns_scales
     if noise is not None and model.noise_forces is None and not learned:
         values = {"regularisation": f"{value}, numerical: scales with the amplitude"}
     if model.noise_energy_ is not None:

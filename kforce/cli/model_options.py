@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from kforce import kernels
 from kforce.cli.options import load_model, positive_float, positive_int
 from kforce.errors import InputError
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.term_files import read_terms
 from kforce.gdml.regressor import GDMLRegressor
+from kforce.kernels.stationary import Stationary
+from kforce.registry import registered_names
 from kforce.storage.npz import read_arrays
-
-_KERNELS = {
-    "matern52": kernels.Matern52,
-    "matern72": kernels.Matern72,
-    "rbf": kernels.RBF,
-    "rq": kernels.RationalQuadratic,
-}
-
 
 #: Options of one kind of model only, those of commands among them.
 _OWN = {
@@ -70,7 +63,7 @@ def add_model(parser) -> None:
 def _add_gdml(group):
     group.add_argument(
         "--kernel",
-        choices=tuple(_KERNELS),
+        choices=tuple(registered_names(Stationary)),
         help="one length scale for inverse distances (default: internal coordinates "
         "with learned scales, or inverse distances, whichever predict left-out frames "
         "better)",
@@ -113,14 +106,7 @@ def _add_gap(group):
 
 
 def build_model(args) -> GDMLRegressor | GAPRegressor:
-    """Return the unfitted model that the options of `add_model` and --seed describe.
-
-    Raises
-    ------
-    InputError
-        If an option belongs to the other kind of model, or the file that it names
-        cannot be used.
-    """
+    """Return the unfitted model that the options of `add_model` and --seed describe."""
     _refuse_others(args)
     noises = {"noise_forces": args.noise_forces, "noise_energy": args.noise_energy}
     if args.kind == "gap":
@@ -157,7 +143,8 @@ def _kernel(args):
     """Return the kernel of the options; None leaves the choice to the data."""
     if args.kernel is None and args.length_scale is None:
         return None
-    return _KERNELS[args.kernel or "matern52"](length_scale=args.length_scale)
+    cls = registered_names(Stationary)[args.kernel or "matern52"]
+    return cls(length_scale=args.length_scale)
 
 
 def _baseline(values):

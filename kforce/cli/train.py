@@ -26,7 +26,6 @@ from kforce.data import split_indices
 from kforce.data.findings import plural
 from kforce.errors import InputError, check_seed
 from kforce.gap.reference_energies import species_of
-from kforce.kernels.base import unscaled
 from kforce.labels import Labels
 from kforce.structures import first_unknown
 from kforce.symmetry.groups import cycles, generators
@@ -183,7 +182,7 @@ def _global_facts(model, output):
     return {
         "n_permutations": len(group),
         "descriptor": type(model.descriptor_).__name__,
-        "length_scale": getattr(unscaled(model.kernel_), "length_scale", None),
+        "length_scale": getattr(model.kernel_.unscaled, "length_scale", None),
         "leave_one_out_forces_rmse": model.leave_one_out_.forces_rmse,
     }
 

@@ -104,13 +104,13 @@ def torsions(positions, atoms, first, value, b_matrix):
 
 
 @njit(cache=True, nogil=True)
-def pull(slope, b_matrix, atoms, n_body, first, g, out):
+def pull(dx_dq, b_matrix, atoms, n_body, first, g, out):
     """Add Jᵀ g to `out`: descriptor gradients (n, n_features) to (n, n_atoms, 3)."""
     for s in range(g.shape[0]):
         for q in range(atoms.shape[0]):
             e = 0.0
             for k in range(first[q], first[q + 1]):
-                e += slope[s, k] * g[s, k]
+                e += dx_dq[s, k] * g[s, k]
             for m in range(n_body[q]):
                 a = atoms[q, m]
                 for c in range(3):
@@ -118,7 +118,7 @@ def pull(slope, b_matrix, atoms, n_body, first, g, out):
 
 
 @njit(cache=True, nogil=True)
-def push(slope, b_matrix, atoms, n_body, first, u, out):
+def push(dx_dq, b_matrix, atoms, n_body, first, u, out):
     """Write J u to `out`: displacements (n, n_atoms, 3) to tangents (n, n_features)."""
     for s in range(u.shape[0]):
         for q in range(atoms.shape[0]):
@@ -128,4 +128,4 @@ def push(slope, b_matrix, atoms, n_body, first, u, out):
                 for c in range(3):
                     e += u[s, a, c] * b_matrix[s, q, m, c]
             for k in range(first[q], first[q + 1]):
-                out[s, k] = slope[s, k] * e
+                out[s, k] = dx_dq[s, k] * e

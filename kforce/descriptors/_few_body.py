@@ -9,18 +9,18 @@ from kforce.descriptors._cutoff import cutoff_function, cutoff_function_slope
 
 
 @njit(cache=True, nogil=True)
-def pairs(dist, cutoff, width, exponents, tail, reach, x, f_cut, slopes, f_cut_slopes):
+def pairs(dist, cutoff, width, exponents, tail, reach, x, f_cut, dx_dr, df_dr):
     """Write r^e and F = f(r) [erf(κ r)/r]^m of pairs.
 
     dist (n,); exponents (d,) of int: e; tail, reach: m and κ. x (n, d), f_cut (n,);
-    slopes (n, 1, d) and f_cut_slopes (n, 1): derivatives with respect to r.
+    dx_dr (n, 1, d) and df_dr (n, 1): derivatives with respect to r.
     """
     for p in range(dist.size):
         r = dist[p]
         for q in range(exponents.size):
             power = r ** float(exponents[q])
             x[p, q] = power
-            slopes[p, 0, q] = exponents[q] * power / r
+            dx_dr[p, 0, q] = exponents[q] * power / r
         f, df = (
             cutoff_function(r, cutoff, width),
             cutoff_function_slope(r, cutoff, width),
@@ -32,7 +32,7 @@ def pairs(dist, cutoff, width, exponents, tail, reach, x, f_cut, slopes, f_cut_s
             df = factor * (df + f * tail * (bell / error - 1.0 / r))
             f *= factor
         f_cut[p] = f
-        f_cut_slopes[p, 0] = df
+        df_dr[p, 0] = df
 
 
 @njit(cache=True, nogil=True)
@@ -61,19 +61,19 @@ def triplet_starts(offsets, first, second):
 @njit(cache=True, nogil=True)
 def triplets(
     offsets, first, second, starts, vec, dist, cutoff, width,
-    members, x, f_cut, slopes, f_cut_slopes,
+    members, x, f_cut, dx_dr, df_dr,
 ):  # fmt: skip
     """Write r_ij + r_ik, (r_ij − r_ik)², r_jk and F = f(r_ij) f(r_ik) of triplets.
 
     offsets, first, second, starts: as in `triplet_starts`. vec (n_pairs, 3), dist
-    (n_pairs,). members (n, 2): the pairs ij and ik. x (n, 3), f_cut (n,); slopes
-    (n, 3, 3), of the three distances, and f_cut_slopes (n, 3).
+    (n_pairs,). members (n, 2): the pairs ij and ik. x (n, 3), f_cut (n,); dx_dr
+    (n, 3, 3), of the three distances, and df_dr (n, 3).
     """
     f, df = np.empty(dist.size), np.empty(dist.size)
     for p in range(dist.size):
         f[p] = cutoff_function(dist[p], cutoff, width)
         df[p] = cutoff_function_slope(dist[p], cutoff, width)
-    slopes[:] = 0.0
+    dx_dr[:] = 0.0
     for c in range(offsets.size - 1):
         t = starts[c]
         for j in range(offsets[c], offsets[c + 1]):
@@ -88,14 +88,14 @@ def triplets(
                 x[t, 0] = dist[j] + dist[k]
                 x[t, 1] = difference**2
                 x[t, 2] = math.sqrt(square)
-                slopes[t, 0, 0], slopes[t, 1, 0] = 1.0, 1.0
-                slopes[t, 0, 1] = 2.0 * difference
-                slopes[t, 1, 1] = -2.0 * difference
-                slopes[t, 2, 2] = 1.0
+                dx_dr[t, 0, 0], dx_dr[t, 1, 0] = 1.0, 1.0
+                dx_dr[t, 0, 1] = 2.0 * difference
+                dx_dr[t, 1, 1] = -2.0 * difference
+                dx_dr[t, 2, 2] = 1.0
                 f_cut[t] = f[j] * f[k]
-                f_cut_slopes[t, 0] = df[j] * f[k]
-                f_cut_slopes[t, 1] = f[j] * df[k]
-                f_cut_slopes[t, 2] = 0.0
+                df_dr[t, 0] = df[j] * f[k]
+                df_dr[t, 1] = f[j] * df[k]
+                df_dr[t, 2] = 0.0
                 t += 1
 
 
@@ -131,23 +131,23 @@ def _at_member(m, along, units, c):
 
 @njit(cache=True, nogil=True)
 def few_body_pull(
-    central_atoms, atoms, vec, slopes, f_cut_slopes, by_x, by_f_cut, gradient, strain
+    central_atoms, atoms, vec, dx_dr, df_dr, by_x, by_f_cut, gradient, strain
 ):
     """Add derivatives of Σ_e g_e·x_e + h_e F_e with respect to positions and strains.
 
-    central_atoms (n,), atoms (n, n_members), vec (n, n_members, 3), slopes (n,
-    n_distances, n_features), f_cut_slopes (n, n_distances), by_x (n, n_features),
+    central_atoms (n,), atoms (n, n_members), vec (n, n_members, 3), dx_dr (n,
+    n_distances, n_features), df_dr (n, n_distances), by_x (n, n_features),
     by_f_cut (n,); gradient (n_atoms, 3), strain (n_atoms, 3, 3): see
     `Environments.pull`.
     """
-    n_distances = slopes.shape[1]
+    n_distances = dx_dr.shape[1]
     along, units = np.empty(n_distances), np.empty((n_distances, 3))
     for e in range(central_atoms.size):
         _directions(vec[e], units)
         for p in range(n_distances):
-            along[p] = f_cut_slopes[e, p] * by_f_cut[e]
-            for q in range(slopes.shape[2]):
-                along[p] += slopes[e, p, q] * by_x[e, q]
+            along[p] = df_dr[e, p] * by_f_cut[e]
+            for q in range(dx_dr.shape[2]):
+                along[p] += dx_dr[e, p, q] * by_x[e, q]
         i = central_atoms[e]
         for m in range(atoms.shape[1]):
             j = atoms[e, m]
@@ -160,18 +160,18 @@ def few_body_pull(
 
 
 @njit(cache=True, nogil=True)
-def few_body_jacobian(vec, slopes, f_cut_slopes, dx, df_cut):
+def few_body_jacobian(vec, dx_dr, df_dr, dx, df_cut):
     """Write ∂x/∂r and ∂F/∂r of the members.
 
-    vec, slopes, fade_slopes: as in `few_body_pull`; dx (n, n_members, 3, n_features),
+    vec, dx_dr, df_dr: as in `few_body_pull`; dx (n, n_members, 3, n_features),
     df_cut (n, n_members, 3).
     """
-    n_distances = slopes.shape[1]
+    n_distances = dx_dr.shape[1]
     units = np.empty((n_distances, 3))
     for e in range(vec.shape[0]):
         _directions(vec[e], units)
         for m in range(vec.shape[1]):
             for c in range(3):
-                df_cut[e, m, c] = _at_member(m, f_cut_slopes[e], units, c)
-                for q in range(slopes.shape[2]):
-                    dx[e, m, c, q] = _at_member(m, slopes[e, :, q], units, c)
+                df_cut[e, m, c] = _at_member(m, df_dr[e], units, c)
+                for q in range(dx_dr.shape[2]):
+                    dx[e, m, c, q] = _at_member(m, dx_dr[e, :, q], units, c)

@@ -9,12 +9,15 @@ from sklearn.base import BaseEstimator
 
 from kforce.descriptors._coordinates import pull, push
 from kforce.errors import InputError
+from kforce.registry import check_instance
 from kforce.structures import Batch
 
 
 @dataclass(frozen=True)
 class Coordinates:
     """The internal coordinates of a molecule, and which features depend on which.
+
+    A coordinate and its reverse, (a, b, …, z) and (z, …, b, a), are the same.
 
     Attributes
     ----------
@@ -57,8 +60,8 @@ class Coordinates:
             names = _names(atoms, permutations.shape[1])
             order = np.argsort(names)
             wanted = _names(permutations[:, atoms], permutations.shape[1])
-            found = np.searchsorted(names, wanted, sorter=order) % len(names)
-            image = order[found]
+            places = np.searchsorted(names, wanted, sorter=order) % len(names)
+            image = order[places]
             if (names[image] != wanted).any():
                 s, g = np.argwhere(names[image] != wanted)[0]
                 raise InputError(
@@ -92,7 +95,7 @@ class Features:
     ----------
     x : ndarray of shape (n_structures, n_features)
         The descriptor.
-    slope : ndarray of shape (n_structures, n_features)
+    dx_dq : ndarray of shape (n_structures, n_features)
         ∂x_k/∂q_g, where q_g is the coordinate of feature k.
     b_matrix : ndarray of shape (n_structures, n_coordinates, n_body_max, 3)
         ∂q_g/∂r_a, the rows of Wilson's B matrix.
@@ -103,7 +106,7 @@ class Features:
     """
 
     x: np.ndarray
-    slope: np.ndarray
+    dx_dq: np.ndarray
     b_matrix: np.ndarray
     coordinates: Coordinates
     n_atoms: int
@@ -112,7 +115,7 @@ class Features:
         """Return the features of some of the structures."""
         return Features(
             self.x[structures],
-            self.slope[structures],
+            self.dx_dq[structures],
             self.b_matrix[structures],
             self.coordinates,
             self.n_atoms,
@@ -122,14 +125,14 @@ class Features:
         """Return Jᵀ g: gradients in x (n, n_features) to Cartesian (n, n_atoms, 3)."""
         out = np.zeros((len(self.x), self.n_atoms, 3))
         gradient = np.ascontiguousarray(gradient, dtype=float)
-        pull(self.slope, self.b_matrix, *self._indices(), gradient, out)
+        pull(self.dx_dq, self.b_matrix, *self._indices(), gradient, out)
         return out
 
     def push(self, displacement: np.ndarray) -> np.ndarray:
         """Return J u: displacements (n, n_atoms, 3) to tangents (n, n_features)."""
         out = np.empty_like(self.x)
         displacement = np.ascontiguousarray(displacement, dtype=float)
-        push(self.slope, self.b_matrix, *self._indices(), displacement, out)
+        push(self.dx_dq, self.b_matrix, *self._indices(), displacement, out)
         return out
 
     def _indices(self):
@@ -138,7 +141,14 @@ class Features:
 
 
 class Descriptor(BaseEstimator):
-    """Base of all descriptors of whole molecules."""
+    """Base of all descriptors of whole molecules.
+
+    Subclasses define `coordinates` and `__call__`. Features are smooth functions of
+    one internal coordinate each.
+    """
+
+    #: Whether models learn a scale for each kind of features where no kernel is given.
+    learns_scales = False
 
     def bind(self, batch: Batch, permutations: np.ndarray | None = None) -> Descriptor:
         """Return the descriptor as training structures define it: itself here.
@@ -152,6 +162,24 @@ class Descriptor(BaseEstimator):
         """
         return self
 
+    def __call__(self, batch: Batch) -> Features:
+        """Return the features of structures that all hold the same atoms.
+
+        Raises
+        ------
+        InputError
+            If the structures cannot be described.
+        """
+        raise NotImplementedError
+
+    def coordinates(self, n_atoms: int) -> Coordinates:
+        """Return the internal coordinates of a molecule of so many atoms."""
+        raise NotImplementedError
+
+    def n_features(self, n_atoms: int) -> int:
+        """Return the number of features of a molecule of so many atoms."""
+        return int(self.coordinates(n_atoms).first[-1])
+
     def parts(self, n_atoms: int) -> list[np.ndarray]:
         """Return sets of features that an energy of many parts may be made of.
 
@@ -162,21 +190,20 @@ class Descriptor(BaseEstimator):
         """
         return []
 
-    def __call__(self, batch: Batch) -> Features:
-        """Return the features of structures that all hold the same atoms."""
-        raise NotImplementedError
-
-
-def check_descriptor(descriptor) -> None:
-    """Raise an error unless `descriptor` is a descriptor or None.
-
-    Raises
-    ------
-    InputError
-        If it is something else.
-    """
-    if not isinstance(descriptor, Descriptor | None):
-        raise InputError(
-            "descriptor must be None or a descriptor such as InverseDistances(), found "
-            f"{descriptor!r}."
+    def describe(
+        self, n_atoms: int, feature: int, value: float, low: float, high: float
+    ) -> str:
+        """Say in a sentence that one feature leaves the range low … high."""
+        coordinates = self.coordinates(n_atoms)
+        owner = np.searchsorted(coordinates.first, feature, side="right") - 1
+        atoms = coordinates.atoms[owner, : coordinates.n_body[owner]].tolist()
+        return (
+            f"Feature {feature}, of atoms {'-'.join(map(str, atoms))}, is {value:.3g}, "
+            f"outside of the range in training ({low:.3g} to {high:.3g})."
         )
+
+
+def check_descriptor(descriptor: Descriptor | None) -> None:
+    """Raise an error unless `descriptor` is a descriptor or None."""
+    expected = "None or a descriptor such as InverseDistances()"
+    check_instance("descriptor", descriptor, Descriptor | None, expected)

@@ -6,8 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kforce.descriptors.local import Environments, Jacobian, LocalDescriptor
-from kforce.neighbours.search import Neighbours
+from kforce.descriptors.few_body import check_element
+from kforce.descriptors.local import (
+    Environments,
+    Jacobian,
+    LocalDescriptor,
+    TermDefaults,
+)
+from kforce.kernels.dot_product import Polynomial
 from kforce.registry import register
 
 
@@ -39,17 +45,24 @@ class Composition(LocalDescriptor):
     #: No neighbours matter, but a list of them has a cutoff.
     cutoff = 0.1
 
+    defaults = TermDefaults(Polynomial(zeta=1))
+    is_composition = True
+
     def __init__(self, *, species):
         self.species = species
 
-    def for_species(self, species: tuple[int, ...]) -> list[LocalDescriptor]:
-        """Return this descriptor: it names its elements."""
-        return [self]
+    @property
+    def n_features(self) -> int:
+        """One for each element."""
+        return len(self.species)
 
-    def __call__(self, numbers: np.ndarray, neighbours: Neighbours) -> Environments:
-        """Return the environments of the centres of a neighbour list."""
-        own = numbers[neighbours.central_atoms]
-        x = (own[:, None] == np.array(self.species)).astype(float)
+    def check(self):  # noqa: D102
+        for number in self.species:
+            check_element("species", number)
+
+    def __call__(self, numbers, neighbours):  # noqa: D102
+        elements = numbers[neighbours.central_atoms]
+        x = (elements[:, None] == np.array(self.species)).astype(float)
         return _Constant(x, np.ones(len(x)), neighbours.central_atoms, 1)
 
 

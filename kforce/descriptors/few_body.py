@@ -9,14 +9,11 @@ from numbers import Integral, Real
 import numpy as np
 
 from kforce.descriptors._few_body import few_body_jacobian, few_body_pull
-from kforce.descriptors.local import Environments, Jacobian
+from kforce.descriptors.local import Environments, Jacobian, LocalDescriptor
 from kforce.errors import InputError
 
 #: Size of a block of dense derivatives.
 _BLOCK_BYTES = 16e6
-
-#: Cutoffs are at most this, in Å.
-_LONGEST = 50.0
 
 #: The heaviest element that has a name.
 _HEAVIEST = 118
@@ -36,9 +33,9 @@ class FewBodyEnvironments(Environments):
         The atoms of the members, counted within the batch.
     vec : ndarray of shape (n_env, n_members, 3)
         From the centre to the members, in Å.
-    slopes : ndarray of shape (n_env, n_distances, n_features)
+    dx_dr : ndarray of shape (n_env, n_distances, n_features)
         Derivatives of x with respect to the distances.
-    f_cut_slopes : ndarray of shape (n_env, n_distances)
+    df_dr : ndarray of shape (n_env, n_distances)
         Derivatives of F with respect to the distances, in 1/Å.
 
     Examples
@@ -55,11 +52,10 @@ class FewBodyEnvironments(Environments):
 
     atoms: np.ndarray
     vec: np.ndarray
-    slopes: np.ndarray
-    f_cut_slopes: np.ndarray
+    dx_dr: np.ndarray
+    df_dr: np.ndarray
 
-    def jacobians(self) -> Iterator[Jacobian]:
-        """Return the dense derivatives of all environments, block after block."""
+    def jacobians(self) -> Iterator[Jacobian]:  # noqa: D102
         n_members, n_features = self.atoms.shape[1], self.x.shape[1]
         n_bytes = 8 * n_members * (3 * n_features + 9)
         size = max(1, int(_BLOCK_BYTES / n_bytes))
@@ -70,8 +66,8 @@ class FewBodyEnvironments(Environments):
             df_cut = np.empty((stop - start, n_members, 3))
             few_body_jacobian(
                 self.vec[block],
-                self.slopes[block],
-                self.f_cut_slopes[block],
+                self.dx_dr[block],
+                self.df_dr[block],
                 dx,
                 df_cut,
             )
@@ -84,62 +80,34 @@ class FewBodyEnvironments(Environments):
                 df_cut.reshape(-1, 3),
             )
 
-    def pull(
-        self,
-        by_x: np.ndarray,
-        by_f_cut: np.ndarray,
-        gradient: np.ndarray,
-        strain: np.ndarray,
-    ) -> None:
-        """Add derivatives of Σ_e g_e·x_e + h_e F_e, see `Environments.pull`."""
+    def pull(self, by_x, by_f_cut, gradient, strain):  # noqa: D102
         few_body_pull(
-            self.central_atoms, self.atoms, self.vec, self.slopes, self.f_cut_slopes,
+            self.central_atoms, self.atoms, self.vec, self.dx_dr, self.df_dr,
             by_x, by_f_cut, gradient, strain,
         )  # fmt: skip
 
 
-def check_cutoff(cutoff, transition_width) -> None:
-    """Raise an error unless both are positive lengths and the width is not the longer.
+class FewBody(LocalDescriptor):
+    """Base of descriptors of pairs and triplets.
 
-    Raises
-    ------
-    InputError
-        If they are not.
+    Subclasses have the parameters `species`, which may be None, and `transition_width`.
     """
-    if not (isinstance(cutoff, Real) and 0.0 < cutoff < np.inf):
-        raise InputError(f"cutoff must be a positive length in Å, found {cutoff!r}.")
-    check_reach(cutoff)
-    width = transition_width
-    if not (isinstance(width, Real) and 0.0 < width <= cutoff):
-        raise InputError(
-            "transition_width must be a positive length in Å, at most the cutoff "
-            f"({cutoff!r}), found {width!r}."
-        )
 
+    can_be_tabulated = True
 
-def check_reach(cutoff: float) -> None:
-    """Raise an error if a cutoff is longer than any sensible one.
-
-    Raises
-    ------
-    InputError
-        If it is.
-    """
-    if cutoff > _LONGEST:
-        raise InputError(
-            f"cutoff must be at most {_LONGEST:g} Å, found {cutoff!r}: an atom would "
-            "have tens of thousands of neighbours. Shorten it, or check its unit."
-        )
+    def check(self):  # noqa: D102
+        super().check()
+        width = self.transition_width
+        if not (isinstance(width, Real) and 0.0 < width <= self.cutoff):
+            raise InputError(
+                "transition_width must be a positive length in Å, at most the cutoff "
+                f"({self.cutoff!r}), found {width!r}."
+            )
+        check_species(self.species)
 
 
 def check_species(species) -> None:
-    """Raise an error unless it is a pair of atomic numbers or None.
-
-    Raises
-    ------
-    InputError
-        If it is not.
-    """
+    """Raise an error unless it is a pair of atomic numbers or None."""
     if species is None:
         return
     if not isinstance(species, tuple | list) or len(species) != 2:
@@ -152,13 +120,7 @@ def check_species(species) -> None:
 
 
 def check_element(name: str, number) -> None:
-    """Raise an error unless a value is an atomic number or None.
-
-    Raises
-    ------
-    InputError
-        If it is not.
-    """
+    """Raise an error unless a value is an atomic number or None."""
     whole = isinstance(number, Integral) and not isinstance(number, bool)
     if number is not None and not (whole and 0 < number <= _HEAVIEST):
         raise InputError(

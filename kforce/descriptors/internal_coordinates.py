@@ -40,7 +40,7 @@ class InternalCoordinates(Descriptor):
     between bonds, and sin θ₁ sin θ₂ cos φ of every torsion along three bonds. All are
     smooth wherever atoms do not collide: where an angle θ becomes straight and φ is
     undefined, the factor sin θ goes to zero. They count with scales that are learned,
-    see `kforce.kernels.additive.Additive`.
+    see `kforce.kernels.Sum`.
 
     Parameters
     ----------
@@ -60,6 +60,8 @@ class InternalCoordinates(Descriptor):
     >>> InternalCoordinates().bind(batch)(batch).x.shape
     (1, 10)
     """
+
+    learns_scales = True
 
     def __init__(self, bonds=None):
         self.bonds = bonds
@@ -168,19 +170,16 @@ class InternalCoordinates(Descriptor):
         angles(positions, coordinates.atoms[n_pairs:end], n_pairs, value, b_matrix)
         torsions(positions, coordinates.atoms[end:], end, value, b_matrix)
         x = np.empty((len(value), coordinates.first[-1]))
-        slope = np.ones_like(x)
+        dx_dq = np.ones_like(x)
         dist = 1.0 / pairs.x
         last = len(_POWERS) * n_pairs
         for k, power in enumerate(_POWERS):
             x[:, k : last : len(_POWERS)] = dist ** float(power)
-            slope[:, k : last : len(_POWERS)] = power * dist ** (power - 1.0)
+            dx_dq[:, k : last : len(_POWERS)] = power * dist ** (power - 1.0)
         x[:, last:] = value[:, n_pairs:]
-        return Features(x, slope, b_matrix, coordinates, n_atoms)
+        return Features(x, dx_dq, b_matrix, coordinates, n_atoms)
 
-    def describe(
-        self, n_atoms: int, feature: int, value: float, low: float, high: float
-    ) -> str:
-        """Say in a sentence that one feature leaves the range low … high."""
+    def describe(self, n_atoms, feature, value, low, high):  # noqa: D102
         coordinates = self.coordinates(n_atoms)
         coordinate = int(np.searchsorted(coordinates.first, feature, side="right")) - 1
         n_body = coordinates.n_body[coordinate]
@@ -193,8 +192,8 @@ class InternalCoordinates(Descriptor):
         # The margin around the training data may reach below zero: no limit there.
         bounds = (max(v, 0.0) for v in (value, low, high))
         with np.errstate(divide="ignore"):
-            found, one, other = (np.float64(v) ** (1.0 / power) for v in bounds)
-        return describe_distance(atoms, found, min(one, other), max(one, other))
+            dist, one, other = (np.float64(v) ** (1.0 / power) for v in bounds)
+        return describe_distance(atoms, dist, min(one, other), max(one, other))
 
 
 @lru_cache(maxsize=32)

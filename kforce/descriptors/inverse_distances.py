@@ -80,16 +80,13 @@ class InverseDistances(Descriptor):
         x = 1.0 / dist
         return Features(
             x=x,
-            slope=-x * x,
+            dx_dq=-x * x,
             b_matrix=b_matrix,
             coordinates=coordinates,
             n_atoms=n_atoms,
         )
 
-    def describe(
-        self, n_atoms: int, feature: int, value: float, low: float, high: float
-    ) -> str:
-        """Say in a sentence that one feature leaves the range low … high."""
+    def describe(self, n_atoms, feature, value, low, high):  # noqa: D102
         atoms = _pairs(n_atoms).atoms[feature]
         return describe_distance(atoms, 1.0 / value, 1.0 / high, 1.0 / low)
 

@@ -10,12 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from kforce.descriptors._environments import pull_members
+from kforce.errors import InputError
+from kforce.kernels.base import Kernel
+from kforce.kernels.stationary import RBF
 from kforce.neighbours.search import Neighbours
+
+#: Cutoffs are at most this, in Å.
+_LONGEST = 50.0
 
 
 @dataclass(frozen=True)
@@ -131,13 +138,72 @@ class Environments:
             )
 
 
+@dataclass(frozen=True)
+class DenseEnvironments(Environments):
+    """Environments whose dense derivatives are few enough to be held all at once.
+
+    Attributes
+    ----------
+    jacobian : Jacobian
+        Of all environments.
+    """
+
+    jacobian: Jacobian
+
+    def jacobians(self) -> Iterator[Jacobian]:  # noqa: D102
+        return iter((self.jacobian,))
+
+
+@dataclass(frozen=True)
+class TermDefaults:
+    """What a `Term` of a descriptor takes where nothing is said."""
+
+    kernel: Kernel
+    n_inducing: int = 100
+    selection: str = "cur"
+
+
 class LocalDescriptor(BaseEstimator):
     """Base of all descriptors of atomic environments.
 
-    Subclasses have a `cutoff` in Å.
+    Subclasses have a parameter `cutoff` in Å, and define `n_features` and `__call__`.
     """
 
     cutoff: float
+
+    #: Kernel, number of inducing environments and their selection in a `Term`.
+    defaults = TermDefaults(RBF())
+
+    #: Whether features are the distances of a pair or a triplet, so that a spline of
+    #: them is a model.
+    can_be_tabulated = False
+
+    #: Whether features tell the element of the atom, and nothing else.
+    is_composition = False
+
+    @property
+    def n_features(self) -> int:
+        """Number of features, for parameters that make sense."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raise an error unless all parameters make sense.
+
+        Raises
+        ------
+        InputError
+            That names the first that does not.
+        """
+        if not (isinstance(self.cutoff, Real) and 0.0 < self.cutoff < np.inf):
+            raise InputError(
+                f"cutoff must be a positive length in Å, found {self.cutoff!r}."
+            )
+        if self.cutoff > _LONGEST:
+            raise InputError(
+                f"cutoff must be at most {_LONGEST:g} Å, found {self.cutoff!r}: an "
+                "atom would have tens of thousands of neighbours. Shorten it, or check "
+                "its unit."
+            )
 
     def for_species(self, species: tuple[int, ...]) -> list[LocalDescriptor]:
         """Return the descriptors that this one stands for, once elements are known.
@@ -146,8 +212,14 @@ class LocalDescriptor(BaseEstimator):
         ----------
         species : tuple of int
             Atomic numbers of the training set, in order of first appearance.
+
+        Raises
+        ------
+        InputError
+            If a parameter makes no sense.
         """
-        raise NotImplementedError
+        self.check()
+        return [self]
 
     def __call__(self, numbers: np.ndarray, neighbours: Neighbours) -> Environments:
         """Return the environments of the centres of a neighbour list.
@@ -158,5 +230,10 @@ class LocalDescriptor(BaseEstimator):
             Atomic numbers of the whole batch.
         neighbours : Neighbours
             With a cutoff of at least `cutoff`.
+
+        Raises
+        ------
+        InputError
+            If a parameter makes no sense.
         """
         raise NotImplementedError

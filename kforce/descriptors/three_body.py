@@ -8,19 +8,16 @@ import numpy as np
 
 from kforce.descriptors._few_body import triplet_starts, triplets
 from kforce.descriptors.few_body import (
+    FewBody,
     FewBodyEnvironments,
-    check_cutoff,
     check_element,
-    check_species,
     is_element,
 )
-from kforce.descriptors.local import LocalDescriptor
-from kforce.neighbours.search import Neighbours
 from kforce.registry import register
 
 
 @register
-class ThreeBody(LocalDescriptor):
+class ThreeBody(FewBody):
     """Triplets of atoms: x = (r_ij + r_ik, (r_ij − r_ik)², r_jk) of a centre i.
 
     They do not change when the neighbours j and k trade places. Each pair of neighbours
@@ -58,6 +55,9 @@ class ThreeBody(LocalDescriptor):
     2
     """
 
+    #: r_ij + r_ik, (r_ij − r_ik)² and r_jk.
+    n_features = 3
+
     def __init__(self, *, cutoff, centre=None, species=None, transition_width=0.5):
         self.cutoff = cutoff
         self.centre = centre
@@ -65,14 +65,8 @@ class ThreeBody(LocalDescriptor):
         self.transition_width = transition_width
 
     def for_species(self, species: tuple[int, ...]) -> list[ThreeBody]:
-        """Return one descriptor for each triplet of elements, unless some are given.
-
-        Raises
-        ------
-        InputError
-            If a parameter cannot be used.
-        """
-        self._check()
+        """Return one descriptor for each triplet of elements, unless some are given."""
+        self.check()
         if self.centre is not None or self.species is not None:
             return [self]
         parameters = self.get_params()
@@ -82,17 +76,9 @@ class ThreeBody(LocalDescriptor):
             for centre, pair in product(species, ends)
         ]
 
-    def __call__(
-        self, numbers: np.ndarray, neighbours: Neighbours
-    ) -> FewBodyEnvironments:
-        """Return the triplets of the centres, centre after centre.
-
-        Raises
-        ------
-        InputError
-            If a parameter cannot be used.
-        """
-        self._check()
+    def __call__(self, numbers, neighbours):
+        """Return the triplets of the centres, centre after centre."""
+        self.check()
         neighbours = neighbours.within(self.cutoff)
         neighbours = neighbours.of(
             is_element(numbers[neighbours.central_atoms], self.centre)
@@ -106,18 +92,17 @@ class ThreeBody(LocalDescriptor):
         n = int(starts[-1])
         members = np.empty((n, 2), dtype=np.intp)
         x, f_cut = np.empty((n, 3)), np.empty(n)
-        slopes, f_cut_slopes = np.empty((n, 3, 3)), np.empty((n, 3))
+        dx_dr, df_dr = np.empty((n, 3, 3)), np.empty((n, 3))
         triplets(
             neighbours.offsets, first, second, starts, neighbours.vec, neighbours.dist,
             float(self.cutoff), float(self.transition_width),
-            members, x, f_cut, slopes, f_cut_slopes,
+            members, x, f_cut, dx_dr, df_dr,
         )  # fmt: skip
         return FewBodyEnvironments(
             x, f_cut, np.repeat(neighbours.central_atoms, np.diff(starts)), 2,
-            neighbours.atoms[members], neighbours.vec[members], slopes, f_cut_slopes,
+            neighbours.atoms[members], neighbours.vec[members], dx_dr, df_dr,
         )  # fmt: skip
 
-    def _check(self):
-        check_cutoff(self.cutoff, self.transition_width)
+    def check(self):  # noqa: D102
+        super().check()
         check_element("centre", self.centre)
-        check_species(self.species)

@@ -8,20 +8,15 @@ from numbers import Integral, Real
 import numpy as np
 
 from kforce.descriptors._few_body import pairs
-from kforce.descriptors.few_body import (
-    FewBodyEnvironments,
-    check_cutoff,
-    check_species,
-    is_element,
-)
-from kforce.descriptors.local import LocalDescriptor
+from kforce.descriptors.few_body import FewBody, FewBodyEnvironments, is_element
+from kforce.descriptors.local import TermDefaults
 from kforce.errors import InputError
-from kforce.neighbours.search import Neighbours
+from kforce.kernels.stationary import RBF
 from kforce.registry import register
 
 
 @register
-class TwoBody(LocalDescriptor):
+class TwoBody(FewBody):
     """Pairs of atoms: x = r^e, for one or more exponents e.
 
     Each neighbour of an atom is an environment of that atom, so each bond counts twice,
@@ -60,6 +55,8 @@ class TwoBody(LocalDescriptor):
     array([0, 0, 1, 2])
     """
 
+    defaults = TermDefaults(RBF(), n_inducing=20, selection="uniform")
+
     def __init__(
         self, *, cutoff, species=None, transition_width=0.5, exponents=(1,), tail=None
     ):
@@ -69,15 +66,14 @@ class TwoBody(LocalDescriptor):
         self.exponents = exponents
         self.tail = tail
 
-    def for_species(self, species: tuple[int, ...]) -> list[TwoBody]:
-        """Return one descriptor for each pair of elements, unless its own are given.
+    @property
+    def n_features(self) -> int:
+        """One for each exponent."""
+        return len(self.exponents)
 
-        Raises
-        ------
-        InputError
-            If a parameter cannot be used.
-        """
-        self._check()
+    def for_species(self, species: tuple[int, ...]) -> list[TwoBody]:
+        """Return one descriptor for each pair of elements, unless a pair is given."""
+        self.check()
         if self.species is not None:
             return [self]
         parameters = self.get_params()
@@ -86,17 +82,9 @@ class TwoBody(LocalDescriptor):
             for pair in combinations_with_replacement(species, 2)
         ]
 
-    def __call__(
-        self, numbers: np.ndarray, neighbours: Neighbours
-    ) -> FewBodyEnvironments:
-        """Return the pairs of the centres, in the order of their neighbours.
-
-        Raises
-        ------
-        InputError
-            If a parameter cannot be used.
-        """
-        self._check()
+    def __call__(self, numbers, neighbours):
+        """Return the pairs of the centres, in the order of their neighbours."""
+        self.check()
         neighbours = neighbours.within(self.cutoff)
         owners = neighbours.central_atoms[neighbours.owners]
         if self.species is not None:
@@ -108,20 +96,19 @@ class TwoBody(LocalDescriptor):
         exponents = np.array(self.exponents, dtype=np.intp)
         n, d = len(owners), len(exponents)
         x, f_cut = np.empty((n, d)), np.empty(n)
-        slopes, f_cut_slopes = np.empty((n, 1, d)), np.empty((n, 1))
+        dx_dr, df_dr = np.empty((n, 1, d)), np.empty((n, 1))
         tail, reach = (0, 1.0) if self.tail is None else self.tail
         pairs(
             neighbours.dist, float(self.cutoff), float(self.transition_width),
-            exponents, int(tail), float(reach), x, f_cut, slopes, f_cut_slopes,
+            exponents, int(tail), float(reach), x, f_cut, dx_dr, df_dr,
         )  # fmt: skip
         return FewBodyEnvironments(
             x, f_cut, owners, 1,
-            neighbours.atoms[:, None], neighbours.vec[:, None], slopes, f_cut_slopes,
+            neighbours.atoms[:, None], neighbours.vec[:, None], dx_dr, df_dr,
         )  # fmt: skip
 
-    def _check(self):
-        check_cutoff(self.cutoff, self.transition_width)
-        check_species(self.species)
+    def check(self):  # noqa: D102
+        super().check()
         exponents = self.exponents
         good = isinstance(exponents, tuple | list) and len(exponents) > 0
         if not (good and all(isinstance(e, Integral) and e != 0 for e in exponents)):

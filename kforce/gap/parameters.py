@@ -10,7 +10,6 @@ from kforce.errors import InputError, check_noise, check_seed
 from kforce.gap.hyperparameters import Freedom
 from kforce.gap.sparse_term import SparseTerm
 from kforce.gap.term import Term
-from kforce.kernels.base import Scaled, unscaled
 
 
 def check_parameters(model: BaseEstimator) -> None:
@@ -72,11 +71,11 @@ def freedom_of(
         The description that each comes from.
     """
     given = (model.noise_energy, model.noise_forces, model.noise_virial)
-    amplitudes = [not isinstance(term.kernel, Scaled) for term in origins]
+    amplitudes = [term.kernel is None or not term.kernel.is_scaled for term in origins]
     length_scales = [
         not found.kernel.is_product
         and term.length_scales is None
-        and (term.kernel is None or unscaled(term.kernel).length_scale is None)
+        and (term.kernel is None or term.kernel.needs_length_scale)
         for found, term in zip(terms, origins, strict=False)
     ]
     fixed = [False] * (len(terms) - len(origins))

@@ -10,15 +10,12 @@ from ase import Atoms
 from sklearn.base import clone
 
 from kforce.descriptors.composition import Composition
-from kforce.descriptors.soap.soap import SOAP
-from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
 from kforce.gap.inducing import choose_inducing
 from kforce.gap.sparse_term import SparseTerm
 from kforce.gap.term import Term
-from kforce.kernels.base import Scaled, unscaled
+from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial
-from kforce.kernels.stationary import RBF, PiecewisePolynomial
 from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch
 
@@ -101,20 +98,17 @@ def composition_term(species: tuple[int, ...]) -> SparseTerm:
 
 
 def _build(term, descriptor, frames, rng):
-    n = term.n_inducing or _default_number(descriptor)
+    n = term.n_inducing or descriptor.defaults.n_inducing
     x, f_cut, types = _environments(
         descriptor, frames, max(_POOL * n, _LEAST_POOL), rng
     )
     if len(x) == 0:
         return None
     kernel, lengths = _kernel(term, descriptor, x)
-    method = term.selection
-    if method is None:
-        method = "uniform" if isinstance(descriptor, TwoBody) else "cur"
     chosen = choose_inducing(
         x / lengths,
         n,
-        method,
+        term.selection or descriptor.defaults.selection,
         rng,
         types if term.stratify else None,
         lambda a, b: SparseTerm(
@@ -132,12 +126,6 @@ def _build(term, descriptor, frames, rng):
     return SparseTerm(
         descriptor, kernel, lengths, float(term.constant), x[chosen], f_cut[chosen]
     )
-
-
-def _default_number(descriptor):
-    if isinstance(descriptor, SOAP):
-        return 1000
-    return 20 if isinstance(descriptor, TwoBody) else 100
 
 
 def _environments(descriptor, frames, most, rng):
@@ -161,14 +149,13 @@ def _kernel(term, descriptor, x):
     """Return the kernel for features divided by length scales, and these."""
     kernel = term.kernel
     if kernel is None:
-        kernel = Polynomial(zeta=4) if isinstance(descriptor, SOAP) else RBF()
+        kernel = descriptor.defaults.kernel
     kernel = clone(kernel)
-    if not isinstance(kernel, Scaled):
+    if not kernel.is_scaled:
         kernel = Scaled(kernel, amplitude=1.0)
     if kernel.is_product:
         return kernel, np.ones(x.shape[1])
-    inner = unscaled(kernel)
-    length = inner.length_scale
+    length = getattr(kernel.unscaled, "length_scale", 1.0)
     if term.length_scales is not None:
         lengths = np.asarray(term.length_scales, float)
         if lengths.shape not in ((), x.shape[1:]):
@@ -182,9 +169,7 @@ def _kernel(term, descriptor, x):
         lengths = np.ones(x.shape[1])
     else:
         lengths, length = _spread(x), _SHARE
-    if isinstance(inner, PiecewisePolynomial):
-        inner.n_features = x.shape[1]
-    inner.length_scale = 1.0
+    kernel = kernel.for_features(x.shape[1]).with_length_scale(1.0)
     return kernel, length * lengths
 
 

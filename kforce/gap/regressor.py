@@ -14,8 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 from kforce.baselines.baseline import Baseline, as_baseline
 from kforce.calculator import LocalCalculator
 from kforce.data.training import Training
-from kforce.descriptors.three_body import ThreeBody
-from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
 from kforce.force_field import Prediction
 from kforce.gap.parameters import check_parameters
@@ -389,9 +387,7 @@ class GAPRegressor(SparseForceField):
                 f"start must be below the cutoff, {self.cutoff_:g} Å, found {start!r}."
             )
         terms = [
-            tabulate(term, error, start)
-            if isinstance(term.descriptor, TwoBody | ThreeBody)
-            else term
+            tabulate(term, error, start) if term.descriptor.can_be_tabulated else term
             for term in self.terms_
         ]
         fitted = {k: v for k, v in vars(self).items() if k.endswith("_")}

@@ -14,9 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from kforce.descriptors.local import Environments, LocalDescriptor
-from kforce.descriptors.local_checks import check_parameters, n_features
-from kforce.kernels.base import Kernel, unscaled
-from kforce.kernels.dot_product import Polynomial
+from kforce.kernels.base import Kernel
 from kforce.registry import register
 from kforce.storage.codec import check_array, check_evaluates
 
@@ -65,8 +63,8 @@ class SparseTerm:
 
     def check_stored(self) -> None:
         """Raise an error unless it is a term that evaluates to numbers."""
-        check_parameters(self.descriptor)
-        width = n_features(self.descriptor)
+        self.descriptor.check()
+        width = self.descriptor.n_features
         check_array("inducing_points", self.inducing_points, (None, width))
         check_array("length_scales", self.length_scales, (width,))
         for name in ("f_cut", "weights"):
@@ -221,14 +219,14 @@ class SparseTerm:
 
         Σ_m α_m F_m (x · x_m) is one product, Σ_m α_m F_m (x · x_m)² is xᵀ M x.
         """
-        inner = unscaled(self.kernel)
-        if not isinstance(inner, Polynomial) or self.constant:
+        degree = self.kernel.unscaled.degree
+        if degree is None or self.constant:
             return None
         n_inducing, n_features = self.inducing_points.shape
         weights = self.weights * self.f_cut * float(self.kernel(1.0))
-        if inner.zeta == 1:
+        if degree == 1:
             return weights @ self.scaled_inducing_points
-        if inner.zeta == 2 and n_features < 2 * n_inducing:
+        if degree == 2 and n_features < 2 * n_inducing:
             return (
                 self.scaled_inducing_points.T * weights
             ) @ self.scaled_inducing_points

@@ -5,14 +5,13 @@ from __future__ import annotations
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
 from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
 from kforce.gap.inducing import METHODS
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Kernel, unscaled
-from kforce.registry import register
+from kforce.kernels.base import Kernel
+from kforce.registry import check_instance, register
 
 
 @register
@@ -22,11 +21,13 @@ class Term(BaseEstimator):
     Parameters
     ----------
     descriptor : LocalDescriptor
-        `TwoBody`, `ThreeBody` or `SOAP`. Where it leaves elements open, the term stands
-        for one of each: of each pair, triplet or central element of the training data.
+        Such as `TwoBody`, `ThreeBody` or `SOAP`. Where it leaves elements open, the
+        term stands for one of each: of each pair, triplet or central element of the
+        training data.
     kernel : Kernel, default=None
         In eV², without or with amplitude (`Scaled`); the amplitude of one without is
-        learned. None is `Polynomial(zeta=4)` for SOAP and `RBF` for the others.
+        learned. None is what the descriptor defaults to: `Polynomial(zeta=4)` for
+        SOAP and `RBF` for two- and three-body terms.
     n_inducing : int, default=None
         Inducing environments, at most as many as differ in the training data. None is
         20 for two-body, 100 for three-body and 1000 for SOAP terms.
@@ -77,16 +78,18 @@ class Term(BaseEstimator):
         InputError
             That names the first that does not.
         """
-        if not isinstance(self.descriptor, LocalDescriptor):
-            raise InputError(
-                "The descriptor of a term must be TwoBody(...), ThreeBody(...) or "
-                f"SOAP(...), found {self.descriptor!r}."
-            )
-        if self.kernel is not None and not isinstance(self.kernel, Kernel):
-            raise InputError(
-                "The kernel of a term must be None or a kernel such as "
-                f"Polynomial(zeta=4) or RBF(), found {self.kernel!r}."
-            )
+        check_instance(
+            "The descriptor of a term",
+            self.descriptor,
+            LocalDescriptor,
+            "TwoBody(...), ThreeBody(...), SOAP(...) or another local descriptor",
+        )
+        check_instance(
+            "The kernel of a term",
+            self.kernel,
+            Kernel | None,
+            "None or a kernel such as Polynomial(zeta=4) or RBF()",
+        )
         n = self.n_inducing
         if n is not None and (not isinstance(n, Integral) or n < 1):
             raise InputError(f"n_inducing must be a whole number above 0, found {n!r}.")
@@ -107,15 +110,8 @@ class Term(BaseEstimator):
 
 def _check_kernel(kernel):
     """Raise an error unless its parameters are valid, or to be learned."""
-    inner = unscaled(kernel)
-    if isinstance(inner, Additive):
-        raise InputError(
-            "The kernel of a term must have one profile, such as RBF(), found "
-            "Additive: give one term for each of its parts."
-        )
-    if getattr(inner, "length_scale", 1.0) is None:
-        kernel = clone(kernel)
-        unscaled(kernel).length_scale = 1.0
+    if kernel.needs_length_scale:
+        kernel = kernel.with_length_scale(1.0)
     kernel.profile(np.ones(1), orders=(0,))
 
 

@@ -11,56 +11,42 @@ from pathlib import Path
 
 from ase.data import atomic_numbers
 
-from kforce import kernels
-from kforce.descriptors.local_checks import check_parameters, n_features
-from kforce.descriptors.soap.soap import SOAP
-from kforce.descriptors.three_body import ThreeBody
-from kforce.descriptors.two_body import TwoBody
+from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
 from kforce.gap.term import Term
-from kforce.kernels.dot_product import Polynomial
+from kforce.kernels.base import Kernel, Scaled
+from kforce.registry import registered_names
 
-_DESCRIPTORS = {"two_body": TwoBody, "three_body": ThreeBody, "soap": SOAP}
-
-_KERNELS = {
-    "rbf": kernels.RBF,
-    "matern32": kernels.Matern32,
-    "matern52": kernels.Matern52,
-    "matern72": kernels.Matern72,
-    "polynomial": Polynomial,
-}
-
-#: What a term is made of beside its descriptor.
+#: What a term is made of beside its descriptor and kernel.
 _OF_TERM = ("n_inducing", "length_scales", "selection", "stratify", "constant")
-_OF_KERNEL = ("kernel", "zeta", "amplitude")
 
-#: Keys whose values are elements, are words, or are true or false; all others are
-#: numbers.
+#: Keys that say something about the kernel, with its parameters; length scales are
+#: those of the term.
+_OF_KERNEL = ("kernel", "amplitude")
+_NOT_OF_KERNEL = ("length_scale", "n_features")
+
+#: Keys whose values are elements, or are true or false. All others are words, true or
+#: false, or numbers as their defaults are.
 _ELEMENTS = ("species", "centre")
-_WORDS = ("descriptor", "kernel", "selection", "radial_basis")
-_FLAGS = (
-    "stratify",
-    "normalise",
-    "central_everywhere",
-    "diagonal_radial",
-    "legacy_factor",
-)
+_FLAGS = ("stratify", "central_everywhere")
+_WORDS = ("descriptor", "kernel", "selection")
 
 #: Numbers beyond it are slips, and whole ones would not fit into an array.
 _LARGEST = 1e15
 
-#: Keys that may hold several numbers.
-_LISTS = ("length_scales", "exponents", "tail", "damping")
+#: Keys that may hold several numbers, beside those whose defaults do.
+_LISTS = ("length_scales", "tail", "damping")
 
 
 def read_terms(path: str | os.PathLike) -> list[Term]:
     """Read the terms of a `GAPRegressor` from a YAML file.
 
-    The file is a list. Each entry names its ``descriptor``, ``two_body``,
+    The file is a list. Each entry names its ``descriptor``, such as ``two_body``,
     ``three_body`` or ``soap``, with the parameters of `TwoBody`, `ThreeBody` or `SOAP`
-    (elements by symbol) and of `Term`, and its ``kernel``: ``rbf``, ``matern32``,
-    ``matern52``, ``matern72`` or ``polynomial`` with ``zeta``. An ``amplitude`` in eV
-    that is left out is learned, as are ``length_scales``.
+    (elements by symbol) and of `Term`, and its ``kernel``, such as ``rbf``,
+    ``matern52`` or ``polynomial`` with ``zeta``. An ``amplitude`` in eV that is left
+    out is learned, as are ``length_scales``. All descriptors and kernels that are
+    registered have a name.
 
     Parameters
     ----------
@@ -82,16 +68,15 @@ def read_terms(path: str | os.PathLike) -> list[Term]:
     ...     read_terms(path)
     [Term(descriptor=TwoBody(cutoff=4.0, species=(6, 1)), n_inducing=15)]
     """
-    entries = _entries(path)
     terms = []
-    for number, entry in enumerate(entries, 1):
+    for number, entry in enumerate(_entries(path), 1):
         where = f"{path}, entry {number}"
         if not isinstance(entry, Mapping):
             raise InputError(
                 f"{where}: expected keys and values such as 'descriptor: two_body', "
                 f"found {_short(entry)}."
             )
-        if entry.get("descriptor") in (*_DESCRIPTORS,):
+        if entry.get("descriptor") in [*registered_names(LocalDescriptor)]:
             where += f" ({entry['descriptor']})"
         try:
             terms.append(_term(entry))
@@ -152,40 +137,70 @@ def _load(text, path):
 
 
 def _term(entry):
-    cls = _DESCRIPTORS[_one_of(_DESCRIPTORS, "descriptor", entry.get("descriptor"))]
-    parameters = inspect.signature(cls).parameters
-    known = (*parameters, *_OF_TERM, *_OF_KERNEL)
+    descriptors = registered_names(LocalDescriptor)
+    cls = descriptors[_one_of(descriptors, "descriptor", entry.get("descriptor"))]
+    parameters = _parameters(cls)
+    of_kernel = _kernel_parameters()
+    names = dict.fromkeys((*parameters, *_OF_TERM, *_OF_KERNEL, *of_kernel))
     for key in entry:
-        if key not in ("descriptor", *known):
+        if key not in ("descriptor", *names):
             raise InputError(
-                f"unknown key {key!r}; known are descriptor, {', '.join(known)}."
+                f"unknown key {key!r}; known are descriptor, {', '.join(names)}."
             )
-    for key, parameter in parameters.items():
-        if parameter.default is inspect.Parameter.empty and key not in entry:
+    for key, default in parameters.items():
+        if default is inspect.Parameter.empty and key not in entry:
             raise InputError(f"the key {key!r} is missing.")
-    values = {key: _value(key, value) for key, value in entry.items()}
+    values = {
+        key: _value(key, value, parameters.get(key)) for key, value in entry.items()
+    }
     descriptor = cls(**{key: values[key] for key in values if key in parameters})
-    check_parameters(descriptor)
+    descriptor.check()
     of_term = {key: values[key] for key in _OF_TERM if key in values}
-    term = Term(descriptor, _kernel(values, descriptor), **of_term)
+    of_kernel = {key: values[key] for key in of_kernel if key in values}
+    kernel = _kernel(values, of_kernel, descriptor.defaults.kernel)
+    term = Term(descriptor, kernel, **of_term)
     term.check()
     _check_length_scales(term)
     return term
 
 
-def _kernel(values, descriptor):
+def _parameters(cls):
+    """Return the parameters of a class with their defaults."""
+    parameters = inspect.signature(cls).parameters
+    return {key: parameter.default for key, parameter in parameters.items()}
+
+
+def _kernels():
+    """Return the kernels that a name is enough for: not those of other kernels."""
+    return {
+        name: cls
+        for name, cls in registered_names(Kernel).items()
+        if inspect.Parameter.empty not in _parameters(cls).values()
+    }
+
+
+def _kernel_parameters():
+    """Return the names of the parameters of all kernels."""
+    names = [key for cls in _kernels().values() for key in _parameters(cls)]
+    return [key for key in dict.fromkeys(names) if key not in _NOT_OF_KERNEL]
+
+
+def _kernel(values, parameters, default):
     """Return the kernel, None where nothing is said about it."""
-    if not any(key in values for key in _OF_KERNEL):
+    if not parameters and not any(key in values for key in _OF_KERNEL):
         return None
-    usual = "polynomial" if isinstance(descriptor, SOAP) else "rbf"
-    name = _one_of(_KERNELS, "kernel", values.get("kernel", usual))
-    if name == "polynomial":
-        kernel = Polynomial(zeta=values.get("zeta", 4))
-        kernel(0.0)  # raises where zeta makes no sense
-    elif "zeta" in values:
-        raise InputError(f"zeta belongs to 'kernel: polynomial', found {name!r}.")
-    else:
-        kernel = _KERNELS[name]()
+    kernels = _kernels()
+    cls = type(default)
+    if "kernel" in values:
+        cls = kernels[_one_of(kernels, "kernel", values["kernel"])]
+    for key in parameters:
+        if key not in _parameters(cls):
+            owners = [name for name in kernels if key in _parameters(kernels[name])]
+            raise InputError(
+                f"{key} belongs to 'kernel: {owners[0]}', found "
+                f"{values.get('kernel', 'no kernel')!r}."
+            )
+    kernel = cls(**parameters)
     if "amplitude" not in values:
         return kernel
     amplitude = values["amplitude"]
@@ -193,36 +208,40 @@ def _kernel(values, descriptor):
         raise InputError(
             f"amplitude must be a positive number in eV, found {amplitude!r}."
         )
-    return kernels.Scaled(kernel, amplitude=float(amplitude))
+    return Scaled(kernel, amplitude=float(amplitude))
 
 
 def _check_length_scales(term):
     if term.length_scales is None:
         return
-    soap = isinstance(term.descriptor, SOAP)
-    if (term.kernel is None and soap) or getattr(term.kernel, "is_product", False):
+    if (term.kernel or term.descriptor.defaults.kernel).is_product:
         raise InputError("length_scales do not belong to 'kernel: polynomial'.")
-    if isinstance(term.length_scales, tuple):
-        found = len(term.length_scales)
-        if soap or found != n_features(term.descriptor):
-            expected = "" if soap else f", or {n_features(term.descriptor)} of them"
-            raise InputError(
-                f"length_scales must be one number{expected}, found {found} numbers."
-            )
+    if not isinstance(term.length_scales, tuple):
+        return
+    descriptor, n_lengths = term.descriptor, len(term.length_scales)
+    # Some descriptors have features for each element, which are not known yet.
+    numbers = {each.n_features for each in descriptor.for_species((1, 6))}
+    is_fixed = numbers == {descriptor.n_features}
+    if not is_fixed or n_lengths != descriptor.n_features:
+        expected = f", or {descriptor.n_features} of them" if is_fixed else ""
+        raise InputError(
+            f"length_scales must be one number{expected}, found {n_lengths} numbers."
+        )
 
 
-def _value(key, value):
-    """Return a value as the parameters of terms and descriptors take it."""
-    if key in _WORDS:
+def _value(key, value, default):
+    """Return a value as the parameters of terms, descriptors and kernels take it."""
+    if key in _WORDS or isinstance(default, str):
         if not isinstance(value, str):
             raise InputError(f"{key} must be a word, found {_short(value)}.")
         return value
-    if key in _FLAGS:
+    if key in _FLAGS or isinstance(default, bool):
         if not isinstance(value, bool):
             raise InputError(f"{key} must be true or false, found {_short(value)}.")
         return value
     one = _element if key in _ELEMENTS else _number
-    if isinstance(value, list) and key in _LISTS + _ELEMENTS:
+    takes_lists = key in _LISTS + _ELEMENTS or isinstance(default, tuple)
+    if isinstance(value, list) and takes_lists:
         return tuple(one(key, part) for part in value)
     return one(key, value)
 
@@ -252,11 +271,11 @@ def _element(key, value):
     )
 
 
-def _one_of(known, key, found):
-    if not isinstance(found, str) or found not in known:
-        what = "is missing" if found is None else f"is {_short(found)}"
-        raise InputError(f"the key {key!r} {what}; choose one of {', '.join(known)}.")
-    return found
+def _one_of(names, key, value):
+    if not isinstance(value, str) or value not in names:
+        what = "is missing" if value is None else f"is {_short(value)}"
+        raise InputError(f"the key {key!r} {what}; choose one of {', '.join(names)}.")
+    return value
 
 
 def _short(value):

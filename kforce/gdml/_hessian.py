@@ -2,16 +2,16 @@
 
 Every descriptor here is a set of functions x_k = f_k(q_g) of internal coordinates
 q_g(R) (distances, angles, torsions) that touch a few atoms each, so that its Jacobian
-is ∂x_k/∂r_a = slope_k · b_ga: a slope, and a row of Wilson's B matrix, which is
-shared by all functions of one coordinate. The kernel is a sum over images: one for each
-of its terms and each permutation. With d = x_i − P x_j and the metric m of the term,
+is ∂x_k/∂r_a = (∂x_k/∂q_g) b_ga with the rows b of Wilson's B matrix, which functions of
+one coordinate share. The kernel is a sum over images: one for each of its components
+and each permutation. With d = x_i − P x_j and the metric m of the component,
 u = Σ_k m_k d_k², the covariance of the forces of two structures is
 
-    K_ij = Σ_images [ c1 Σ_g h_g wilson_g b_matrix'_gᵀ − c2 p p'ᵀ ]
+    K_ij = Σ_images [ c1 Σ_g h_g b_g b'_gᵀ − c2 p p'ᵀ ]
 
-with h_g = Σ_{k in g} m_k slope_k slope'_k, p = J_iᵀ m d and p' = J_jᵀ Pᵀ m d.
+with h_g = Σ_{k in g} m_k (∂x_k/∂q_g) (∂x_k/∂q_g)', p = J_iᵀ m d and p' = J_jᵀ Pᵀ m d.
 
-One structure i is combined with a chunk of others at a time, one in each lane; the
+One structure i is combined with a pack of others at a time, one in each SIMD lane; the
 lanes are the last, contiguous axis of every array, so the innermost loops are plain
 vector arithmetic and all sparsity is index look-ups outside of them. (Their length is
 read off an array on purpose: a short constant one is unrolled before it can be
@@ -32,104 +32,100 @@ from numba import njit
 Topology = namedtuple("Topology", "atoms n_body first")
 
 #: What is compared with what. features (n_images, n_features) and coordinates
-#: (n_images, n_coord) are those of the permuted structure, and term (n_images,) says
-#: which row of metric (n_terms, n_features) weighs them. A term t counts only the
-#: coordinates active[begin[t]:begin[t + 1]]. touches (n_images, n_cart) says which
-#: Cartesian components p has, and columns[start[s]:start[s + 1]] are those of p'.
+#: (n_images, n_coord) are those of the permuted structure, and component (n_images,)
+#: says which row of metric (n_components, n_features) weighs them. A component t counts
+#: only the coordinates active[begin[t]:begin[t + 1]]. touches (n_images, n_cart) says
+#: which Cartesian components p has, and columns[start[s]:start[s + 1]] are those of p'
+#: (both because a component may look at a few atoms only).
 Images = namedtuple(
-    "Images", "features coordinates term metric begin active touches start columns"
+    "Images", "features coordinates component metric begin active touches start columns"
 )
 
-#: Structures one by one: x, slope (n, n_features), b_matrix (n, n_coord, n_body, 3),
+#: Structures one by one: x, dx_dq (n, n_features), b_matrix (n, n_coord, n_body, 3),
 #: rigid = W (n, 3 n_atoms, 6), n_rigid (n,), rows (n, 3 n_atoms + 1) in the matrix.
-Single = namedtuple("Single", "x slope b_matrix rigid n_rigid rows")
+Structures = namedtuple("Structures", "x dx_dq b_matrix rigid n_rigid rows")
 
-#: The same with n_lanes structures side by side on the last axis: frame (n_chunks,
-#: n_lanes) holds their numbers (−1: empty), n_rigid (n_chunks,), the others as in
-#: `Single` with the chunk first and the lane last.
-Lanes = namedtuple("Lanes", "frame x slope b_matrix rigid n_rigid")
+#: The same with n_lanes structures side by side on the last axis: frame (n_packs,
+#: n_lanes) holds their numbers (−1: empty), n_rigid (n_packs,), the others as in
+#: `Structures` with the pack first and the lane last.
+Packs = namedtuple("Packs", "frame x dx_dq b_matrix rigid n_rigid")
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def squared_distances(start, stop, single, lanes, topology, images, u):
+def squared_distances(start, stop, structures, packs, topology, images, u):
     """Write u = Σ_k m_k (x_i − P x_j)_k² for the structures i of `start:stop`.
 
-    u has shape (stop − start, n_chunks, n_images, n_lanes).
+    u has shape (stop − start, n_packs, n_images, n_lanes).
     """
     first = topology.first
     for i in range(start, stop):
-        for chunk in range(lanes.x.shape[0]):
-            for s in range(images.term.size):
-                t = images.term[s]
-                out = u[i - start, chunk, s]
+        for pack in range(packs.x.shape[0]):
+            for s in range(images.component.size):
+                t = images.component[s]
+                out = u[i - start, pack, s]
                 out[:] = 0.0
                 for e in range(images.begin[t], images.begin[t + 1]):
                     g = images.active[e]
                     for k in range(first[g], first[g + 1]):
                         metric = images.metric[t, k]
-                        xi = single.x[i, k]
-                        xj = lanes.x[chunk, images.features[s, k]]
+                        xi = structures.x[i, k]
+                        xj = packs.x[pack, images.features[s, k]]
                         for lane in range(out.size):
                             d = xi - xj[lane]
                             out[lane] += metric * d * d
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def assemble(start, stop, single, lanes, topology, images, c1, c2, phi, origin, target):
+def assemble(
+    start, stop, structures, packs, topology, images, c1, c2, phi, origin, target
+):
     """Write the projected blocks of the structures `start:stop` with all lanes.
 
-    Parameters
-    ----------
-    start, stop : int
-        Structures i of `single`: columns of the matrix.
-    single, lanes, topology, images : Single, Lanes, Topology, Images
-        The two sides, and how they are compared; the lanes are rows of the matrix.
-    c1, c2 : ndarray of shape (stop − start, n_chunks, n_images, n_lanes)
-        −2 φ' and 4 φ''.
-    phi : ndarray of the same shape, or of size 0
-        φ; without it there are no energy rows.
-    origin : tuple of int
-        Place in the matrix of target[0, 0], as (column, row).
-    target : ndarray of shape (n_columns, n_rows)
-        Transpose of the tile. Lanes that come before structure i are skipped: the
-        matrix is symmetric and only its lower triangle is kept.
+    The structures are columns of the matrix, the lanes its rows. c1 = −2 φ' and
+    c2 = 4 φ'' are (stop − start, n_packs, n_images, n_lanes); φ is too, or of size 0
+    where there are no energy rows. `target` (n_columns, n_rows) is the transpose of a
+    tile, and target[0, 0] has the place `origin` (column, row) in the matrix. Lanes
+    that come before structure i are skipped: the matrix is symmetric and only its lower
+    triangle is kept.
     """
-    n_images = images.term.size
-    n_cart = single.rows.shape[1] - 1
-    n_lanes = lanes.frame.shape[1]
+    n_images = images.component.size
+    n_cart = structures.rows.shape[1] - 1
+    n_lanes = packs.frame.shape[1]
     with_energy = phi.size > 0
     pull_i = np.empty((n_images, n_cart, n_lanes))
     pull_j = np.empty((n_images, n_cart, n_lanes))
     block = np.empty((n_cart + 1, n_cart + 1, n_lanes))
     for i in range(start, stop):
-        for chunk in range(lanes.x.shape[0]):
-            if lanes.frame[chunk].max() < i:
+        for pack in range(packs.x.shape[0]):
+            if packs.frame[pack].max() < i:
                 continue
-            w1 = c1[i - start, chunk]
-            w2 = c2[i - start, chunk]
+            w1 = c1[i - start, pack]
+            w2 = c2[i - start, pack]
             block[:] = 0.0
-            pull_differences(i, chunk, single, lanes, topology, images, pull_i, pull_j)
-            _add_diagonal_part(i, chunk, single, lanes, topology, images, w1, block)
+            pull_differences(
+                i, pack, structures, packs, topology, images, pull_i, pull_j
+            )
+            _add_diagonal_part(i, pack, structures, packs, topology, images, w1, block)
             _subtract_rank_one(w2, images, pull_i, pull_j, block)
             if with_energy:
-                _add_energies(w1, phi[i - start, chunk], pull_i, pull_j, block)
+                _add_energies(w1, phi[i - start, pack], pull_i, pull_j, block)
             _project(
-                single.rigid[i], single.n_rigid[i],
-                lanes.rigid[chunk], lanes.n_rigid[chunk], block,
+                structures.rigid[i], structures.n_rigid[i],
+                packs.rigid[pack], packs.n_rigid[pack], block,
             )  # fmt: skip
-            _scatter(i, single, lanes.frame[chunk], block, origin, target)
+            _scatter(i, structures, packs.frame[pack], block, origin, target)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def pull_differences(i, chunk, single, lanes, topology, images, pull_i, pull_j):
+def pull_differences(i, pack, structures, packs, topology, images, pull_i, pull_j):
     """Write p = J_iᵀ m d and p' = J_jᵀ Pᵀ m d of every image."""
     atoms, first = topology.atoms, topology.first
-    e_i = np.empty(lanes.frame.shape[1])
-    e_j = np.empty(lanes.frame.shape[1])
+    e_i = np.empty(packs.frame.shape[1])
+    e_j = np.empty(packs.frame.shape[1])
     pull_i[:] = 0.0
     pull_j[:] = 0.0
-    for s in range(images.term.size):
-        t = images.term[s]
+    for s in range(images.component.size):
+        t = images.component[s]
         for e in range(images.begin[t], images.begin[t + 1]):
             g = images.active[e]
             g_j = images.coordinates[s, g]
@@ -137,18 +133,18 @@ def pull_differences(i, chunk, single, lanes, topology, images, pull_i, pull_j):
             e_j[:] = 0.0
             for k in range(first[g], first[g + 1]):
                 metric = images.metric[t, k]
-                xi = single.x[i, k]
-                si = metric * single.slope[i, k]
-                xj = lanes.x[chunk, images.features[s, k]]
-                sj = lanes.slope[chunk, images.features[s, k]]
+                xi = structures.x[i, k]
+                si = metric * structures.dx_dq[i, k]
+                xj = packs.x[pack, images.features[s, k]]
+                sj = packs.dx_dq[pack, images.features[s, k]]
                 for lane in range(e_i.size):
                     d = xi - xj[lane]
                     e_i[lane] += si * d
                     e_j[lane] += metric * sj[lane] * d
             for m in range(topology.n_body[g]):
                 for c in range(3):
-                    wi = single.b_matrix[i, g, m, c]
-                    wj = lanes.b_matrix[chunk, g_j, m, c]
+                    wi = structures.b_matrix[i, g, m, c]
+                    wj = packs.b_matrix[pack, g_j, m, c]
                     out_i = pull_i[s, 3 * atoms[g, m] + c]
                     out_j = pull_j[s, 3 * atoms[g_j, m] + c]
                     for lane in range(e_i.size):
@@ -157,13 +153,13 @@ def pull_differences(i, chunk, single, lanes, topology, images, pull_i, pull_j):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _add_diagonal_part(i, chunk, single, lanes, topology, images, c1, block):
+def _add_diagonal_part(i, pack, structures, packs, topology, images, c1, block):
     """Add Σ_images c1 J_iᵀ m P J_j, coordinate by coordinate."""
     atoms, first = topology.atoms, topology.first
-    h = np.empty(lanes.frame.shape[1])
+    h = np.empty(packs.frame.shape[1])
     hj = np.empty_like(h)
-    for s in range(images.term.size):
-        t = images.term[s]
+    for s in range(images.component.size):
+        t = images.component[s]
         w = c1[s]
         for e in range(images.begin[t], images.begin[t + 1]):
             g = images.active[e]
@@ -171,21 +167,21 @@ def _add_diagonal_part(i, chunk, single, lanes, topology, images, c1, block):
             n_body = topology.n_body[g]
             h[:] = 0.0
             for k in range(first[g], first[g + 1]):
-                si = images.metric[t, k] * single.slope[i, k]
-                sj = lanes.slope[chunk, images.features[s, k]]
+                si = images.metric[t, k] * structures.dx_dq[i, k]
+                sj = packs.dx_dq[pack, images.features[s, k]]
                 for lane in range(h.size):
                     h[lane] += si * sj[lane]
             for lane in range(h.size):
                 h[lane] *= w[lane]
             for m_j in range(n_body):
                 for c_j in range(3):
-                    wj = lanes.b_matrix[chunk, g_j, m_j, c_j]
+                    wj = packs.b_matrix[pack, g_j, m_j, c_j]
                     for lane in range(h.size):
                         hj[lane] = h[lane] * wj[lane]
                     column = 3 * atoms[g_j, m_j] + c_j
                     for m in range(n_body):
                         for c in range(3):
-                            wi = single.b_matrix[i, g, m, c]
+                            wi = structures.b_matrix[i, g, m, c]
                             out = block[3 * atoms[g, m] + c, column]
                             for lane in range(h.size):
                                 out[lane] += wi * hj[lane]
@@ -249,9 +245,9 @@ def _project(rigid_i, n_i, rigid_j, n_j, block):
 
 
 @njit(cache=True, nogil=True)
-def _scatter(i, single, frames, block, origin, target):
+def _scatter(i, structures, frames, block, origin, target):
     """Copy the observed entries of every lane to their places in the matrix."""
-    rows = single.rows
+    rows = structures.rows
     for lane in range(frames.size):
         j = frames[lane]
         if j < i:

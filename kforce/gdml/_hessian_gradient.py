@@ -7,9 +7,10 @@ With metric m = w² and ∂L/∂K = G/2, the chain rule through the blocks of
                                + ½ d_k² (−c2 (T + p·G_FE − p'·G_EF)
                                          − 2 c2' p G p' − c1 G_EE) ]
 
-with the rows b_g and b'_g of Wilson's matrices, H_g = b_g G b'_gᵀ, c2' = dc2/du,
-T = Σ_k m_k s_k s'_k H_g, a = c1 G_FE − c2 G p' and a' = −c1 G_EF − c2 Gᵀ p: as much
-work as the assembly itself, and all of it in the same lanes.
+with s_k = ∂x_k/∂q_g, the rows b_g and b'_g of Wilson's B matrices, H_g = b_g G b'_gᵀ,
+c2' = dc2/du, T = Σ_k m_k s_k s'_k H_g, a = c1 G_FE − c2 G p' and
+a' = −c1 G_EF − c2 Gᵀ p: as much work as the assembly itself, and all of it in the same
+SIMD lanes.
 """
 
 import numpy as np
@@ -20,48 +21,41 @@ from kforce.gdml._hessian import pull_differences
 
 @njit(cache=True, nogil=True, fastmath=True)
 def scale_gradient(
-    start, stop, single, lanes, topology, images, c1, c2, dc2, phi, G, scales, parts
-):
+    start, stop, structures, packs, topology, images, c1, c2, dc2, phi, G,
+    scales, amplitudes,
+):  # fmt: skip
     """Add the gradient for the structures `start:stop` with all lanes.
 
-    Parameters
-    ----------
-    start, stop : int
-        Structures i of `single`.
-    single, lanes, topology, images : Single, Lanes, Topology, Images
-        As in `kforce.gdml._hessian.assemble`.
-    c1, c2, dc2, phi : ndarray of shape (stop − start, n_chunks, n_images, n_lanes)
-        −2 φ', 4 φ'', 4 φ''' and φ.
-    G : ndarray of shape (n_observations, n_observations)
-        A symmetric matrix, of which the lower triangle is read.
-    scales : ndarray of shape (n_terms, n_features)
-        ∂⟨G, K⟩/∂log w is added here.
-    parts : ndarray of shape (n_terms,)
-        ⟨G, K⟩ of each term is added here.
+    Arguments are those of `kforce.gdml._hessian.assemble`, with dc2 = 4 φ''' beside c2,
+    and φ is needed. Of the symmetric G (n_observations, n_observations) the lower
+    triangle is read. To `scales` (n_components, n_features) is added ∂⟨G, K⟩/∂log w, to
+    `amplitudes` (n_components,) the ⟨G, K⟩ of each component.
     """
-    n_images = images.term.size
-    n_cart = single.rows.shape[1] - 1
-    n_lanes = lanes.frame.shape[1]
+    n_images = images.component.size
+    n_cart = structures.rows.shape[1] - 1
+    n_lanes = packs.frame.shape[1]
     pull_i = np.empty((n_images, n_cart, n_lanes))
     pull_j = np.empty((n_images, n_cart, n_lanes))
     block = np.empty((n_cart + 1, n_cart + 1, n_lanes))
     for i in range(start, stop):
-        for chunk in range(lanes.x.shape[0]):
-            if lanes.frame[chunk].max() < i:
+        for pack in range(packs.x.shape[0]):
+            if packs.frame[pack].max() < i:
                 continue
-            _gather(i, single.rows, lanes.frame[chunk], G, block)
+            _gather(i, structures.rows, packs.frame[pack], G, block)
             _unproject(
-                single.rigid[i], single.n_rigid[i],
-                lanes.rigid[chunk], lanes.n_rigid[chunk], block,
+                structures.rigid[i], structures.n_rigid[i],
+                packs.rigid[pack], packs.n_rigid[pack], block,
             )  # fmt: skip
-            pull_differences(i, chunk, single, lanes, topology, images, pull_i, pull_j)
+            pull_differences(
+                i, pack, structures, packs, topology, images, pull_i, pull_j
+            )
             for s in range(n_images):
-                t = images.term[s]
-                parts[t] += _add_image(
-                    i, chunk, s, single, lanes, topology, images, block,
-                    pull_i[s], pull_j[s], c1[i - start, chunk, s],
-                    c2[i - start, chunk, s], dc2[i - start, chunk, s],
-                    phi[i - start, chunk, s], scales[t],
+                t = images.component[s]
+                amplitudes[t] += _add_image(
+                    i, pack, s, structures, packs, topology, images, block,
+                    pull_i[s], pull_j[s], c1[i - start, pack, s],
+                    c2[i - start, pack, s], dc2[i - start, pack, s],
+                    phi[i - start, pack, s], scales[t],
                 )  # fmt: skip
 
 
@@ -106,12 +100,12 @@ def _unproject(rigid_i, n_i, rigid_j, n_j, block):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _add_image(
-    i, chunk, s, single, lanes, topology, images, block, p_i, p_j,
+    i, pack, s, structures, packs, topology, images, block, p_i, p_j,
     c1, c2, dc2, phi, out,
 ):  # fmt: skip
     """Add one image's part of the gradient to `out`, and return its ⟨G, K⟩."""
     atoms, first, n_body = topology.atoms, topology.first, topology.n_body
-    t = images.term[s]
+    t = images.component[s]
     n_cart, n_lanes = p_i.shape
     a_i = np.zeros((n_cart, n_lanes))
     a_j = np.zeros((n_cart, n_lanes))
@@ -150,17 +144,17 @@ def _add_image(
         h_g = h[e]
         for m in range(n_body[g]):
             for c in range(3):
-                w_i = single.b_matrix[i, g, m, c]
+                w_i = structures.b_matrix[i, g, m, c]
                 row = block[3 * atoms[g, m] + c]
                 for m_j in range(n_body[g]):
                     for c_j in range(3):
                         entry = row[3 * atoms[g_j, m_j] + c_j]
-                        w_j = lanes.b_matrix[chunk, g_j, m_j, c_j]
+                        w_j = packs.b_matrix[pack, g_j, m_j, c_j]
                         for lane in range(n_lanes):
                             h_g[lane] += w_i * entry[lane] * w_j[lane]
         for k in range(first[g], first[g + 1]):
-            s_i = images.metric[t, k] * single.slope[i, k]
-            s_j = lanes.slope[chunk, images.features[s, k]]
+            s_i = images.metric[t, k] * structures.dx_dq[i, k]
+            s_j = packs.dx_dq[pack, images.features[s, k]]
             for lane in range(n_lanes):
                 total[lane] += s_i * s_j[lane] * h_g[lane]
     value = 0.0
@@ -185,8 +179,8 @@ def _add_image(
         along_j[:] = 0.0
         for m in range(n_body[g]):
             for c in range(3):
-                w_i = single.b_matrix[i, g, m, c]
-                w_j = lanes.b_matrix[chunk, g_j, m, c]
+                w_i = structures.b_matrix[i, g, m, c]
+                w_j = packs.b_matrix[pack, g_j, m, c]
                 from_i = a_i[3 * atoms[g, m] + c]
                 from_j = a_j[3 * atoms[g_j, m] + c]
                 for lane in range(n_lanes):
@@ -194,10 +188,10 @@ def _add_image(
                     along_j[lane] += w_j[lane] * from_j[lane]
         h_g = h[e]
         for k in range(first[g], first[g + 1]):
-            x_i = single.x[i, k]
-            s_i = single.slope[i, k]
-            x_j = lanes.x[chunk, images.features[s, k]]
-            s_j = lanes.slope[chunk, images.features[s, k]]
+            x_i = structures.x[i, k]
+            s_i = structures.dx_dq[i, k]
+            x_j = packs.x[pack, images.features[s, k]]
+            s_j = packs.dx_dq[pack, images.features[s, k]]
             change = 0.0
             for lane in range(n_lanes):
                 d = x_i - x_j[lane]

@@ -12,51 +12,42 @@ covariances are written with φ(0) − φ(u), the variogram of the kernel, which
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
-from scipy.spatial.distance import cdist
+from sklearn.utils import gen_batches
 
 from kforce.descriptors.base import Features
 from kforce.gdml.observations import Observations
+from kforce.gdml.prior import Prior
 from kforce.kernels.base import Kernel
 from kforce.kernels.expansion import Expansion
-from kforce.kernels.symmetrised import images_of_terms, value_covariance, value_variance
+from kforce.kernels.symmetrised import SymmetrisedKernel
 from kforce.parallel import run_parallel
 
 #: Of the quadrature over [0, 1]: exact to rounding where a kernel falls by a tenth.
 _NODES, _WEIGHTS = 0.5 * np.array(leggauss(10)) + [[0.5], [0.0]]
 
 #: Distances that one thread works on: they stay in its cache.
-_ENTRIES = 50_000
+_THREAD_ENTRIES = 50_000
 
 
 def mean_energy(expansion: Expansion, weights: np.ndarray) -> Expansion:
-    """Return cov(f̄, f(·)) of a weighted mean of f over the centers of an expansion.
+    """Return cov(f̄, f(·)) of a weighted mean f̄ of f over the x_m of an expansion.
 
-    Parameters
-    ----------
-    expansion : Expansion
-        Its kernel, centers and permutations count.
-    weights : ndarray of shape (n_x_train,)
-        Their sum is 1.
+    Of the expansion, kernel, x_m and permutations count; the weights (n_x_train,) add
+    up to 1.
     """
     nowhere = np.zeros_like(expansion.x_train)
     return replace(expansion, directions=nowhere, weights=weights)
 
 
 def variogram(kernel: Kernel, u: np.ndarray) -> np.ndarray:
-    """Return φ(0) − φ(u) with no loss of digits at small u.
+    """Return φ(0) − φ(u) with no loss of digits at small squared distances u.
 
     Near 0 it is −2u ∫ φ'(u s²) s ds over [0, 1], by Gauss-Legendre quadrature: in s the
     integrand is smooth for every kernel, those with odd powers of the distance, too.
-
-    Parameters
-    ----------
-    kernel : Kernel
-        φ.
-    u : ndarray
-        Squared distances.
 
     Examples
     --------
@@ -77,99 +68,68 @@ def variogram(kernel: Kernel, u: np.ndarray) -> np.ndarray:
 
 
 class EnergyPrior:
-    """Prior covariances of energies f(x) − f̄, or f(x) where there is no f̄.
+    """Prior covariances of energies f(x) − f̄, or f(x) where `mean` is None.
 
-    Parameters
-    ----------
-    kernel : Kernel
-        Covariance of f.
-    feature_perms : ndarray of int, shape (n_perms, n_features)
-        Images of the features under the atom permutations.
-    features, observations : Features, Observations
-        Where and what is observed.
-    mean : Expansion or None
-        cov(f̄, f(·)), see `mean_energy`.
+    `mean` is cov(f̄, f(·)), see `mean_energy`.
     """
 
     def __init__(
         self,
-        kernel: Kernel,
-        feature_perms: np.ndarray,
+        prior: Prior,
         features: Features,
         observations: Observations,
         mean: Expansion | None,
     ):
-        self._kernel = kernel
-        self._perms = feature_perms
+        self._prior = prior.kernel
+        self._perms = features.coordinates.images(prior.permutations)[0]
         self._features = features
         self._observations = observations
         self._mean = mean
-        self._profile, terms = images_of_terms(kernel, feature_perms)
-        self._terms = [
-            (term.weight, term.scales, term.active, image)
-            for term in terms
-            for image in term.images
-        ]
+        self._kernel = SymmetrisedKernel(prior.kernel, self._perms)
+        self._variogram = partial(variogram, self._kernel.profile)
         if mean is not None:
             self._spread = float(self._to_mean(mean.x_train) @ mean.weights)
-            self.of_mean = self._observed(mean)
+            self.of_mean = observations.of(mean, features)
 
     def variance(self, x: np.ndarray) -> np.ndarray:
         """Return the variances at x (n, n_features), (n,) in eV²."""
         if self._mean is None:
-            return value_variance(self._kernel, self._perms, x)
-        own = 0.0
-        for weight, scales, active, image in self._terms:
-            u = np.sum((scales * (x[:, active] - x[:, image])) ** 2, axis=1)
-            own = own + weight * variogram(self._profile, u)
-        return 2.0 * self._to_mean(x) - self._spread - own
+            return self._kernel.variance(x)
+        to_images = self._kernel.variance(x, self._variogram)
+        return 2.0 * self._to_mean(x) - self._spread - to_images
 
     def covariance(self, x: np.ndarray) -> np.ndarray:
         """Return the covariance of the energies at x (n, n_features), (n, n) in eV²."""
         if self._mean is None:
-            return value_covariance(self._kernel, self._perms, x, x)
+            return self._kernel.covariance(x, x)
         to_mean = self._to_mean(x)
-        return np.add.outer(to_mean, to_mean) - self._spread - self._between(x, x)
-
-    def _between(self, x, y):
-        """Return the variogram of f, (len(x), len(y))."""
-        total = np.zeros((len(x), len(y)))
-        for weight, scales, active, image in self._terms:
-            u = cdist(scales * x[:, active], scales * y[:, image], "sqeuclidean")
-            total += weight * variogram(self._profile, u)
-        return total
+        between = self._kernel.covariance(x, x, self._variogram)
+        return np.add.outer(to_mean, to_mean) - self._spread - between
 
     def _to_mean(self, x):
         """Return the variogram between f(x) and f̄, (n,)."""
-        mean = self._mean
+        x_train, weights = self._mean.x_train, self._mean.weights
         out = np.empty(len(x))
-        step = max(1, _ENTRIES // len(mean.x_train))
 
-        def chunk(start):
-            part = slice(start, start + step)
-            out[part] = self._between(x[part], mean.x_train) @ mean.weights
+        def fill(part):
+            between = self._kernel.covariance(x[part], x_train, self._variogram)
+            out[part] = between @ weights
 
-        run_parallel(chunk, range(0, len(x), step))
+        step = max(1, _THREAD_ENTRIES // len(x_train))
+        run_parallel(fill, gen_batches(len(x), step))
         return out
 
     def columns(self, x: np.ndarray) -> np.ndarray:
         """Return cov(y, ·) of the energies at x (n, n_features), (n_observations, n).
 
         As a function of the training structures, the covariance with one f(x) is an
-        expansion with a single center.
+        expansion with a single point.
         """
-        n_rows = len(self._observations.variance)
-        out = np.empty((n_rows, len(x)), order="F")
+        out = np.empty((self._observations.n_rows, len(x)), order="F")
         for k in range(len(x)):
-            center = x[k : k + 1]
-            nowhere, one = np.zeros_like(center), np.ones(1)
-            out[:, k] = self._observed(
-                Expansion(self._kernel, center, nowhere, one, self._perms)
+            point = x[k : k + 1]
+            one = Expansion(
+                self._prior, point, np.zeros_like(point), np.ones(1), self._perms
             )
+            out[:, k] = self._observations.of(one, self._features)
         return out if self._mean is None else out - self.of_mean[:, None]
-
-    def _observed(self, expansion):
-        """Return the observations of a function, (n_observations,)."""
-        f, slope = expansion.jet(self._features.x)
-        forces = -self._features.pull(slope).reshape(len(f), -1)
-        return self._observations.collect(forces, f)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from kforce.gdml.observations import Observations
-from kforce.solvers.cholesky import left_out_blocks
+from kforce.solvers.cholesky import blocks_of, leave_out
 from kforce.solvers.tiles import TiledMatrix
 
 #: Rows up to which all structures are left out: it takes a fraction of a second.
-_FEW_ROWS = 1500
+_ROWS_OF_ALL = 1500
 
-#: Structures that are left out of a larger system, at least and at most.
-_FEW, _MANY = 10, 100
+#: Structures that are left out of a larger system.
+_MIN_LEFT_OUT, _MAX_LEFT_OUT = 10, 100
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,34 @@ class LeaveOneOut:
     n_components: int
     is_independent: bool
 
+    @classmethod
+    def of(
+        cls,
+        factor: TiledMatrix,
+        coef: np.ndarray,
+        observations: Observations,
+        structures: np.ndarray,
+        learned_from: np.ndarray = (),
+    ) -> LeaveOneOut:
+        """Predict structures from all others, without any refitting.
+
+        `factor` is that of the covariance of the observations, noise included, and
+        coef (K + Σ)⁻¹ y; the indices `structures` are in ascending order. The kernel
+        was learned from the structures `learned_from`.
+        """
+        of_structures = blocks_of(observations.sizes)
+        blocks = [of_structures[s] for s in structures]
+        left_out = leave_out(factor, coef, blocks)
+        is_force = np.concatenate([observations.is_force[rows] for rows in blocks])
+        return cls(
+            structures=structures,
+            residual=np.concatenate(left_out.residuals),
+            variance=np.concatenate([np.diag(C) for C in left_out.covariances]),
+            is_force=is_force,
+            n_components=int(is_force.sum() + observations.n_rigid[structures].sum()),
+            is_independent=len(np.intersect1d(structures, learned_from)) == 0,
+        )
+
     @property
     def forces_rmse(self) -> float:
         """Root mean square error of a force component, in eV/Å."""
@@ -75,73 +103,20 @@ class LeaveOneOut:
 
 
 def structures_to_leave_out(
-    sizes: np.ndarray, seed: int, learned_from: np.ndarray
+    sizes: np.ndarray, learned_from: np.ndarray, seed: int
 ) -> np.ndarray:
     """Choose structures at random so that leaving them out costs little.
 
     A sixth of a large system, from 10 to 100: as all together cost one to three
     factorisations, this is a third of one or so. Where there are 10 structures that the
-    kernel was not learned from, only these.
-
-    Parameters
-    ----------
-    sizes : ndarray of int, shape (n_structures,)
-        Rows of each structure.
-    seed : int
-        Of the choice.
-    learned_from : ndarray of int
-        Structures that hyper-parameters were learned from.
-
-    Returns
-    -------
-    ndarray of int
-        Indices in ascending order.
+    kernel was not `learned_from`, only these. `sizes` (n_structures,) are their rows;
+    the indices are in ascending order.
     """
     n = len(sizes)
-    count = n if sizes.sum() <= _FEW_ROWS else min(n, _MANY, max(_FEW, n // 6))
+    count = min(n, _MAX_LEFT_OUT, max(_MIN_LEFT_OUT, n // 6))
+    if sizes.sum() <= _ROWS_OF_ALL:
+        count = n
     others = np.setdiff1d(np.arange(n), learned_from)
-    candidates = others if len(others) >= _FEW else np.arange(n)
+    candidates = others if len(others) >= _MIN_LEFT_OUT else np.arange(n)
     chosen = np.random.default_rng(seed).permutation(candidates)[:count]
     return np.sort(chosen)
-
-
-def leave_one_out_from_factor(
-    factor: TiledMatrix,
-    coef: np.ndarray,
-    observations: Observations,
-    structures: np.ndarray,
-    is_independent: bool = True,
-) -> LeaveOneOut:
-    """Predict structures from all others, without any refitting.
-
-    Parameters
-    ----------
-    factor : TiledMatrix
-        Cholesky factor of the covariance of the observations, noise included.
-    coef : ndarray of shape (n_observations,)
-        (K + Σ)⁻¹ y.
-    observations : Observations
-        The rows.
-    structures : ndarray of int
-        Which to leave out, in ascending order; see `structures_to_leave_out`.
-    is_independent : bool, default=True
-        Whether the kernel was learned without them.
-
-    References
-    ----------
-    Rasmussen and Williams, Gaussian Processes for Machine Learning, eqs. 5.10 to 5.12.
-    """
-    ends = np.cumsum(observations.sizes)[structures]
-    starts = ends - observations.sizes[structures]
-    blocks = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
-    residuals, covariances = left_out_blocks(factor, coef, blocks)
-    rows = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
-    is_force = observations.is_force[rows]
-    return LeaveOneOut(
-        structures=structures,
-        residual=np.concatenate(residuals),
-        variance=np.concatenate([np.diag(C) for C in covariances]),
-        is_force=is_force,
-        n_components=int(is_force.sum() + observations.n_rigid[structures].sum()),
-        is_independent=is_independent,
-    )

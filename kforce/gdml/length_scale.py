@@ -3,65 +3,38 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from sklearn.base import clone
 
 from kforce.descriptors.base import Features
+from kforce.errors import InputError
 from kforce.gdml.covariance import covariance
-from kforce.gdml.evidence import RELATIVE_NOISE, leave_one_out
 from kforce.gdml.observations import Observations
-from kforce.kernels.base import Kernel, Scaled, unscaled
+from kforce.gdml.prior import RELATIVE_NOISE, Prior
+from kforce.kernels.base import Kernel, Scaled
 from kforce.progress import progress_bar
+from kforce.solvers.cholesky import Cholesky, blocks_of, leave_out
+from kforce.solvers.tiles import TiledMatrix
 
 _log = logging.getLogger("kforce.gdml.length_scale")
 
 #: Noise of forces that bring none, over their rms, beside others that do.
-_SMALL = 1e-3
+_NOISE_BESIDE_NOISY = 1e-3
 
-#: Rows of the subset that a length scale is learned from: a second or two.
-_SUBSET_ROWS = 1000
-
-
-def subset_of(sizes: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose different points for the search of hyper-parameters, at random.
-
-    Copies are left out: a point whose copy is in the subset would be predicted from it.
-
-    Parameters
-    ----------
-    sizes : ndarray of int, shape (n,)
-        Observations at each point.
-    x : ndarray of shape (n, n_features)
-        The points; equal rows are copies.
-    rng : numpy.random.Generator
-        Source of the choice.
-
-    Returns
-    -------
-    ndarray of int
-        Indices in ascending order.
-    """
-    count = max(2, int(_SUBSET_ROWS // max(1.0, float(np.mean(sizes)))))
-    _, different = np.unique(x, axis=0, return_index=True)
-    return np.sort(rng.permutation(np.sort(different))[:count])
+#: Directions of less prior variance than this, over the largest, have none.
+_NO_VARIANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Score:
     """How well a kernel predicts structures that are left out.
 
-    Attributes
-    ----------
-    kernel : Kernel
-        The kernel, `Scaled` if its amplitude was learned.
-    density : float
-        Logarithm of the leave-one-out density; −inf where K cannot be factored.
-    rmse : float
-        Root mean square of the leave-one-out residuals, in the unit of the rows.
+    The `kernel` is `Scaled` if its amplitude was learned; `density` is the logarithm of
+    the leave-one-out density, −inf where K cannot be factored, and `rmse` the root mean
+    square of the residuals, in the unit of the rows.
     """
 
     kernel: Kernel
@@ -70,96 +43,74 @@ class Score:
 
 
 def score(
-    kernel: Kernel,
+    prior: Prior,
     features: Features,
     observations: Observations,
-    permutations: np.ndarray,
-    relative_noise: float | None,
-    free_amplitude: bool,
+    free_amplitude: bool = False,
 ) -> Score:
-    """Leave out each structure in turn; parameters as in `learn_kernel`."""
-    K = covariance(features, observations, kernel, permutations).to_dense()
+    """Leave out each structure in turn.
+
+    With `free_amplitude` the kernel is scaled by the amplitude of largest likelihood.
+    A noise of None (of forces alone) grows with the prior, whose amplitude is free
+    then: the density is the largest over all amplitudes.
+    """
+    kernel = prior.kernel
+    K = covariance(prior, features, observations).to_dense()
     directions, sizes = _informative(K, observations)
-    y, variance = observations.y, observations.variance
-    given = observations.is_given
-    if relative_noise is not None and given.any():
-        # Noises of the frames' own are absolute, and so are the others beside them.
-        least = relative_noise * np.trace(K) / len(K)
-        if free_amplitude:
-            least = _SMALL**2 * np.mean(y[~given] ** 2) if not given.all() else 0.0
-        variance = np.where(given, variance, least)
-        relative_noise = None
+    is_relative = prior.noise.forces is None and not observations.is_given.any()
+    y, variance = observations.y, _variance(prior, observations, K, free_amplitude)
     if directions.shape[1] < len(K):
         K = directions.T @ K @ directions
         y, variance = directions.T @ y, variance @ directions**2
-    is_relative = relative_noise is not None
     if is_relative:
-        variance = np.full(len(K), relative_noise * np.trace(K) / len(K))
+        variance = np.full(len(K), RELATIVE_NOISE**2 * np.trace(K) / len(K))
+    scale = 1.0
     try:
-        if free_amplitude:
-            scale = _likely_scale(K, y, variance, is_relative)
-            kernel = Scaled(kernel, amplitude=float(np.sqrt(scale)))
-            K *= 1.0 if is_relative else scale
-        # A relative noise leaves the factor of K and noise together free.
-        residuals, density = leave_one_out(K + np.diag(variance), y, sizes, is_relative)
-    except np.linalg.LinAlgError:
+        if free_amplitude and not is_relative:
+            scale = _likely_scale(K, y, variance)
+        solution = Cholesky().solve(TiledMatrix.from_dense(scale * K), y, variance)
+    except (InputError, np.linalg.LinAlgError):
         return Score(kernel, -np.inf, np.inf)
-    return Score(kernel, density, float(np.sqrt(np.mean(residuals**2))))
+    if free_amplitude and is_relative:
+        scale = float(y @ solution.coef / len(y))
+    if free_amplitude:
+        kernel = Scaled(kernel, amplitude=float(np.sqrt(scale)))
+    left_out = leave_out(solution.factor, solution.coef, blocks_of(sizes))
+    rmse = float(np.sqrt(np.mean(np.concatenate(left_out.residuals) ** 2)))
+    return Score(kernel, left_out.log_density(free_amplitude=is_relative), rmse)
 
 
-def learn_kernel(
-    kernel: Kernel,
-    features: Features,
-    observations: Observations,
-    permutations: np.ndarray,
-    relative_noise: float | None,
-    free_amplitude: bool,
+def learn_length_scale(
+    prior: Prior, features: Features, observations: Observations, free_amplitude: bool
 ) -> Score:
     """Find the length scale, where it is None, of the best leave-one-out density.
 
-    Parameters
-    ----------
-    kernel : Kernel
-        A kernel with a `length_scale`, or a `Scaled` one.
-    features, observations : Features, Observations
-        A subset of the training data.
-    permutations : ndarray of int, shape (n_perms, n_atoms)
-        Symmetries of the kernel.
-    relative_noise : float or None
-        Noise variance over the mean prior variance of the observations; None takes the
-        observations' own.
-    free_amplitude : bool
-        Whether the amplitude is learned, too: the kernel is then returned `Scaled`.
-
-    Returns
-    -------
-    Score
-        With the kernel that was found.
+    `observations` are a subset of the training data; for the amplitude see `score`. The
+    score has the kernel that was found.
     """
 
-    def evaluate(length):
-        candidate = _with_length_scale(kernel, length)
-        found = score(
-            candidate,
-            features,
-            observations,
-            permutations,
-            relative_noise,
-            free_amplitude,
-        )
+    def evaluate(kernel):
+        candidate = replace(prior, kernel=kernel)
+        result = score(candidate, features, observations, free_amplitude)
         advance(1)
-        return found
+        return result
 
-    given = getattr(unscaled(kernel), "length_scale", 1.0)
+    def of_length_scale(length):
+        # A Python float: parameters should print and compare as plain numbers.
+        return evaluate(prior.kernel.with_length_scale(float(length)))
+
     with progress_bar(19, "choosing the length scale") as advance:
-        found = evaluate(given) if given is not None else _search(evaluate, features)
+        if prior.kernel.needs_length_scale:
+            best = _search(of_length_scale, features)
+        else:
+            best = evaluate(clone(prior.kernel))
     _log.info(
         "%s: leave-one-out log density %.1f of %d structures",
-        found.kernel,
-        found.density,
+        best.kernel,
+        best.density,
         len(features.x),
     )
-    return found
+    return best
 
 
 def _search(evaluate, features):
@@ -169,7 +120,7 @@ def _search(evaluate, features):
     # predictions become differences of ever larger numbers.
     grid = np.linspace(spread - 1.0, spread + 3.5, 7)
     tried = [evaluate(np.exp(point)) for point in grid]
-    best = int(np.argmax([found.density for found in tried]))
+    best = int(np.argmax([result.density for result in tried]))
 
     def cost(point):
         tried.append(evaluate(np.exp(point)))
@@ -178,15 +129,21 @@ def _search(evaluate, features):
     bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
     options = {"xatol": 0.05, "maxiter": 12}
     minimize_scalar(cost, bounds=bounds, method="bounded", options=options)
-    return max(tried, key=lambda found: found.density)
+    return max(tried, key=lambda result: result.density)
 
 
-def _with_length_scale(kernel, length):
-    kernel = clone(kernel)
-    # A Python float: parameters should print and compare as plain numbers.
-    if "length_scale" in unscaled(kernel).get_params(deep=False):
-        unscaled(kernel).set_params(length_scale=float(length))
-    return kernel
+def _variance(prior, observations, K, free_amplitude):
+    """Noise variances of the rows; noises of the frames' own are absolute.
+
+    So are the others beside them.
+    """
+    if prior.noise.forces is not None:
+        return prior.noise.variance(observations)
+    is_given = observations.is_given
+    least = RELATIVE_NOISE**2 * np.trace(K) / len(K)
+    if free_amplitude and not is_given.all():
+        least = _NOISE_BESIDE_NOISY**2 * np.mean(observations.y[~is_given] ** 2)
+    return np.where(is_given, observations.label_variance, least)
 
 
 def _informative(K, observations):
@@ -197,26 +154,22 @@ def _informative(K, observations):
     are zero with certainty: predicting them says nothing about the kernel.
     """
     columns, sizes = [], []
-    ends = np.cumsum(observations.sizes)
-    for start, stop in zip(ends - observations.sizes, ends, strict=True):
-        rows = np.arange(start, stop)
+    for block in blocks_of(observations.sizes):
+        rows = np.arange(block.start, block.stop)
         of_forces = rows[observations.is_force[rows]]
         variance, vectors = np.linalg.eigh(K[np.ix_(of_forces, of_forces)])
-        kept = vectors[:, variance > 1e-9 * variance.max(initial=0.0)]
-        block = np.zeros((len(K), kept.shape[1] + len(rows) - len(of_forces)))
-        block[of_forces, : kept.shape[1]] = kept
+        kept = vectors[:, variance > _NO_VARIANCE * variance.max(initial=0.0)]
+        directions = np.zeros((len(K), kept.shape[1] + len(rows) - len(of_forces)))
+        directions[of_forces, : kept.shape[1]] = kept
         energies = rows[~observations.is_force[rows]]
-        block[energies, kept.shape[1] + np.arange(len(energies))] = 1.0
-        columns.append(block)
-        sizes.append(block.shape[1])
+        directions[energies, kept.shape[1] + np.arange(len(energies))] = 1.0
+        columns.append(directions)
+        sizes.append(directions.shape[1])
     return np.hstack(columns), sizes
 
 
-def _likely_scale(K, y, variance, is_relative):
-    """Return the most likely s for the covariance s K + Σ, or s (K + Σ)."""
-    if is_relative:
-        factor = cho_factor(K + np.diag(variance), lower=True)
-        return float(y @ cho_solve(factor, y) / len(y))
+def _likely_scale(K, y, variance):
+    """Return the most likely s for the covariance s K + Σ."""
     sigma = np.sqrt(variance)
     eigenvalues, vectors = np.linalg.eigh(K / np.outer(sigma, sigma))
     eigenvalues = np.maximum(eigenvalues, 0.0)
@@ -229,5 +182,5 @@ def _likely_scale(K, y, variance, is_relative):
     middle = np.log(squares.sum() / eigenvalues.sum())
     # Beyond this the noise would no longer keep the matrix regular.
     most = -np.log(RELATIVE_NOISE**2 * eigenvalues.mean())
-    found = minimize_scalar(cost, bounds=(min(middle, most) - 10.0, most))
-    return float(np.exp(found.x))
+    best = minimize_scalar(cost, bounds=(min(middle, most) - 10.0, most))
+    return float(np.exp(best.x))

@@ -1,4 +1,4 @@
-"""The prior of a molecule: descriptor, kernel and noises, as far as they are not given.
+"""What a fit takes for descriptor, kernel and noises, as far as they are not given.
 
 Internal coordinates with learned scales are compared with the plain kernel of inverse
 distances by how well both predict the forces of structures that are left out.
@@ -16,13 +16,11 @@ from kforce.descriptors.base import Descriptor
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
-from kforce.gdml.evidence import RELATIVE_NOISE
-from kforce.gdml.farthest_points import farthest_points
-from kforce.gdml.length_scale import learn_kernel, score, subset_of
+from kforce.gdml.length_scale import learn_length_scale, score
 from kforce.gdml.observations import Observations
+from kforce.gdml.prior import Noise, Prior
 from kforce.gdml.relevance import learn_scales
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Kernel, Scaled, unscaled
+from kforce.gdml.subsets import farthest_points, random_subset
 from kforce.kernels.stationary import Matern52, Matern72
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -33,81 +31,67 @@ _log = logging.getLogger("kforce.choice")
 _CANDIDATES = (Matern52(), Matern72())
 
 #: Structures and rows at most that scales are learned from.
-_STRUCTURES, _ROWS = 60, 3300
+_MAX_STRUCTURES, _MAX_ROWS = 60, 3300
 
 #: With fewer structures than this, many scales would only fit their accidents.
-_FEW = 10
+_MIN_STRUCTURES = 10
 
 
 @dataclass(frozen=True)
-class Prior:
+class Selection:
     """What a fit conditions on its observations.
 
     Attributes
     ----------
     descriptor : Descriptor
         Ready to be called.
-    kernel : Kernel
-        Without open parameters.
-    noise_forces : float or None
-        In eV/Å; None is a small share of the prior standard deviation.
-    noise_energy : float or None
-        In eV per atom (× √n_atoms); None leaves the energies out.
+    prior : Prior
+        Its kernel has no open parameters; a noise of energies of None leaves them out.
     free_amplitude : bool
         Whether the amplitude is to be taken from all data, in closed form.
-    learned_from : ndarray of int or None
+    learned_from : ndarray of int
         Structures that hyper-parameters were learned from.
     """
 
     descriptor: Descriptor
-    kernel: Kernel
-    noise_forces: float | None
-    noise_energy: float | None
-    free_amplitude: bool
-    learned_from: np.ndarray | None = None
+    prior: Prior
+    free_amplitude: bool = False
+    learned_from: np.ndarray = ()
 
 
 def choose_prior(
     model, batch: Batch, labels: Labels, permutations: np.ndarray, offset: float
-) -> Prior:
-    """Return the prior that a model's parameters and its training data give.
+) -> Selection:
+    """Return what the parameters of a GDMLRegressor and its training data give.
 
-    Parameters
-    ----------
-    model : GDMLRegressor
-        Its parameters say what is given.
-    batch, labels : Batch, Labels
-        Training structures and what the model is to learn of them.
-    permutations : ndarray of int, shape (n_perms, n_atoms)
-        Symmetries.
-    offset : float
-        Subtracted from the energies, in eV.
+    The labels are what the model is to learn, its energies less the offset, in eV.
 
     Raises
     ------
     InputError
         If there is nothing to learn from.
     """
-    choice = _Choice(model, batch, labels, permutations, offset)
-    if not choice.learns_scales:
-        return choice.plain(model.descriptor or InverseDistances())
+    candidates = _Candidates(model, batch, labels, permutations, offset)
+    if not candidates.learns_scales:
+        return candidates.plain(model.descriptor or InverseDistances())
     if model.descriptor is not None or model.kernel is not None:
-        return choice.learned()
-    plain = choice.plain(InverseDistances())
+        return candidates.with_scales()
+    plain = candidates.plain(InverseDistances())
     try:
-        learned = choice.learned()
+        with_scales = candidates.with_scales()
     except InputError as error:
         _log.info("one scale for inverse distances is kept: %s", error)
         return plain
-    return choice.better(learned, plain)
+    return candidates.better(with_scales, plain)
 
 
-class _Choice:
+class _Candidates:
     """The candidates for one training set."""
 
     def __init__(self, model, batch, labels, permutations, offset):
         self._model, self._batch, self._labels = model, batch, labels
         self._permutations, self._offset = permutations, offset
+        self._noise = Noise(model.noise_forces, model.noise_energy)
         self._random = np.random.default_rng(model.seed)
         self._pairs = InverseDistances()(batch)
 
@@ -118,148 +102,106 @@ class _Choice:
         if not model.optimize or self._batch.pbc.any():
             return False
         if model.descriptor is None and model.kernel is None:
-            return self._batch.n_structures >= _FEW
-        is_open = not isinstance(model.kernel, Scaled | Additive)
-        return isinstance(model.descriptor, InternalCoordinates) and is_open
+            return self._batch.n_structures >= _MIN_STRUCTURES
+        kernel, descriptor = model.kernel, model.descriptor
+        is_open = kernel is None or not (kernel.is_scaled or kernel.is_sum)
+        return is_open and descriptor is not None and descriptor.learns_scales
 
     def plain(self, descriptor):
         """One scale for all features, if any, and the noises that are given."""
         model = self._model
         descriptor = descriptor.bind(self._batch, self._permutations)
         kernels = _CANDIDATES if model.kernel is None else (model.kernel,)
-        is_noise_free = model.noise_forces is None and model.noise_energy is None
-        is_noise_free &= self._labels.noise_forces is None
-        learns_amplitude = model.optimize and not isinstance(model.kernel, Scaled)
+        is_noise_free = self._noise == Noise() and self._labels.noise_forces is None
+        is_scaled = model.kernel is not None and model.kernel.is_scaled
+        learns_amplitude = model.optimize and not is_scaled
         # Without any noise given, the amplitude follows from all data in closed form.
-        scales = learns_amplitude and not is_noise_free
-        kernel, chosen = clone(kernels[0]), None
-        if scales or getattr(unscaled(kernel), "length_scale", 1.0) is None:
+        by_score = learns_amplitude and not is_noise_free
+        prior, chosen = self._prior(clone(kernels[0])), ()
+        if by_score or prior.kernel.needs_length_scale:
             features = descriptor(self._batch)
             chosen, subset = self._subset(features)
-            found = [
-                learn_kernel(
-                    kernel,
-                    features.take(chosen),
-                    subset,
-                    self._permutations,
-                    RELATIVE_NOISE**2 if model.noise_forces is None else None,
-                    scales,
-                )
+            features = features.take(chosen)
+            scores = [
+                learn_length_scale(self._prior(kernel), features, subset, by_score)
                 for kernel in kernels
             ]
-            kernel = max(found, key=lambda one: one.density).kernel
-        return Prior(
-            clone(descriptor),
-            kernel,
-            model.noise_forces,
-            model.noise_energy,
-            learns_amplitude and is_noise_free,
-            chosen,
-        )
+            prior = self._prior(max(scores, key=lambda one: one.density).kernel)
+        free_amplitude = learns_amplitude and is_noise_free
+        return Selection(clone(descriptor), prior, free_amplitude, chosen)
 
-    def learned(self):
+    def with_scales(self):
         """Scales of internal coordinates, and the noises that are not given."""
         model = self._model
         descriptor = model.descriptor or InternalCoordinates()
         descriptor = descriptor.bind(self._batch, self._permutations)
-        observations = self._observations(with_energies=True)
+        with_energies = np.isfinite(self._labels.energy).sum() > 1
+        observations = self._observations(with_energies)
         self._subset(self._pairs)  # raises where there is nothing to learn from
         sizes = observations.sizes
         chosen = farthest_points(
             self._pairs.x,
             self._pairs.coordinates.images(self._permutations)[0],
             sizes,
-            min(_ROWS, _STRUCTURES * int(sizes.max())),
+            min(_MAX_ROWS, _MAX_STRUCTURES * int(sizes.max())),
             self._random,
         )
         profile = clone(model.kernel or Matern72())
-        if profile.length_scale is None:
-            profile.set_params(length_scale=1.0)
-        n_atoms = self._pairs.n_atoms
-        found = learn_scales(
+        if profile.needs_length_scale:
+            profile = profile.with_length_scale(1.0)
+        prior, _ = learn_scales(
+            self._prior(profile),
             descriptor(self._batch.take(chosen)),
             observations.take(chosen),
-            self._permutations,
-            profile,
-            descriptor.parts(n_atoms),
-            model.noise_forces is None,
-            model.noise_energy is None,
+            descriptor.parts(self._pairs.n_atoms),
             model.seed,
         )
-        noise_energy = model.noise_energy
-        if found.noise_energy is not None:
-            noise_energy = found.noise_energy / np.sqrt(n_atoms)
-        elif noise_energy is None:
-            # Energies bring their own noise, or the chosen structures have none.
-            rows = observations.energy_rows
-            rows = rows[observations.is_given[rows]]
-            if len(rows):
-                mean = observations.variance[rows].mean()
-                noise_energy = float(np.sqrt(mean / n_atoms))
-        noise_forces = found.noise_forces or model.noise_forces
-        return Prior(
-            descriptor,
-            found.kernel,
-            noise_forces,
-            noise_energy,
-            False,
-            chosen,
-        )
+        if prior.noise.energy is None:
+            # Energies bring their own noises, but not those of the chosen structures.
+            noise = replace(prior.noise, energy=observations.mean_noise_energy)
+            prior = replace(prior, noise=noise)
+        return Selection(descriptor, prior, learned_from=chosen)
 
-    def better(self, learned, plain):
+    def better(self, with_scales, plain):
         """Return the one that predicts the forces of left-out structures better."""
         chosen, subset = self._subset(self._pairs)
         subset = subset.without_energies()
-        scores = []
-        for prior in (learned, plain):
-            noise, noisy = prior.noise_forces, subset
-            if noise is not None:
-                variance = np.where(subset.is_given, subset.variance, noise**2)
-                noisy = replace(subset, variance=variance)
-            relative = RELATIVE_NOISE**2 if noise is None else None
-            found = score(
-                prior.kernel,
-                prior.descriptor(self._batch.take(chosen)),
-                noisy,
-                self._permutations,
-                relative,
-                False,
-            )
-            scores.append(found)
-        first, second = scores
-        kept = learned if first.density >= second.density else plain
-        _log.info(
-            "leave-one-out force error of %d structures: %.4g eV/Å with internal "
-            "coordinates and learned scales, %.4g eV/Å with inverse distances and one "
-            "scale; the %s are kept",
-            len(chosen),
-            first.rmse,
-            second.rmse,
-            "former" if kept is learned else "latter",
+        batch = self._batch.take(chosen)
+        first, second = (
+            score(candidate.prior, candidate.descriptor(batch), subset)
+            for candidate in (with_scales, plain)
         )
-        return kept
+        keeps_scales = first.density >= second.density
+        _log.info(
+            "%d structures left out in turn: internal coordinates with learned scales "
+            "have a log density of %.1f and a force error of %.4g eV/Å, inverse "
+            "distances with one scale %.1f and %.4g eV/Å; of the higher density, %s "
+            "are kept",
+            len(chosen),
+            first.density,
+            first.rmse,
+            second.density,
+            second.rmse,
+            "internal coordinates" if keeps_scales else "inverse distances",
+        )
+        return with_scales if keeps_scales else plain
 
-    def _observations(self, with_energies):
-        """Rows of all structures; a noise that is learned has a variance of 1."""
-        model = self._model
-        noise_energy = model.noise_energy
-        known = np.isfinite(self._labels.energy)
-        if noise_energy is None and with_energies and known.sum() > 1:
-            noise_energy = 1.0 / np.sqrt(self._pairs.n_atoms)
+    def _prior(self, kernel):
+        return Prior(kernel, self._permutations, self._noise)
+
+    def _observations(self, with_energies=False):
+        """Rows of all structures; energies are there where their noise is given."""
+        with_energies = with_energies or self._noise.energy is not None
         return Observations.build(
-            self._batch,
-            self._labels,
-            1.0 if model.noise_forces is None else model.noise_forces,
-            noise_energy,
-            self._offset,
+            self._batch, self._labels, with_energies, self._offset
         )
 
     def _subset(self, features):
         """Structures for the search of one scale, and their observations."""
-        observations = self._observations(with_energies=False)
+        observations = self._observations()
         # Sorted, the features of a structure and of its permuted images are the same.
         signature = np.sort(features.x, axis=1).round(8)
-        chosen = subset_of(observations.sizes, signature, self._random)
+        chosen = random_subset(observations.sizes, signature, self._random)
         if len(chosen) < 2:
             raise InputError(
                 "A length scale is learned from at least two different structures: add "
@@ -272,6 +214,6 @@ class _Choice:
                 "labels."
             )
         subset = observations.take(chosen)
-        if self._model.noise_forces is None:
+        if self._noise.forces is None:
             subset = subset.without_energies()
         return chosen, subset

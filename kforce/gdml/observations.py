@@ -1,4 +1,4 @@
-"""What is observed: rows of the linear system, targets and noise, frame by frame.
+"""What is observed: rows of the linear system and their targets, frame by frame.
 
 The rows of a frame are its forces in rigid-motion-free coordinates, then its energy.
 An invariant model has no force along the rigid motions of a frame, so only their
@@ -19,33 +19,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kforce.descriptors.base import Features
+from kforce.kernels.expansion import Expansion
 from kforce.labels import Labels
 from kforce.storage.codec import check_array
 from kforce.structures import Batch
 
 #: A frame is linear when its smallest radius of gyration is below this share of the
 #: largest: rounding then makes the axis' rotation meaningless.
-_LINEAR = 1e-6
+_SMALLEST_GYRATION = 1e-6
 
 
 def rigid_motions(
     positions: np.ndarray, periodic: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return orthonormal translations and rotations of structures.
+    """Return orthonormal translations and rotations at positions (n, n_atoms, 3).
 
-    Parameters
-    ----------
-    positions : ndarray of shape (n_structures, n_atoms, 3)
-        Positions in Å.
-    periodic : bool
-        Whether the structures are periodic, so that only translations count.
-
-    Returns
-    -------
-    basis : ndarray of shape (n_structures, 3 n_atoms, 6)
-        Orthonormal columns; unused ones are zero.
-    n_rigid : ndarray of int, shape (n_structures,)
-        Used columns: 6, 5 for linear structures, 3 for periodic ones.
+    The basis (n, 3 n_atoms, 6) has orthonormal columns, unused ones are zero; n_rigid
+    (n,) counts those in use: 6, 5 for linear structures, 3 for periodic ones.
     """
     n_structures, n_atoms, _ = positions.shape
     basis = np.zeros((n_structures, n_atoms, 3, 6))
@@ -57,26 +48,16 @@ def rigid_motions(
         rotations = np.cross(np.eye(3)[:, None, None, :], centred[None])
         rotations = rotations.transpose(1, 2, 3, 0).reshape(n_structures, -1, 3)
         u, s, _ = np.linalg.svd(rotations, full_matrices=False)
-        real = s > _LINEAR * s[:, :1]
+        real = s > _SMALLEST_GYRATION * s[:, :1]
         basis[..., 3:] = (u * real[:, None]).reshape(n_structures, n_atoms, 3, 3)
         n_rigid += real.sum(axis=1)
     return basis.reshape(n_structures, -1, 6), n_rigid
 
 
 def elimination(basis: np.ndarray, n_rigid: np.ndarray) -> np.ndarray:
-    """Return W of Q̃ᵀ = [−W | 1] for each structure.
+    """Return W of Q̃ᵀ = [−W | 1], in the rows from n_rigid on of (n, 3 n_atoms, 6).
 
-    Parameters
-    ----------
-    basis : ndarray of shape (n_structures, n_cart, 6)
-        Orthonormal rigid motions.
-    n_rigid : ndarray of int, shape (n_structures,)
-        How many of them are used.
-
-    Returns
-    -------
-    ndarray of shape (n_structures, n_cart, 6)
-        W in the rows from n_rigid on; the rest is zero.
+    `basis` and `n_rigid` are those of `rigid_motions`; where n_rigid is 0, W is too.
     """
     W = np.zeros_like(basis)
     for r in np.unique(n_rigid[n_rigid > 0]):
@@ -94,55 +75,46 @@ def elimination(basis: np.ndarray, n_rigid: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Observations:
-    """Rows, targets and noise of the linear system.
+    """Rows and targets of the linear system, and the noises that the frames bring.
 
     Attributes
     ----------
     rows : ndarray of int, shape (n_structures, 3 n_atoms + 1)
-        Row of each coordinate that is left after the elimination of the rigid motions;
+        Row of each coordinate that remains after the elimination of the rigid motions;
         the last column is the energy's. −1: not observed.
     y : ndarray of shape (n_observations,)
         Targets in eV/Å and eV.
-    variance : ndarray of shape (n_observations,)
-        Noise variances in the squares of these units.
+    label_variance : ndarray of shape (n_observations,)
+        Noise variances that the frames themselves bring, in the squares of these units;
+        NaN elsewhere.
+    positions : ndarray of shape (n_structures, n_atoms, 3)
+        The structures, in Å.
     rigid : ndarray of shape (n_structures, 3 n_atoms, 6)
         W, see `elimination`.
     n_rigid : ndarray of int, shape (n_structures,)
         Rigid motions taken out of each structure.
-    is_given : ndarray of bool, shape (n_observations,)
-        Whether the frame itself says how noisy the row is.
     """
 
     rows: np.ndarray
     y: np.ndarray
-    variance: np.ndarray
+    label_variance: np.ndarray
+    positions: np.ndarray
     rigid: np.ndarray
     n_rigid: np.ndarray
-    is_given: np.ndarray
 
     @classmethod
     def build(
         cls,
         batch: Batch,
         labels: Labels,
-        noise_forces: float,
-        noise_energy: float | None = None,
+        with_energies: bool = False,
         energy_offset: float = 0.0,
     ) -> Observations:
         """Collect the observations of structures of one molecule.
 
-        Parameters
-        ----------
-        batch, labels : Batch, Labels
-            The structures and their labels. Frames and atoms without forces are left
-            out of the force rows, frames without an energy out of the energy rows.
-            Noises of their own come before those given here.
-        noise_forces : float
-            Standard deviation in eV/Å.
-        noise_energy : float, optional
-            Standard deviation in eV per atom (× √n_atoms); None leaves energies out.
-        energy_offset : float
-            Subtracted from the energies, in eV.
+        Frames and atoms without forces are left out of the force rows, frames without
+        an energy out of the energy rows. The offset, in eV, is subtracted from the
+        energies.
         """
         n_structures = batch.n_structures
         forces = np.array(labels.forces).reshape(n_structures, -1)
@@ -151,56 +123,50 @@ class Observations:
         complete = observed.all(axis=1)
         positions = batch.positions.reshape(n_structures, -1, 3)
         basis, n_rigid = rigid_motions(positions, bool(batch.pbc.any()))
-        noise, is_given = _noises(labels, (n_structures, n_cart // 3))
+        noise = _label_noises(labels, (n_structures, n_cart // 3))
         # Where atoms lack forces the rest is no complement of the rigid motions, and
         # where their noises differ it is not independent.
-        even = np.ptp(noise[:, :-1], axis=1) == 0.0
-        n_rigid = np.where(complete & even, n_rigid, 0)
+        is_even = np.ptp(np.nan_to_num(noise[:, :-1]), axis=1) == 0.0
+        n_rigid = np.where(complete & is_even, n_rigid, 0)
         rigid = elimination(basis, n_rigid)
         clean = _without_rigid_motions(np.nan_to_num(forces), basis, n_rigid)
         used = np.empty((n_structures, n_cart + 1), dtype=bool)
         used[:, :-1] = observed & (np.arange(n_cart) >= n_rigid[:, None])
-        used[:, -1] = np.isfinite(labels.energy) & (noise_energy is not None)
+        used[:, -1] = np.isfinite(labels.energy) & with_energies
         rows = np.full(used.shape, -1, dtype=np.intp)
         rows[used] = np.arange(used.sum())
-        noise[:, :-1][~is_given[:, :-1]] = noise_forces
-        noise[:, -1][~is_given[:, -1]] = 0.0 if noise_energy is None else noise_energy
         noise[:, -1] *= np.sqrt(n_cart // 3)
-        known = (noise[used] ** 2, rigid, n_rigid, is_given[used])
-        frame_wise = cls(rows, np.empty(0), *known)
+        frame_wise = cls(rows, np.empty(0), noise[used] ** 2, positions, rigid, n_rigid)
         y = frame_wise.collect(clean, np.nan_to_num(labels.energy - energy_offset))
         return replace(frame_wise, y=y)
 
     def to_fields(self) -> dict[str, np.ndarray]:
-        """Return what a file holds of it: all but the targets."""
-        is_observed = self.rows >= 0
+        """Return what a file holds of it, beside the variance of the noise."""
         return {
-            "is_observed": is_observed,
+            "positions": self.positions,
+            "is_observed": self.rows >= 0,
             "n_rigid": self.n_rigid,
-            "variance": self.variance,
         }
 
     @classmethod
     def from_fields(
         cls,
-        batch: Batch,
+        is_periodic: bool,
+        positions: np.ndarray,
         is_observed: np.ndarray,
         n_rigid: np.ndarray,
         variance: np.ndarray,
     ) -> Observations:
-        """Return the observations of structures that a file holds, without targets.
+        """Return the observations that a file holds, without targets.
 
-        Raises
-        ------
-        ValueError
-            If they do not fit the structures.
+        `variance` is that of all noise, as if the labels had brought it. ValueError
+        says that they do not fit the structures.
         """
-        positions = batch.positions.reshape(batch.n_structures, -1, 3)
         n, n_cart = len(positions), positions[0].size
         check_array("is_observed", is_observed, (n, n_cart + 1), "b")
         check_array("n_rigid", n_rigid, (n,), "i")
         check_array("variance", variance, (is_observed.sum(),))
-        basis, most = rigid_motions(positions, bool(batch.pbc.any()))
+        basis, most = rigid_motions(positions, is_periodic)
         eliminated = np.arange(n_cart + 1) < n_rigid[:, None]
         fits = (n_rigid == 0) | (n_rigid == most)
         if not fits.all() or (is_observed & eliminated).any():
@@ -214,11 +180,21 @@ class Observations:
         return cls(
             rows,
             y=np.zeros(len(variance)),
-            variance=variance,
+            label_variance=variance,
+            positions=positions,
             rigid=elimination(basis, n_rigid),
             n_rigid=n_rigid,
-            is_given=np.zeros(len(variance), dtype=bool),
         )
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.label_variance)
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of one structure."""
+        return self.positions.shape[1]
 
     @property
     def sizes(self) -> np.ndarray:
@@ -234,48 +210,65 @@ class Observations:
     @property
     def is_force(self) -> np.ndarray:
         """Which rows are forces, (n_observations,)."""
-        mask = np.ones(len(self.variance), dtype=bool)
+        mask = np.ones(self.n_rows, dtype=bool)
         mask[self.energy_rows] = False
         return mask
 
+    @property
+    def is_given(self) -> np.ndarray:
+        """Whether the frame itself says how noisy the row is, (n_observations,)."""
+        return np.isfinite(self.label_variance)
+
+    @property
+    def mean_noise_energy(self) -> float | None:
+        """Root mean square noise of the energies that bring one, in eV per atom.
+
+        It is over √n_atoms as everywhere, and None where no energy brings any.
+        """
+        rows = self.energy_rows[self.is_given[self.energy_rows]]
+        if not len(rows):
+            return None
+        return float(np.sqrt(self.label_variance[rows].mean() / self.n_atoms))
+
     def take(self, structures: np.ndarray) -> Observations:
         """Return the observations of some of the structures."""
-        return self._keep(
-            self.rows[structures], self.rigid[structures], self.n_rigid[structures]
+        part = replace(
+            self,
+            positions=self.positions[structures],
+            rigid=self.rigid[structures],
+            n_rigid=self.n_rigid[structures],
         )
+        return part._with_rows(self.rows[structures])
 
     def without_energies(self) -> Observations:
         """Return the forces alone."""
         rows = self.rows.copy()
         rows[:, -1] = -1
-        return self._keep(rows, self.rigid, self.n_rigid)
+        return self._with_rows(rows)
 
-    def _keep(self, kept, rigid, n_rigid):
+    def _with_rows(self, kept):
+        """Return what is observed in some rows, numbered anew."""
         chosen = kept[kept >= 0]
         rows = np.where(kept >= 0, np.cumsum(kept >= 0).reshape(kept.shape) - 1, -1)
-        return Observations(
-            rows,
-            self.y[chosen],
-            self.variance[chosen],
-            rigid,
-            n_rigid,
-            self.is_given[chosen],
+        return replace(
+            self,
+            rows=rows,
+            y=self.y[chosen],
+            label_variance=self.label_variance[chosen],
         )
 
+    def of(self, expansion: Expansion, features: Features) -> np.ndarray:
+        """Return what would be observed of a function, (n_observations,).
+
+        `features` are those of the structures.
+        """
+        f, gradient = expansion.jet(features.x)
+        return self.collect(-features.pull(gradient).reshape(len(f), -1), f)
+
     def collect(self, forces: np.ndarray, energies: np.ndarray) -> np.ndarray:
-        """Return the observations that forces and energies amount to.
+        """Return Q̃ᵀ F and E of each structure in turn, (n_observations,).
 
-        Parameters
-        ----------
-        forces : ndarray of shape (n_structures, 3 n_atoms)
-            Without rigid motions, in eV/Å.
-        energies : ndarray of shape (n_structures,)
-            In eV.
-
-        Returns
-        -------
-        ndarray of shape (n_observations,)
-            Q̃ᵀ F and E of each structure in turn.
+        `forces` (n_structures, 3 n_atoms) have no part along rigid motions.
         """
         values = np.empty(self.rows.shape)
         values[:, :-1] = forces - np.einsum("sre,se->sr", self.rigid, forces[:, :6])
@@ -285,17 +278,8 @@ class Observations:
     def split(self, coef: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return coefficients of the rows as Cartesian ones Q̃ α and the energies'.
 
-        Parameters
-        ----------
-        coef : ndarray of shape (n_observations,)
-            Coefficients of the rows.
-
-        Returns
-        -------
-        forces : ndarray of shape (n_structures, n_atoms, 3)
-            Up to rigid motions, which no descriptor sees.
-        energies : ndarray of shape (n_structures,)
-            0 where the energy is not observed.
+        They are (n_structures, n_atoms, 3), up to rigid motions, which no descriptor
+        sees, and (n_structures,), 0 where the energy is not observed.
         """
         full = np.where(self.rows >= 0, coef[self.rows], 0.0)
         cart = full[:, :-1].copy()
@@ -303,17 +287,14 @@ class Observations:
         return cart.reshape(len(cart), -1, 3), full[:, -1].copy()
 
 
-def _noises(labels, shape):
-    """Noises of the frames' own, (n_structures, 3 n_atoms + 1), and where they are.
-
-    Elsewhere they are 0.
-    """
+def _label_noises(labels, shape):
+    """Noises that the frames bring, (n_structures, 3 n_atoms + 1); NaN elsewhere."""
     noise = np.full((shape[0], 3 * shape[1] + 1), np.nan)
     if labels.noise_forces is not None:
         noise[:, :-1] = np.repeat(np.array(labels.noise_forces), 3, axis=1)
     if labels.noise_energy is not None:
         noise[:, -1] = labels.noise_energy
-    return np.nan_to_num(noise), np.isfinite(noise)
+    return noise
 
 
 def _without_rigid_motions(forces, basis, n_rigid):

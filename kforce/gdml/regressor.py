@@ -18,8 +18,8 @@ from kforce.gdml.energy_check import mismatch_complaint, scale_complaint
 from kforce.gdml.model_selection import choose_prior
 from kforce.gdml.molecule import Molecule
 from kforce.gdml.observations import Observations
-from kforce.gdml.posterior import condition
-from kforce.gdml.uncertainty import Uncertainty
+from kforce.gdml.posterior import Posterior, condition
+from kforce.gdml.prior import Noise, Prior
 from kforce.kernels.base import Kernel, check_kernel
 from kforce.kernels.expansion import Expansion
 from kforce.labels import Labels
@@ -80,7 +80,7 @@ class GDMLRegressor(ForceField):
         What standard deviations are computed with: the factor of the fit, which stays
         in memory (4 n² bytes for n equations); that of a subset of the structures with
         at most 6,000 equations, which is never below the exact one and cheap for large
-        models (see `Uncertainty.subset`); or nothing.
+        models (see `Posterior.subset`); or nothing.
     solver : {'auto', 'cholesky'}, default='auto'
         Both factor the covariance matrix.
     seed : int, default=0
@@ -106,7 +106,7 @@ class GDMLRegressor(ForceField):
         What the model was trained on.
     baseline_ : Baseline or None
         The baseline in use.
-    uncertainty_ : Uncertainty or None
+    uncertainty_ : Posterior or None
         Posterior covariance; it holds the factor of the fit, 4 n² bytes for n
         equations, and the `calibration` that leave-one-out residuals ask for, a factor
         of all epistemic standard deviations. None in models read from sGDML.
@@ -196,15 +196,14 @@ class GDMLRegressor(ForceField):
         images = coordinates.images(model.permutations_)[0]
         expansion = Expansion.from_fields(model.kernel_, images, **expansion_)
         if uncertainty_ is not None:
-            positions = uncertainty_["positions"]
+            positions = uncertainty_["observations"]["positions"]
             check_array("positions", positions, (None, len(numbers), 3))
             batch = model.molecule_.batch(positions)
-            uncertainty_ = Uncertainty.from_fields(
-                batch,
-                model.descriptor_(batch),
-                expansion,
-                model.permutations_,
-                **uncertainty_,
+            features = model.descriptor_(batch)
+            noise = Noise(model.noise_forces_, model.noise_energy_)
+            prior = Prior(model.kernel_, model.permutations_, noise)
+            uncertainty_ = Posterior.from_fields(
+                prior, expansion, batch, features, **uncertainty_
             )
         return model.restore(
             expansion_=expansion, uncertainty_=uncertainty_, leave_one_out_=None
@@ -249,58 +248,46 @@ class GDMLRegressor(ForceField):
         batch = Batch.from_frames(frames)
         known = np.isfinite(labels.energy)
         offset = labels.energy[known].mean() if known.any() else 0.0
-        prior = choose_prior(self, batch, labels, permutations, offset)
-        features = prior.descriptor(batch)
-        noise = 1.0 if prior.noise_forces is None else prior.noise_forces
-        observations = Observations.build(
-            batch, labels, noise, prior.noise_energy, offset
-        )
-        n_rows = len(observations.y)
+        selection = choose_prior(self, batch, labels, permutations, offset)
+        forces_alone = selection.prior.noise.energy is None
+        features = selection.descriptor(batch)
+        observations = Observations.build(batch, labels, not forces_alone, offset)
+        n_rows = observations.n_rows
         forecast = Forecast.of(n_rows, features.b_matrix.nbytes + workspace(n_rows))
         _forecast_log.info("forecast: %s", forecast)
         forecast.require_memory()
-        forces_alone = prior.noise_energy is None
         posterior = condition(
-            prior.kernel,
-            features,
-            observations,
-            permutations,
-            prior.noise_forces,
-            prior.free_amplitude,
-            positions=batch.positions.reshape(len(frames), -1, 3),
-            known=known if forces_alone else None,
-            seed=self.seed,
-            learned_from=prior.learned_from,
-            calibrate=self.optimize,
+            selection.prior, features, observations, selection.free_amplitude
         )
+        if forces_alone and known.any():
+            posterior = posterior.relative_to_mean(known)
+        left_out = posterior.leave_one_out(selection.learned_from, self.seed)
+        if self.optimize:
+            posterior.calibration = left_out.calibration
         self.restore(
             molecule_=molecule,
             permutations_=permutations,
-            descriptor_=prior.descriptor,
-            kernel_=posterior.kernel,
-            noise_forces_=posterior.noise_forces,
-            noise_energy_=prior.noise_energy,
+            descriptor_=selection.descriptor,
+            kernel_=posterior.prior.kernel,
+            noise_forces_=posterior.prior.noise.forces,
+            noise_energy_=selection.prior.noise.energy,
             log_marginal_likelihood_=posterior.log_marginal_likelihood,
-            expansion_=posterior.expansion,
+            expansion_=posterior.mean,
             constant_=float(offset),
             training_=Training.on(frames, labels),
             baseline_=baseline,
-            uncertainty_=self._kept(posterior.uncertainty),
-            leave_one_out_=posterior.leave_one_out,
+            uncertainty_=self._kept(posterior),
+            leave_one_out_=left_out,
         )
         if known.any() and self.noise_energy is None:
             self._check_energies(frames, features, labels, forces_alone)
         return self
 
-    def _kept(self, uncertainty):
-        """Return what the parameter `variance` leaves of the uncertainty."""
-        if self.variance is None:
-            return None
-        return (
-            uncertainty.subset(seed=self.seed)
-            if self.variance == "subset"
-            else uncertainty
-        )
+    def _kept(self, posterior):
+        """Return what the parameter `variance` leaves of the posterior."""
+        if self.variance == "subset":
+            return posterior.subset(seed=self.seed)
+        return None if self.variance is None else posterior
 
     def _check_parameters(self):
         if self.variance not in ("exact", "subset", None):

@@ -1,71 +1,79 @@
-"""Learned scales: how much each feature of a descriptor counts, and in which term.
+"""Learned scales: how much each feature of a descriptor counts, and in which component.
 
 The energy of a molecule is a sum of parts as much as it is one function of everything:
-the prior here has a term that looks at all features, and one for each of some parts of
-the molecule. Features that the atom permutations take to one another share a scale
-(anything else would break the symmetry), and so do all parts.
+the kernel here has a component that looks at all features, and one for each of some
+parts of the molecule. Features that the atom permutations take to one another share a
+scale (anything else would break the symmetry), and so do all parts of a kind.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import minimize
 
 from kforce.descriptors.base import Features
 from kforce.errors import InputError
-from kforce.gdml.evidence import RELATIVE_NOISE, log_evidence
+from kforce.gdml.evidence import Evidence, log_evidence
 from kforce.gdml.observations import Observations
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Kernel, Scaled
+from kforce.gdml.prior import RELATIVE_NOISE, Noise, Prior
+from kforce.kernels.base import Scaled, Sum
 from kforce.progress import progress_bar
 from kforce.solvers.cholesky import unfactored
 
 _log = logging.getLogger("kforce.gdml.relevance")
 
-
+#: Steps of the search.
 _STEPS = 30
-
 
 #: Starts, and how far their scales are spread, as logarithms. A few steps on every
 #: third structure show which of them to follow.
-_STARTS, _SPREAD, _THIN, _TRIAL_STEPS = 3, 0.7, 3, 8
-
+_STARTS, _START_SPREAD, _TRIAL_STRIDE, _TRIAL_STEPS = 3, 0.7, 3, 8
 
 #: Factor of the noises from one start to the next.
-_NOISIER = 30.0
+_NOISE_RATIO = 30.0
+
+#: How far scales may go from their start, as logarithms: far enough to switch a feature
+#: off, and no farther than the arithmetic stays conditioned.
+_SCALE_BOUNDS = (-8.0, 8.0)
+
+#: The same for the amplitudes of the parts beside that of the whole, and for this one.
+_PART_BOUNDS, _AMPLITUDE_BOUNDS = (-12.0, 12.0), (-8.0, 8.0)
+
+#: Noises over the prior standard deviation: start, least and largest. The matrix of
+#: many more structures must stay well-conditioned; energies have a common constant of
+#: large variance, which costs no digits of their differences.
+_NOISE_FORCES = (1e-4, RELATIVE_NOISE, 1.0)
+_NOISE_ENERGY = (3e-6, 3e-7, 1.0)
+
+#: Width of the normal prior of the logarithm of a scale around that of its kind: with
+#: few structures, hundreds of free scales would fit their accidents, and the predicted
+#: deviations would be too small.
+_SCALE_WIDTH = 1.0
+
+#: Logarithms this close to a bound are at it.
+_AT_BOUND = 1e-3
 
 
 def learn_scales(
+    prior: Prior,
     features: Features,
     observations: Observations,
-    permutations: np.ndarray,
-    profile: Kernel,
     parts: list[np.ndarray],
-    free_forces: bool = True,
-    free_energy: bool = True,
     seed: int = 0,
-) -> LearnedPrior:
+) -> tuple[Prior, float]:
     """Maximise the marginal likelihood of some structures, with a prior of the scales.
 
-    Parameters
-    ----------
-    features, observations : Features, Observations
-        A subset of the training data.
-    permutations : ndarray of int, shape (n_perms, n_atoms)
-        Symmetries of the kernel.
-    profile : Kernel
-        Of length scale and amplitude 1.
-    parts : list of ndarray of bool, shape (n_parts, n_features)
-        Kinds of terms beside the one that looks at everything: the features that each
-        term looks at. A kind is closed under the permutations, and its terms share
-        scales and amplitude.
-    free_forces, free_energy : bool
-        Whether the noises are learned, or those of the observations.
-    seed : int
-        Of the starts beside the first.
+    The kernel of `prior` is the profile, of length scale and amplitude 1, and its
+    noises that are None are learned. `parts` are kinds of components beside the one
+    that looks at everything: masks (n_parts, n_features) of the features that each
+    looks at. A kind is closed under the permutations, and its components share scales
+    and amplitude. `observations` are a subset of the training data, and `seed` is that
+    of the starts beside the first.
+
+    Returned are the prior of largest likelihood, and the logarithm of this.
 
     Raises
     ------
@@ -77,50 +85,45 @@ def learn_scales(
     Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.1.
     """
     try:
-        return _learn(
-            features,
-            observations,
-            (permutations, profile, parts, (free_forces, free_energy)),
-            seed,
-        )
+        return _learn(prior, features, observations, parts, seed)
     except np.linalg.LinAlgError as error:
         raise InputError(unfactored(error)) from None
 
 
-def _learn(features, observations, fixed, seed):
-    search = ScaleSearch(features, observations, *fixed)
+def _learn(prior, features, observations, parts, seed):
+    search = ScaleSearch(prior, features, observations, parts)
     names, start, bounds = search.start()
-    few = np.arange(0, len(features.x), _THIN)
-    trial = ScaleSearch(features.take(few), observations.take(few), *fixed)
+    thin = np.arange(0, len(features.x), _TRIAL_STRIDE)
+    trial = ScaleSearch(prior, features.take(thin), observations.take(thin), parts)
     # A trial without energies would have no noise of theirs.
     count = _STARTS if len(trial.start()[0]) == len(names) else 1
-    spread = np.where(np.array(names) == "scale", _SPREAD, 0.0)
+    spread = np.where(np.array(names) == "scale", _START_SPREAD, 0.0)
     shifts = np.random.default_rng(seed).normal(size=(count, len(start)))
     shifts[0] = 0.0
     starts = start + spread * shifts
     # Noisy labels need a start that explains them as noise, or the scales will.
     is_noise = np.char.startswith(names, "noise")
-    starts += np.outer(np.arange(count), is_noise * np.log(_NOISIER))
+    starts += np.outer(np.arange(count), is_noise * np.log(_NOISE_RATIO))
     starts = np.clip(starts, *np.transpose(bounds))
     with progress_bar(_STEPS, "learning the kernel") as advance:
         best = 0
         if count > 1:
             trials = [_minimise(trial, point, bounds, _TRIAL_STEPS) for point in starts]
-            best = int(np.argmin([found.fun for found in trials]))
-        found = _minimise(search, starts[best], bounds, _STEPS, advance)
-    learned = search.result(found.x)
+            best = int(np.argmin([minimum.fun for minimum in trials]))
+        minimum = _minimise(search, starts[best], bounds, _STEPS, advance)
+    learned, evidence = search.result(minimum.x)
     _log.info(
         "%d hyper-parameters from %d structures in %d evaluations from start %d of %d: "
         "log evidence %.1f",
         len(start),
         len(features.x),
-        found.nfev,
+        minimum.nfev,
         best + 1,
         count,
-        learned.log_evidence,
+        evidence,
     )
-    _report_bounds(names, found.x, bounds)
-    return learned
+    _report_bounds(names, minimum.x, bounds)
+    return learned, evidence
 
 
 def _minimise(search, start, bounds, steps, advance=None):
@@ -137,83 +140,35 @@ def _minimise(search, start, bounds, steps, advance=None):
 
 def _report_bounds(names, point, bounds):
     """Say which hyper-parameters the data would take beyond their bounds."""
-    for name, value, (low, high) in zip(names, point, bounds, strict=True):
-        if name.startswith("noise") and value < low + 1e-3:
+    low, high = np.transpose(bounds)
+    at_low, at_high = point < low + _AT_BOUND, point > high - _AT_BOUND
+    for name, is_low, is_high in zip(names, at_low, at_high, strict=True):
+        if name.startswith("noise") and is_low:
             _log.info(
                 "the learned %s is at its lower bound: the labels are exact as far as "
                 "can be told, and it only regularises",
                 name,
             )
-        if name.startswith("amplitude") and not low + 1e-3 < value < high - 1e-3:
+        if name.startswith("amplitude") and (is_low or is_high):
             _log.info("the learned %s is at a bound: it hardly matters", name)
-        if name.startswith("noise") and value > high - 1e-3:
+        if name.startswith("noise") and is_high:
             _log.warning(
                 "the learned %s is at its upper bound: no smooth energy surface fits "
                 "these labels. Check units, signs and that all are of one level of "
                 "theory.",
                 name,
             )
-    at_low = sum(
-        name == "scale" and value < low + 1e-3
-        for name, value, (low, _) in zip(names, point, bounds, strict=True)
+    is_scale = np.array(names) == "scale"
+    _log.info(
+        "%d scales are at their lower bound: those features do not count",
+        (at_low & is_scale).sum(),
     )
-    at_high = sum(
-        name == "scale" and value > high - 1e-3
-        for name, value, (_, high) in zip(names, point, bounds, strict=True)
-    )
-    _log.info("%d scales are at their lower bound: those features do not count", at_low)
-    if at_high:
+    if (at_high & is_scale).any():
         _log.warning(
             "%d scales are at their upper bound: the energy changes faster with these "
             "features than the structures resolve; add structures",
-            at_high,
+            (at_high & is_scale).sum(),
         )
-
-
-#: How far scales may go from their start, as logarithms: far enough to switch a feature
-#: off, and no farther than the arithmetic stays conditioned.
-_SCALES = (-8.0, 8.0)
-
-
-#: The same for the amplitude of the parts beside that of the whole.
-_AMPLITUDES = (-12.0, 12.0)
-
-
-#: Noises over the prior standard deviation: start, least and largest. The matrix of
-#: many more structures must stay well-conditioned; energies have a common constant of
-#: large variance, which costs no digits of their differences.
-_NOISE_FORCES = (1e-4, RELATIVE_NOISE, 1.0)
-
-
-_NOISE_ENERGY = (3e-6, 3e-7, 1.0)
-
-
-#: Width of the normal prior of the logarithm of a scale around that of its kind: with
-#: few structures, hundreds of free scales would fit their accidents, and the predicted
-#: deviations would be too small.
-_WIDTH = 1.0
-
-
-@dataclass(frozen=True)
-class LearnedPrior:
-    """A prior of largest marginal likelihood.
-
-    Attributes
-    ----------
-    kernel : Kernel
-        With its amplitude.
-    noise_forces : float or None
-        In eV/Å; None where it was given.
-    noise_energy : float or None
-        In eV for the energy of a structure; None where it was given, or not used.
-    log_evidence : float
-        Of the structures it was learned from.
-    """
-
-    kernel: Kernel
-    noise_forces: float | None
-    noise_energy: float | None
-    log_evidence: float
 
 
 class ScaleSearch:
@@ -224,25 +179,26 @@ class ScaleSearch:
     prior standard deviation.
     """
 
-    def __init__(self, features, observations, permutations, profile, parts, free):
-        self.features, self.observations = features, observations
-        self.permutations, self.profile = permutations, profile
-        of_forces, open_ones = observations.is_force, ~observations.is_given
+    def __init__(self, prior, features, observations, parts):
+        self.prior, self.features, self.observations = prior, features, observations
+        of_forces, is_open = observations.is_force, ~observations.is_given
         #: Rows of each noise that is learned.
         self.learned = [
-            rows if is_free and rows.any() else None
-            for rows, is_free in zip(
-                (of_forces & open_ones, ~of_forces & open_ones), free, strict=True
+            rows & is_open if noise is None and (rows & is_open).any() else None
+            for rows, noise in (
+                (of_forces, prior.noise.forces),
+                (~of_forces, prior.noise.energy),
             )
         ]
         covered = sum(rows.sum() for rows in self.learned if rows is not None)
         self.is_scale_free = covered == len(of_forces)
-        feature_perms, _ = features.coordinates.images(permutations)
+        feature_perms, _ = features.coordinates.images(prior.permutations)
         orbit = np.unique(feature_perms.min(axis=0), return_inverse=True)[1]
         masks = [np.ones((1, len(orbit)), dtype=bool), *parts]
         self.kind = np.repeat(np.arange(len(masks)), [len(m) for m in masks])
         self.masks = np.concatenate(masks)
         ties = orbit + (orbit.max() + 1) * self.kind[:, None]
+        #: Which scale each feature has in each component.
         self.ties = np.zeros(ties.shape, dtype=np.intp)
         self.ties[self.masks] = np.unique(ties[self.masks], return_inverse=True)[1]
         self.n_scales = int(self.ties.max()) + 1
@@ -263,89 +219,89 @@ class ScaleSearch:
 
     def start(self):
         """Return names, first values and bounds: typical scales."""
-        scales = self.typical
-        names = ["scale"] * len(scales)
-        start, bounds = [*scales], [(s + _SCALES[0], s + _SCALES[1]) for s in scales]
-        names += ["amplitude of parts"] * self.n_parts
-        start += [0.0] * self.n_parts
-        bounds += [_AMPLITUDES] * self.n_parts
-        noises = [_NOISE_FORCES, _NOISE_ENERGY]
+        scales, no_amplitudes = self.typical, np.zeros(self.n_parts)
+        entries = [("scale", scale, _shifted(_SCALE_BOUNDS, scale)) for scale in scales]
+        entries += [("amplitude of parts", 0.0, _PART_BOUNDS)] * self.n_parts
+        noises = {"noise_forces": _NOISE_FORCES, "noise_energy": _NOISE_ENERGY}
         if not self.is_scale_free:
-            first = [np.log(noise[0]) for noise in noises]
-            kernel = self._kernel(scales, start[self.n_scales :])
-            rough = self._evidence(kernel, 0.0, first, None)
-            names.append("amplitude")
-            start.append(0.5 * np.log(rough.variance))
-            bounds.append((start[-1] - 8.0, start[-1] + 8.0))
-        kinds = ("noise_forces", "noise_energy")
-        for kind, rows, noise in zip(kinds, self.learned, noises, strict=True):
+            first = [np.log(noise[0]) for noise in noises.values()]
+            kernel = self._kernel(scales, no_amplitudes)
+            rough = 0.5 * np.log(self._evidence(kernel, first, None).variance)
+            entries.append(("amplitude", rough, _shifted(_AMPLITUDE_BOUNDS, rough)))
+        for (name, noise), rows in zip(noises.items(), self.learned, strict=True):
             if rows is not None:
-                names.append(kind)
-                start.append(np.log(noise[0]))
-                bounds.append((np.log(noise[1]), np.log(noise[2])))
-        return names, np.array(start), bounds
+                first, low, high = np.log(noise)
+                entries.append((name, first, (low, high)))
+        names, start, bounds = zip(*entries, strict=True)
+        return list(names), np.array(start), list(bounds)
 
     def cost(self, point):
         """Return −log p(y), with the prior of the scales, and its gradient."""
-        scales, log_parts, log_all, noises = self._unpack(point)
-        factor = None if self.is_scale_free else np.exp(2.0 * log_all)
         try:
-            found = self._evidence(
-                self._kernel(scales, log_parts), log_all, noises, factor
-            )
+            _, evidence = self._at(point)
         except np.linalg.LinAlgError:
             return 1e10, np.zeros_like(point)
-        slopes = np.zeros(self.n_scales)
-        np.add.at(slopes, self.ties[self.masks], found.scales[self.masks])
-        gradient = [*slopes]
-        gradient += [*np.bincount(self.kind, found.amplitudes)[1:]]
-        by_noise = [found.noises[r].sum() for r in self.learned if r is not None]
+        by_scale = np.zeros(self.n_scales)
+        np.add.at(by_scale, self.ties[self.masks], evidence.scales[self.masks])
+        gradient = [*by_scale, *np.bincount(self.kind, evidence.amplitudes)[1:]]
         if not self.is_scale_free:
-            gradient.append(found.amplitudes.sum())
-        gradient = -np.array(gradient + by_noise)
+            gradient.append(evidence.amplitudes.sum())
+        gradient += [evidence.noises[r].sum() for r in self.learned if r is not None]
+        gradient = -np.array(gradient)
         # What all scales of a kind have in common is free.
-        odd = (scales - self.typical) / _WIDTH
+        odd = (point[: self.n_scales] - self.typical) / _SCALE_WIDTH
         mean = np.bincount(self.kind_of_scale, odd) / np.bincount(self.kind_of_scale)
         odd -= mean[self.kind_of_scale]
-        gradient[: self.n_scales] += odd / _WIDTH
-        return -found.value + 0.5 * float(odd @ odd), gradient
+        gradient[: self.n_scales] += odd / _SCALE_WIDTH
+        return -evidence.value + 0.5 * float(odd @ odd), gradient
 
-    def result(self, point):
-        """Return the prior that a point stands for."""
-        scales, log_parts, log_all, noises = self._unpack(point)
-        kernel = self._kernel(scales, log_parts)
-        factor = None if self.is_scale_free else np.exp(2.0 * log_all)
-        found = self._evidence(kernel, log_all, noises, factor)
-        amplitude = float(np.sqrt(found.variance))
-        learned = [
-            None if rows is None else amplitude * float(np.sqrt(found.noise[rows][0]))
+    def result(self, point) -> tuple[Prior, float]:
+        """Return the prior that a point stands for, and its log evidence."""
+        kernel, evidence = self._at(point)
+        amplitude = float(np.sqrt(evidence.variance))
+        forces, energy = (
+            None
+            if rows is None
+            else amplitude * float(np.sqrt(evidence.noise[rows][0]))
             for rows in self.learned
-        ]
-        return LearnedPrior(Scaled(kernel, amplitude), *learned, found.value)
+        )
+        if energy is not None:
+            energy = float(energy / np.sqrt(self.observations.n_atoms))
+        noise = Noise(
+            self.prior.noise.forces if forces is None else forces,
+            self.prior.noise.energy if energy is None else energy,
+        )
+        kernel = Scaled(kernel, amplitude)
+        return replace(self.prior, kernel=kernel, noise=noise), evidence.value
 
-    def _kernel(self, scales, log_parts):
-        table = np.where(self.masks, np.exp(scales)[self.ties], 0.0)
-        amplitudes = np.exp(np.append(0.0, log_parts))[self.kind]
-        return Additive(self.profile, table, amplitudes)
+    def _at(self, point):
+        """Return the kernel that a point stands for, without amplitude, and evidence.
 
-    def _unpack(self, point):
-        """Scales, log amplitudes of parts and of all, logarithms of both noises."""
+        A point holds logarithms of scales, of amplitudes of parts and, where they are
+        free, of the amplitude of all and of both noises.
+        """
         scales, log_parts, rest = np.split(
             point, [self.n_scales, self.n_scales + self.n_parts]
         )
         rest = list(rest)
-        log_all = 0.0 if self.is_scale_free else rest.pop(0)
+        variance = None if self.is_scale_free else np.exp(2.0 * rest.pop(0))
         noises = [None if rows is None else rest.pop(0) for rows in self.learned]
-        return scales, log_parts, log_all, noises
+        kernel = self._kernel(scales, log_parts)
+        return kernel, self._evidence(kernel, noises, variance)
 
-    def _evidence(self, kernel, log_all, noises, factor):
-        """Evidence of the kernel times `factor`, noises included."""
-        variance = self.observations.variance * np.exp(-2.0 * log_all)
-        observations = replace(self.observations, variance=variance)
-        relative = np.full(len(variance), np.nan)
-        for rows, log_noise in zip(self.learned, noises, strict=True):
+    def _kernel(self, scales, log_parts):
+        table = np.where(self.masks, np.exp(scales)[self.ties], 0.0)
+        amplitudes = np.exp(np.append(0.0, log_parts))[self.kind]
+        return Sum(self.prior.kernel, table, amplitudes)
+
+    def _evidence(self, kernel, log_noises, variance) -> Evidence:
+        relative = np.full(self.observations.n_rows, np.nan)
+        for rows, log_noise in zip(self.learned, log_noises, strict=True):
             if rows is not None:
                 relative[rows] = np.exp(log_noise)
-        return log_evidence(
-            self.features, observations, kernel, self.permutations, factor, relative
-        )
+        prior = replace(self.prior, kernel=kernel)
+        return log_evidence(prior, self.features, self.observations, relative, variance)
+
+
+def _shifted(bounds, start):
+    return start + bounds[0], start + bounds[1]

@@ -14,8 +14,6 @@ import numpy as np
 
 from kforce.data.findings import plural
 from kforce.descriptors.local import LocalDescriptor
-from kforce.descriptors.local_checks import check_parameters, n_features
-from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
 from kforce.gap.permuted_term import PermutedTerm
 from kforce.gap.regressor import GAPRegressor
@@ -158,10 +156,9 @@ def _reference_energies(gap, descriptors):
 
 def _elements_of(descriptor):
     """Return the elements that a descriptor names, and whether it applies to all."""
+    centre = getattr(descriptor, "centre", ())
     named = {*(descriptor.species or (None,))}
-    if not isinstance(descriptor, TwoBody):
-        centre = descriptor.centre
-        named |= {*centre} if isinstance(centre, tuple) else {centre}
+    named |= {*centre} if isinstance(centre, tuple) else {centre}
     return named - {None}, None in named
 
 
@@ -206,13 +203,13 @@ def _read_descriptor(part, version, d) -> LocalDescriptor:
         descriptor = read_descriptor(text, version)
     except InputError as error:
         raise InputError(f"{part.path}: {error}.") from None
-    if n_features(descriptor) != d:
+    if descriptor.n_features != d:
         raise part.damaged(
             f"{part.tag} has {d} dimensions, but its descriptor {text.strip()[:200]!r} "
-            f"has {n_features(descriptor)}"
+            f"has {descriptor.n_features}"
         )
     try:
-        check_parameters(descriptor)
+        descriptor.check()
     except InputError as error:
         raise part.damaged(f"{part.tag} has a wrong descriptor. {error}") from None
     return descriptor

@@ -13,12 +13,10 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from kforce.descriptors.composition import Composition
 from kforce.errors import InputError
 from kforce.gap.permuted_term import PermutedTerm
 from kforce.gap.regressor import GAPRegressor
 from kforce.io.quip_descriptors import version_of, write_descriptor
-from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import RBF, PiecewisePolynomial
 from kforce.storage.npz import replaced_file
@@ -85,7 +83,7 @@ def write_quip_xml(model: GAPRegressor, path: str | os.PathLike) -> None:
             "with model.save."
         )
     path = Path(path)
-    terms = [t for t in model.terms_ if not isinstance(t.descriptor, Composition)]
+    terms = [t for t in model.terms_ if not t.descriptor.is_composition]
     heads = [_describe(term) for term in terms]
     version = version_of([term.descriptor for term in terms], _VERSION)
     label = f"kforce_{_fingerprint(terms, heads)}"
@@ -116,7 +114,7 @@ def _energies_of_atoms(model):
     """Return energies by atomic number, with those that a term has learned."""
     energies = dict(model.reference_energies_)
     for term in model.terms_:
-        if isinstance(term.descriptor, Composition):
+        if term.descriptor.is_composition:
             species = term.descriptor.species
             learned = term.compare(np.eye(len(species)), orders=(0,))[0] @ term.weights
             for z, energy in zip(species, learned, strict=True):
@@ -126,9 +124,7 @@ def _energies_of_atoms(model):
 
 def _describe(term):
     """Return what QUIP calls the descriptor, the kernel and their parameters."""
-    kernel, amplitude = term.kernel, 1.0
-    while isinstance(kernel, Scaled):
-        kernel, amplitude = kernel.kernel, amplitude * kernel.amplitude
+    kernel, amplitude = term.kernel.unscaled, term.kernel.total_amplitude
     kind, d = _KINDS.get(type(kernel)), term.inducing_points.shape[1]
     if kind is None or (kind == 4 and kernel.n_features // 2 != d // 2):
         raise InputError(

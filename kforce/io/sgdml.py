@@ -22,7 +22,6 @@ from kforce.errors import InputError
 from kforce.gdml.molecule import Molecule
 from kforce.gdml.regressor import GDMLRegressor
 from kforce.io.sgdml_fields import NEEDED, modern_fields
-from kforce.kernels.base import Scaled
 from kforce.kernels.expansion import Expansion
 from kforce.kernels.stationary import Matern52
 from kforce.storage.npz import read_arrays, replaced_file
@@ -227,9 +226,7 @@ def write_sgdml(
 
 def _matern52_of(model):
     """Return the unscaled kernel and the amplitude of a model that sGDML knows."""
-    kernel, amplitude = model.kernel_, 1.0
-    while isinstance(kernel, Scaled):
-        kernel, amplitude = kernel.kernel, amplitude * kernel.amplitude
+    kernel, amplitude = model.kernel_.unscaled, model.kernel_.total_amplitude
     pbc = model.molecule_.pbc
     for part, known in ((kernel, Matern52), (model.descriptor_, InverseDistances)):
         if type(part) is not known:

@@ -1,6 +1,6 @@
 """Kernels: a scalar profile φ(u) of one invariant of two points."""
 
-from kforce.kernels.base import Kernel, Scaled
+from kforce.kernels.base import Kernel, Scaled, Sum
 from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import (
     RBF,
@@ -9,6 +9,7 @@ from kforce.kernels.stationary import (
     Matern72,
     PiecewisePolynomial,
     RationalQuadratic,
+    Stationary,
 )
 
 __all__ = [
@@ -21,4 +22,6 @@ __all__ = [
     "Polynomial",
     "RationalQuadratic",
     "Scaled",
+    "Stationary",
+    "Sum",
 ]

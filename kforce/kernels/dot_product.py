@@ -35,15 +35,24 @@ class Polynomial(Kernel):
     def __init__(self, zeta=4):
         self.zeta = zeta
 
+    @property
+    def degree(self) -> float:
+        """ζ: the kernel is this power of the product."""
+        return self.zeta
+
+    def describe(self) -> str:
+        """Return the kernel in one line."""
+        return f"Polynomial(zeta={self.zeta:g})"
+
     def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
         if not isinstance(self.zeta, Real) or not 1 <= float(self.zeta) < 1000:
             raise InputError(f"zeta must be a number from 1 on, found {self.zeta!r}.")
         zeta, u = float(self.zeta), np.asarray(u, dtype=float)
-        found, factor = [], 1.0
+        derivatives, factor = [], 1.0
         for order in range(max(orders) + 1):
-            found.append(factor * _power(u, zeta - order) if factor else 0.0 * u)
+            derivatives.append(factor * _power(u, zeta - order) if factor else 0.0 * u)
             factor *= zeta - order
-        return tuple(found[order] for order in orders)
+        return tuple(derivatives[order] for order in orders)
 
 
 def _power(u, exponent):

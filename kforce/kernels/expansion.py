@@ -1,7 +1,7 @@
 """The fitted latent function: one expansion in descriptor space.
 
 f(x) = Σ_s Σ_m [ a_m k(P_s x, x_m) + v_m · ∂k(P_s x, x_m)/∂x_m ]: permutations act on
-the query, not on the centers, so a model stores each training structure once.
+the query, not on the x_m, so a model stores each training structure once.
 """
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from sklearn.utils import gen_batches
 
 from kforce.kernels._expansion import clip, gather, is_between, scatter, weigh
 from kforce.kernels.base import Kernel
-from kforce.kernels.symmetrised import images_of_terms
+from kforce.kernels.symmetrised import SymmetrisedKernel
 from kforce.parallel import run_parallel
 from kforce.storage.codec import check_array, check_evaluates
 
-#: Centers of a block, and entries of the (queries × centers) arrays that one thread
-#: works on: they stay in its cache, and outweigh the switching between threads.
-_BLOCK, _ENTRIES = 1024, 100_000
+#: Training points of a block, and entries of the (queries × training points) arrays
+#: that one thread works on: they stay in its cache, and outweigh the switching between
+#: threads.
+_BLOCK_POINTS, _THREAD_ENTRIES = 1024, 100_000
 
 
 @dataclass(frozen=True)
 class Expansion:
     """Values and gradients of the latent function.
 
-    Parameters
+    Attributes
     ----------
     kernel : Kernel
         k, in eV².
@@ -73,7 +75,7 @@ class Expansion:
 
     @cached_property
     def trusted_range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest features of the centers, and a tenth of the spread around.
+        """Least and largest features of the x_m, and a tenth of the spread around.
 
         Outside of it the kernel knows nothing, and f goes to a constant.
         """
@@ -88,81 +90,58 @@ class Expansion:
         return is_between(x, *self.trusted_range)
 
     @cached_property
-    def _terms(self):
-        """One sum over the centers for each term of the kernel."""
-        profile, terms = images_of_terms(self.kernel, self.feature_perms)
+    def _components(self):
+        """One sum over the x_m for each component of the kernel."""
+        kernel = SymmetrisedKernel(self.kernel, self.feature_perms)
         return [
-            _Sum(
-                profile,
-                term,
-                self.x_train[:, term.active] * term.scales,
-                self.directions[:, term.active] * term.scales,
+            _ComponentExpansion(
+                kernel.profile,
+                component,
+                self.x_train[:, component.active] * component.scales,
+                self.directions[:, component.active] * component.scales,
                 self.weights,
             )
-            for term in terms
+            for component in kernel.components
         ]
 
     def jet(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return values and gradients of f.
+        """Return f (n,) in eV and ∂f/∂x (n, n_features) at points (n, n_features).
 
         Many queries are shared among threads; a few are computed at once, with little
         more overhead than their matrix products.
-
-        Parameters
-        ----------
-        x : ndarray of shape (n, n_features)
-            Descriptors.
-
-        Returns
-        -------
-        f : ndarray of shape (n,)
-            Values in eV.
-        gradient : ndarray of shape (n, n_features)
-            ∂f/∂x, in eV over the unit of x.
         """
         f = np.zeros(len(x))
         gradient = np.zeros(x.shape)
-        columns = min(len(self.x_train), _BLOCK)
-        step = max(1, _ENTRIES // (len(self.feature_perms) * columns))
-        terms = self._terms
+        columns = min(len(self.x_train), _BLOCK_POINTS)
+        step = max(1, _THREAD_ENTRIES // (len(self.feature_perms) * columns))
+        components = self._components
 
-        def chunk(start):
-            part = slice(start, start + step)
-            for term in terms:
-                term.add_jet(x[part], f[part], gradient[part])
+        def add(part):
+            for component in components:
+                component.add_jet(x[part], f[part], gradient[part])
 
-        starts = range(0, len(x), step)
-        if len(starts) < 2:
-            chunk(0)
+        if len(x) <= step:
+            add(slice(None))
         else:
-            run_parallel(chunk, starts)
+            run_parallel(add, gen_batches(len(x), step))
         return f, gradient
 
 
-class _Sum:
-    """One term of an expansion, in its own scaled features.
+class _ComponentExpansion:
+    """The expansion with one component of the kernel, in its own scaled features.
 
-    Parameters
-    ----------
-    profile : Kernel
-        φ.
-    term : TermImages
-        What the term looks at.
-    x_train, directions : ndarray of shape (n_x_train, n_active)
-        Of the expansion, scaled.
-    weights : ndarray of shape (n_x_train,) or None
-        Of the expansion.
+    `x_train` and `directions` (n_x_train, n_active) are scaled.
     """
 
-    def __init__(self, profile, term, x_train, directions, weights):
+    def __init__(self, profile, component, x_train, directions, weights):
         self._profile = profile
-        self._term = term
-        # The mean of the centers: u = |y|² + |x|² − 2 y·x loses no digits around it.
+        self._component = component
+        # The mean of the x_m: u = |y|² + |x|² − 2 y·x loses no digits around it.
         self._origin = x_train.mean(axis=0)
         self._blocks = list(self._cut(x_train - self._origin, directions, weights))
 
     def _cut(self, X, V, weights):
-        """Right-hand factors of the matrix products, for each block of centers.
+        """Right-hand factors of the matrix products, for each block of x_m.
 
         With rows [y, 1, |y|²] on the left: u, −4 d·v; then [Σ b x, Σ b] and Σ c1 v.
         """
@@ -172,15 +151,15 @@ class _Sum:
         to_u = np.hstack([-2.0 * X, squares, ones]).T
         to_dv = np.hstack([-4.0 * V, 4.0 * products, zeros]).T
         back, along_v = np.hstack([X, ones]), -2.0 * V
-        for start in range(0, len(X), _BLOCK):
-            m = slice(start, start + _BLOCK)
+        for m in gen_batches(len(X), _BLOCK_POINTS):
             factors = (to_u[:, m], to_dv[:, m], back[m], along_v[m])
             factors = [np.ascontiguousarray(factor) for factor in factors]
             yield (*factors, None if weights is None else weights[m])
 
     def add_jet(self, x, f, gradient):
         """Add values and gradients at x (n, n_features) to f and gradient."""
-        images, scales, weight = self._term.images, self._term.scales, self._term.weight
+        component = self._component
+        images, scales, weight = component.images, component.scales, component.weight
         n_images, n_active = images.shape
         left = np.empty((len(x) * n_images, n_active + 2))
         gather(x, scales, self._origin, images, left)

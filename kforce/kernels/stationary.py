@@ -12,36 +12,53 @@ from kforce.kernels.base import Kernel
 from kforce.registry import register
 
 
-class _Radial(Kernel):
-    """A kernel with one length scale; None stands for "to be learned".
+class Stationary(Kernel):
+    """Base of radial kernels with a length scale, of which models can learn it.
 
-    Subclasses name their compiled profile, and how its b follows from the length scale.
+    Parameters
+    ----------
+    length_scale : float or None, default=None
+        ℓ, in units of the descriptor; None stands for "to be learned".
     """
-
-    _kind: int
-    _factor: float
 
     def __init__(self, length_scale=None):
         self.length_scale = length_scale
 
-    def _check(self):
-        length = self.length_scale
-        if length is None:
+    def checked_length_scale(self) -> float:
+        """Return the length scale.
+
+        Raises
+        ------
+        InputError
+            If it is no positive number, or still to be learned.
+        """
+        if self.length_scale is None:
             raise InputError(
                 f"{type(self).__name__} needs a length scale here: give length_scale, "
                 "or leave it to a model's fit to learn it."
             )
-        if not isinstance(length, Real) or not 1e-100 < float(length) < 1e100:
-            raise InputError(
-                f"The length scale must be a positive number, found {length!r}."
-            )
-        return float(length)
+        return _checked_length(self.length_scale)
+
+
+def _checked_length(length):
+    if not isinstance(length, Real) or not 1e-100 < float(length) < 1e100:
+        raise InputError(
+            f"The length scale must be a positive number, found {length!r}."
+        )
+    return float(length)
+
+
+class _Compiled(Stationary):
+    """A kernel that names its compiled profile, and how its b follows from ℓ."""
+
+    _kind: int
+    _factor: float
 
     def profile(self, u, orders=(0, 1, 2, 3)):
         return self._evaluate(self._factor, 1.0, u, orders)
 
     def _evaluate(self, factor, alpha, u, orders):
-        b = factor / self._check() ** 2
+        b = factor / self.checked_length_scale() ** 2
         u = np.asarray(u, dtype=float)
         out = np.empty((max(orders) + 1, u.size))
         profiles.profile(self._kind, b, alpha, u.ravel(), out)
@@ -49,7 +66,7 @@ class _Radial(Kernel):
 
 
 @register
-class Matern32(_Radial):
+class Matern32(_Compiled):
     """Matérn kernel of smoothness 3/2: (1 + a) e^−a, a = √3 |x − y| / ℓ.
 
     Parameters
@@ -71,7 +88,7 @@ class Matern32(_Radial):
 
 
 @register
-class Matern52(_Radial):
+class Matern52(_Compiled):
     """Matérn kernel of smoothness 5/2: (1 + a + a²/3) e^−a, a = √5 |x − y| / ℓ.
 
     Parameters
@@ -94,7 +111,7 @@ class Matern52(_Radial):
 
 
 @register
-class Matern72(_Radial):
+class Matern72(_Compiled):
     """Matérn kernel of smoothness 7/2: (1 + a + 2a²/5 + a³/15) e^−a.
 
     Here a = √7 |x − y| / ℓ.
@@ -118,7 +135,7 @@ class Matern72(_Radial):
 
 
 @register
-class RBF(_Radial):
+class RBF(_Compiled):
     """Gaussian kernel exp(−|x − y|² / 2ℓ²).
 
     Parameters
@@ -135,8 +152,8 @@ class RBF(_Radial):
     _kind, _factor = profiles.RBF, 0.5
 
 
-@register
-class RationalQuadratic(_Radial):
+@register(short="rq")
+class RationalQuadratic(_Compiled):
     """Rational quadratic kernel (1 + |x − y|² / 2αℓ²)^−α: a mixture of Gaussians.
 
     Parameters
@@ -197,23 +214,23 @@ class PiecewisePolynomial(Kernel):
         self.n_features = n_features
         self.length_scale = length_scale
 
+    def for_features(self, n_features: int) -> PiecewisePolynomial:
+        """Return the kernel that is positive definite for so many features."""
+        return PiecewisePolynomial(n_features, self.length_scale)
+
     def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
-        length = self.length_scale
-        if not isinstance(length, Real) or not 1e-100 < float(length) < 1e100:
-            raise InputError(
-                f"The length scale must be a positive number, found {length!r}."
-            )
-        j, square = self.n_features // 2 + 2, float(self.length_scale) ** 2
+        j, square = self.n_features // 2 + 2, _checked_length(self.length_scale) ** 2
         t = np.sqrt(np.asarray(u, dtype=float) / square)
-        left = np.maximum(1.0 - t, 0.0)
+        remaining = np.maximum(1.0 - t, 0.0)
         # dφ/dt = −(j+1)(j+2) t (1 − t)^j, and dt/du = 1 / 2tℓ².
-        found = [left ** (j + 1) * ((j + 1) * t + 1.0)]
-        found.append(-0.5 * (j + 1) * (j + 2) * left**j / square)
+        derivatives = [remaining ** (j + 1) * ((j + 1) * t + 1.0)]
+        derivatives.append(-0.5 * (j + 1) * (j + 2) * remaining**j / square)
         if max(orders) > 1:
             # Those diverge where points meet, but stand beside squares of differences.
             inverse = np.divide(1.0, t, out=np.zeros_like(t), where=t > 0.0)
             factor = 0.25 * j * (j + 1) * (j + 2) * inverse / square**2
-            found.append(factor * left ** (j - 1))
-            slope = (j - 1) * left ** (j - 2) + left ** (j - 1) * inverse
-            found.append(-0.5 * factor * inverse / square * slope * (left > 0.0))
-        return tuple(found[order] for order in orders)
+            derivatives.append(factor * remaining ** (j - 1))
+            dt = (j - 1) * remaining ** (j - 2) + remaining ** (j - 1) * inverse
+            inside = remaining > 0.0
+            derivatives.append(-0.5 * factor * inverse / square * dt * inside)
+        return tuple(derivatives[order] for order in orders)

@@ -1,32 +1,33 @@
-"""Kernels that are summed over permutations: components and their images."""
+"""Kernels that are summed over a group of permutations.
+
+With components t of scales s_t and variances a_t² (see `Kernel.components`),
+
+    k(x, y) = Σ_t a_t² Σ_p φ(u_tp),   u_tp = Σ_k s_tk² (x_k − (P_p y)_k)²
+
+A component that looks at a few features tells fewer permuted descriptors apart than the
+group has elements: only these images are computed, and weighted.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from kforce.kernels.additive import terms_of
 from kforce.kernels.base import Kernel
 
 
 @dataclass(frozen=True)
-class TermImages:
-    """One term of a kernel, and the permuted descriptors that it tells apart.
+class Component:
+    """One component of a kernel, and the permuted descriptors that it tells apart.
 
-    Attributes
-    ----------
-    scales : ndarray of shape (n_active,)
-        Of the features that the term looks at.
-    active : ndarray of int, shape (n_active,)
-        Which they are.
-    images : ndarray of int, shape (n_images, n_active)
-        ``x[images[s]]`` are these features of the permuted structure s.
-    members : ndarray of int, shape (n_images,)
-        A permutation that each image stands for.
-    weight : float
-        Variance of the term, times the permutations that have the same image.
+    `scales` (n_active,) are those of the features `active` (n_active,) that it looks
+    at; ``x[images[s]]`` are these features of the permuted structure s, with `images`
+    (n_images, n_active), and `members` (n_images,) names a permutation that each image
+    stands for. `weight` is the component's variance times the permutations that have
+    the same image.
     """
 
     scales: np.ndarray
@@ -36,63 +37,49 @@ class TermImages:
     weight: float
 
 
-def images_of_terms(
-    kernel: Kernel, feature_perms: np.ndarray
-) -> tuple[Kernel, list[TermImages]]:
-    """Return the profile of a kernel and its terms with their images.
+class SymmetrisedKernel:
+    """A kernel of descriptors, summed over permutations of the second one.
 
-    Parameters
-    ----------
-    kernel : Kernel
-        A kernel.
-    feature_perms : ndarray of int, shape (n_perms, n_features)
-        Images of the features under a group of atom permutations.
+    `feature_perms` (n_perms, n_features) are the images of the features under a group
+    of atom permutations. `profile` is the φ that all `components` share.
     """
-    terms = terms_of(kernel, feature_perms.shape[1])
-    found = []
-    for scales, variance in zip(terms.scales, terms.variances, strict=True):
-        active = np.flatnonzero(scales)
-        # The permutations that leave all active features in place are a subgroup:
-        # every image stands for equally many.
-        images, members = np.unique(feature_perms[:, active], axis=0, return_index=True)
-        weight = variance * len(feature_perms) / len(images)
-        found.append(TermImages(scales[active], active, images, members, weight))
-    return terms.profile, found
 
+    def __init__(self, kernel: Kernel, feature_perms: np.ndarray):
+        self.profile, table, variances = kernel.components(feature_perms.shape[1])
+        self.components = []
+        for scales, variance in zip(table, variances, strict=True):
+            active = np.flatnonzero(scales)
+            # The permutations that leave all active features in place are a subgroup:
+            # every image stands for equally many.
+            images, members = np.unique(
+                feature_perms[:, active], axis=0, return_index=True
+            )
+            weight = variance * len(feature_perms) / len(images)
+            component = Component(scales[active], active, images, members, weight)
+            self.components.append(component)
 
-def value_covariance(
-    kernel: Kernel, feature_perms: np.ndarray, x: np.ndarray, y: np.ndarray
-) -> np.ndarray:
-    """Return Σ_s k(x, P_s y) of the latent values, (len(x), len(y)).
+    def covariance(
+        self, x: np.ndarray, y: np.ndarray, phi: Callable | None = None
+    ) -> np.ndarray:
+        """Return k between points (n, n_features) and (m, n_features), (n, m).
 
-    Parameters
-    ----------
-    kernel : Kernel
-        A kernel.
-    feature_perms : ndarray of int, shape (n_perms, n_features)
-        Images of the features.
-    x, y : ndarray of shape (n, n_features)
-        Descriptors.
-    """
-    profile, terms = images_of_terms(kernel, feature_perms)
-    K = np.zeros((len(x), len(y)))
-    for term in terms:
-        left = x[:, term.active] * term.scales
-        for image in term.images:
-            right = y[:, image] * term.scales
-            K += term.weight * profile(cdist(left, right, "sqeuclidean"))
-    return K
+        Another function of the squared distances may stand in for the profile.
+        """
+        phi = self.profile if phi is None else phi
+        K = np.zeros((len(x), len(y)))
+        for component in self.components:
+            left = x[:, component.active] * component.scales
+            for image in component.images:
+                right = y[:, image] * component.scales
+                K += component.weight * phi(cdist(left, right, "sqeuclidean"))
+        return K
 
-
-def value_variance(
-    kernel: Kernel, feature_perms: np.ndarray, x: np.ndarray
-) -> np.ndarray:
-    """Return Σ_s k(x, P_s x) of the latent values, (len(x),)."""
-    profile, terms = images_of_terms(kernel, feature_perms)
-    out = np.zeros(len(x))
-    for term in terms:
-        left = x[:, term.active] * term.scales
-        for image in term.images:
-            right = x[:, image] * term.scales
-            out += term.weight * profile(np.sum((left - right) ** 2, axis=1))
-    return out
+    def variance(self, x: np.ndarray, phi: Callable | None = None) -> np.ndarray:
+        """Return k(x, x) at points (n, n_features), (n,); phi as in `covariance`."""
+        phi = self.profile if phi is None else phi
+        out = np.zeros(len(x))
+        for component in self.components:
+            for image in component.images:
+                d = component.scales * (x[:, component.active] - x[:, image])
+                out += component.weight * phi(np.sum(d**2, axis=1))
+        return out

@@ -1,14 +1,17 @@
-"""The exact solver: Cholesky factorisation of K plus noise."""
+"""The exact solver: Cholesky factorisation of K plus noise, and leave-one-out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kforce.errors import InputError
 from kforce.solvers.tiles import TiledMatrix
+
+#: Rows of blocks that are solved for together: BLAS runs at full speed with so many.
+COLUMNS = 256
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Solution:
         half = self.factor.half_solve(K_star)
         return np.einsum("ij,ij->j", half, half)
 
+    def refined(self, residual: np.ndarray) -> Solution:
+        """Return the solution after a step of refinement: y − (K + Σ) coef is left."""
+        return replace(self, coef=self.coef + self.factor.solve(residual))
+
     def scaled(self, scale: float) -> Solution:
         """Return the solution of scale (K + Σ) coef = y; it takes over the factor."""
         self.factor.multiply(np.sqrt(scale))
@@ -53,6 +60,11 @@ class Solution:
             log_det=self.log_det + len(self.coef) * float(np.log(scale)),
             factor=self.factor,
         )
+
+    def log_likelihood(self, y: np.ndarray) -> float:
+        """Return log p(y) of y ~ N(0, K + Σ)."""
+        log_norm = len(y) * np.log(2.0 * np.pi)
+        return float(-0.5 * (y @ self.coef + self.log_det + log_norm))
 
 
 def unfactored(error: Exception) -> str:
@@ -113,14 +125,48 @@ class Cholesky:
             raise InputError(unfactored(error)) from None
 
 
-#: Columns that are solved for together: BLAS runs at full speed with so many.
-_COLUMNS = 256
+@dataclass(frozen=True)
+class LeftOut:
+    """Blocks of observations as all other observations predict them.
+
+    Attributes
+    ----------
+    residuals : list of ndarray of shape (n_b,)
+        Observed minus predicted.
+    covariances : list of ndarray of shape (n_b, n_b)
+        Predictive covariances, noise included.
+    """
+
+    residuals: list[np.ndarray]
+    covariances: list[np.ndarray]
+
+    def log_density(self, free_amplitude: bool = False) -> float:
+        """Return the sum of the logarithms of the predictive densities.
+
+        With `free_amplitude` the covariances are meant up to a common factor, and the
+        density is the largest over all factors.
+
+        References
+        ----------
+        Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.2.
+        """
+        pairs = list(zip(self.residuals, self.covariances, strict=True))
+        chi2 = sum(float(r @ np.linalg.solve(C, r)) for r, C in pairs)
+        log_det = sum(np.linalg.slogdet(C)[1] for C in self.covariances)
+        n = sum(map(len, self.residuals))
+        factor = chi2 / n if free_amplitude else 1.0
+        return float(
+            -0.5 * (log_det + n * np.log(2.0 * np.pi * factor) + chi2 / factor)
+        )
 
 
-def left_out_blocks(
-    factor: TiledMatrix, coef: np.ndarray, blocks: Sequence[slice]
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return what blocks of rows look like to all other rows, without any refitting.
+def leave_out(
+    factor: TiledMatrix,
+    coef: np.ndarray,
+    blocks: Sequence[slice],
+    columns: int = COLUMNS,
+) -> LeftOut:
+    """Leave out blocks of rows, one at a time, without any refitting.
 
     With α = A⁻¹ y the residual of block b, observed minus predicted, is
     (A⁻¹)_bb⁻¹ α_b, and its predictive covariance, noise included, is (A⁻¹)_bb⁻¹. With
@@ -135,13 +181,8 @@ def left_out_blocks(
         α.
     blocks : sequence of slice
         Rows of each block, in ascending order.
-
-    Returns
-    -------
-    residuals : list of ndarray of shape (n_b,)
-        One for each block.
-    covariances : list of ndarray of shape (n_b, n_b)
-        One for each block.
+    columns : int, default=256
+        Rows of blocks that are solved for together.
 
     References
     ----------
@@ -151,11 +192,11 @@ def left_out_blocks(
     --------
     >>> A = TiledMatrix.from_dense(np.diag([4.0, 2.0]))
     >>> A.factor()
-    >>> left_out_blocks(A, np.array([0.5, 1.0]), [slice(0, 1), slice(1, 2)])
-    ([array([2.]), array([2.])], [array([[4.]]), array([[2.]])])
-    """
+    >>> leave_out(A, np.array([0.5, 1.0]), [slice(0, 1), slice(1, 2)])
+    LeftOut(residuals=[array([2.]), array([2.])], covariances=[array([[4.]]), array([[2.]])])
+    """  # noqa: E501
     residuals, covariances = [], []
-    for group in _groups(blocks):
+    for group in _groups(blocks, columns):
         first = group[0].start
         ends = np.cumsum([0] + [block.stop - block.start for block in group])
         units = np.zeros((factor.n_rows, ends[-1]), order="F")
@@ -168,11 +209,11 @@ def left_out_blocks(
             covariance = np.linalg.inv(H.T @ H)
             covariances.append(0.5 * (covariance + covariance.T))
             residuals.append(covariances[-1] @ coef[block])
-    return residuals, covariances
+    return LeftOut(residuals, covariances)
 
 
-def workspace(n_rows: int) -> float:
-    """Return the bytes that `left_out_blocks` takes on top of the factor.
+def workspace(n_rows: int, columns: int = COLUMNS) -> float:
+    """Return the bytes that `leave_out` takes on top of the factor.
 
     Unit vectors, their solution, its parts, and the solution of the group before.
 
@@ -181,15 +222,21 @@ def workspace(n_rows: int) -> float:
     >>> workspace(10_000) / 1e6
     81.92
     """
-    return 4.0 * 8.0 * n_rows * min(_COLUMNS, n_rows)
+    return 4.0 * 8.0 * n_rows * min(columns, n_rows)
 
 
-def _groups(blocks):
-    """Put consecutive blocks together, up to `_COLUMNS` rows."""
+def blocks_of(sizes: np.ndarray) -> list[slice]:
+    """Return the rows of consecutive blocks."""
+    ends = np.cumsum(sizes)
+    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _groups(blocks, columns):
+    """Put consecutive blocks together, up to a number of rows."""
     group, filled = [], 0
     for block in blocks:
         size = block.stop - block.start
-        if group and filled + size > _COLUMNS:
+        if group and filled + size > columns:
             yield group
             group, filled = [], 0
         group.append(block)

@@ -78,12 +78,7 @@ class SparseSolution:
     def log_evidence(self, log_variance: float, n_observations: int) -> float:
         """Return the log marginal likelihood of the rows, with K_nn replaced by Q_nn.
 
-        Parameters
-        ----------
-        log_variance : float
-            Σ log λ_n of the noise variances.
-        n_observations : int
-            Number of rows.
+        `log_variance` is Σ log λ_n of the noise variances of the `n_observations` rows.
         """
         log_det = 2.0 * (_log_diagonal(self.factor) - _log_diagonal(self.prior))
         constant = n_observations * np.log(2.0 * np.pi)
@@ -92,25 +87,18 @@ class SparseSolution:
     def unexplained(self, K: np.ndarray) -> np.ndarray:
         """Return the change of variances by conditioning, −k K_mm⁻¹ k + k (Rᵀ R)⁻¹ k.
 
-        Parameters
-        ----------
-        K : ndarray of shape (n, m)
-            Covariances with the inducing variables, in eV times their unit.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Not positive.
+        K (n, m) are covariances with the inducing variables, in eV times their unit,
+        and the changes (n,) are not positive.
         """
-        left, explained = self._solved(K)
-        return np.square(left).sum(axis=0) - np.square(explained).sum(axis=0)
+        posterior, prior = self._half_solved(K)
+        return np.square(posterior).sum(axis=0) - np.square(prior).sum(axis=0)
 
     def unexplained_covariance(self, K: np.ndarray) -> np.ndarray:
         """Return the change of covariances (n, n), of which `unexplained` is a part."""
-        left, explained = self._solved(K)
-        return left.T @ left - explained.T @ explained
+        posterior, prior = self._half_solved(K)
+        return posterior.T @ posterior - prior.T @ prior
 
-    def _solved(self, K):
+    def _half_solved(self, K):
         return (
             solve_triangular(triangle, K.T, trans="T", check_finite=False)
             for triangle in (self.factor, self.prior)

@@ -145,13 +145,8 @@ class TiledMatrix:
         """Replace the matrix by its Cholesky factor, L Lᵀ = A.
 
         Left-looking by columns of tiles: a tile is completed before the next is read,
-        and all arithmetic is dgemm, dsyrk, dtrsm or dpotrf on whole tiles.
-
-        Parameters
-        ----------
-        progress : callable, optional
-            Called with the number of rows that were completed, after each column of
-            tiles.
+        and all arithmetic is dgemm, dsyrk, dtrsm or dpotrf on whole tiles. `progress`
+        is called with the number of rows that each column of tiles completes.
 
         Raises
         ------
@@ -185,58 +180,45 @@ class TiledMatrix:
             dtrsm(1.0, diagonal, tile, side=1, lower=1, trans_a=1, overwrite_b=1)
 
     def half_solve(self, b: np.ndarray, first_row: int = 0) -> np.ndarray:
-        """Return L⁻¹ b, once the matrix is factored.
+        """Return L⁻¹ b, once the matrix is factored; b is (n_rows,) or (n_rows, k).
 
-        Parameters
-        ----------
-        b : ndarray of shape (n_rows,) or (n_rows, k)
-            Right-hand sides.
-        first_row : int
-            All rows of b before it are zero, and so are those of the solution: their
-            tiles are left out.
+        All rows of b before `first_row` are zero, and so are those of the solution:
+        their tiles are left out.
         """
         b = np.asarray(b, dtype=float)
         columns = b.reshape(len(b), -1)
         x = np.zeros(columns.shape, order="F")
         first = int(np.searchsorted(self.offsets, first_row, side="right")) - 1
-        done = []  # parts of x, each contiguous as BLAS wants them
+        solved = []  # parts of x, each contiguous as BLAS wants them
         for i in range(first, self.n_tiles):
             part = np.array(columns[self.range(i)], order="F")
-            for k, before in enumerate(done, start=first):
+            for k, before in enumerate(solved, start=first):
                 part = dgemm(-1.0, self.tile(i, k), before, 1.0, part, overwrite_c=1)
-            done.append(dtrsm(1.0, self.tile(i, i), part, lower=1, overwrite_b=1))
-            x[self.range(i)] = done[-1]
+            solved.append(dtrsm(1.0, self.tile(i, i), part, lower=1, overwrite_b=1))
+            x[self.range(i)] = solved[-1]
         return x.reshape(b.shape)
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         """Return A⁻¹ b, once the matrix is factored; b is (n_rows,) or (n_rows, k)."""
-        x, shape = _columns(self.half_solve(b))
+        half = self.half_solve(b)
+        x = half.reshape(len(half), -1)
         for i in reversed(range(self.n_tiles)):
             part = x[self.range(i)]
             for k in range(i + 1, self.n_tiles):
                 part -= self.tile(k, i).T @ x[self.range(k)]
             x[self.range(i)] = dtrsm(1.0, self.tile(i, i), part, lower=1, trans_a=1)
-        return x.reshape(shape)
+        return half
 
     def log_det(self) -> float:
         """Return log det A, once the matrix is factored."""
         return float(2.0 * np.log(self.diagonal()).sum())
 
 
-def _columns(b):
-    b = np.array(b, dtype=float)
-    return b.reshape(len(b), -1), b.shape
-
-
 def tile_offsets(sizes: np.ndarray, tile_rows: int = TILE_ROWS) -> np.ndarray:
     """Return which blocks start a tile, so that none is cut: (n_tiles + 1,) indices.
 
-    Parameters
-    ----------
-    sizes : ndarray of int, shape (n_blocks,)
-        Rows of each block.
-    tile_rows : int
-        Rows of a tile at most, unless a single block has more.
+    Blocks have `sizes` (n_blocks,) rows, and a tile has `tile_rows` at most, unless a
+    single block has more.
 
     Examples
     --------

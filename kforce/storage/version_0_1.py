@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 #: Classes that have another name by now, and calculators in another module.
-_RENAMED = {"Additive": "Additive"}
+_RENAMED = {"Additive": "Sum"}
 _MOVED = {"kforce.models.zbl:ZBL": "kforce.baselines.zbl:ZBL"}
 
 #: Arrays of a term, and the fields that hold them by now.
@@ -107,13 +107,13 @@ def _uncertainty(store):
         offsets = store.refer("factor_offsets")
         factor = {"class": "TiledMatrix", "offsets": offsets, "tiles": tiles}
     observations = [
+        ["positions", store.refer("train_positions")],
         ["is_observed", store.refer("observed")],
         ["n_rigid", store.refer("n_rigid")],
-        ["variance", store.refer("noise_variance")],
     ]
     fields = [
-        ["positions", store.refer("train_positions")],
         ["observations", {"items": observations}],
+        ["variance", store.refer("noise_variance")],
         ["reference", store.refer("reference", reference) if reference.size else None],
         ["calibration", store["calibration"].item()],
         ["factor", factor],

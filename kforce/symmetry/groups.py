@@ -9,23 +9,10 @@ from kforce.errors import InputError
 
 
 def validate_permutations(permutations: ArrayLike, numbers: ArrayLike) -> np.ndarray:
-    """Check that the rows are a group of permutations of equal atoms.
+    """Return rows (n_perms, n_atoms) that are a group of permutations of equal atoms.
 
-    Parameters
-    ----------
-    permutations : array-like of int, shape (n_perms, n_atoms)
-    numbers : array-like of int, shape (n_atoms,)
-        Atomic numbers.
-
-    Returns
-    -------
-    ndarray of int, shape (n_perms, n_atoms)
-        The same rows in the same order.
-
-    Raises
-    ------
-    InputError
-        If they are not: what is wrong, and what to do.
+    The `numbers` (n_atoms,) are atomic numbers. Where the rows are no such group, an
+    `InputError` says what is wrong, and what to do.
 
     Examples
     --------
@@ -67,11 +54,11 @@ def validate_permutations(permutations: ArrayLike, numbers: ArrayLike) -> np.nda
         raise InputError("permutations must hold the identity: add it as a row.")
     if len(set(row_keys(perms))) < len(perms):
         raise InputError("permutations must differ: remove the repeated rows.")
-    found = generators(perms)
-    if closure(found, n_atoms, len(perms)) is None:
+    factors = generators(perms)
+    if closure(factors, n_atoms, len(perms)) is None:
         raise InputError(
             f"permutations must be a group, but these {len(perms)} have products "
-            f"that are missing (among others with {cycles(found[-1])}). Add the "
+            f"that are missing (among others with {cycles(factors[-1])}). Add the "
             "missing products, or leave the choice to find_permutations."
         )
     return perms
@@ -88,16 +75,16 @@ def generators(group: np.ndarray) -> list[np.ndarray]:
     ['(1 2)', '(0 1)']
     """
     n_atoms = group.shape[1]
-    found, members = [], set(row_keys([np.arange(n_atoms)]))
+    factors, members = [], set(row_keys([np.arange(n_atoms)]))
     for p, key in zip(group, row_keys(group), strict=True):
         if key in members:
             continue
-        found.append(p)
-        products = closure(found, n_atoms, len(group))
+        factors.append(p)
+        products = closure(factors, n_atoms, len(group))
         if products is None:  # the rows are no group
             break
         members = set(row_keys(products))
-    return found
+    return factors
 
 
 def cycles(permutation: ArrayLike) -> str:
@@ -139,7 +126,7 @@ def row_keys(permutations: ArrayLike) -> list[bytes]:
 
 def cycle_lists(permutation: ArrayLike) -> list[list[int]]:
     """Return the cycles of two and more atoms, each from its lowest index."""
-    seen, found = set(), []
+    seen, lists = set(), []
     for start in range(len(permutation)):
         atoms, i = [], start
         while i not in seen:
@@ -147,5 +134,5 @@ def cycle_lists(permutation: ArrayLike) -> list[list[int]]:
             atoms.append(int(i))
             i = int(permutation[i])
         if len(atoms) > 1:
-            found.append(atoms)
-    return found
+            lists.append(atoms)
+    return lists

@@ -169,9 +169,9 @@ def _candidates(shapes, numbers, rng):
     first, second = np.triu_indices(len(chosen), 1)
     A, B = shapes[chosen[first]], shapes[chosen[second]]
     same = numbers[:, None] == numbers
-    found = np.concatenate([_refine(A, B, p, same) for p in _starts(A, B, same, rng)])
-    found, counts = np.unique(found, axis=0, return_counts=True)
-    return found[np.argsort(-counts, kind="stable")][:MAX_CANDIDATES]
+    perms = np.concatenate([_refine(A, B, p, same) for p in _starts(A, B, same, rng)])
+    perms, counts = np.unique(perms, axis=0, return_counts=True)
+    return perms[np.argsort(-counts, kind="stable")][:MAX_CANDIDATES]
 
 
 def _starts(A, B, same, rng):
@@ -265,8 +265,8 @@ def _mismatch(shapes, p):
     i, j = i[moved], j[moved]
     if len(i) == 0 or len(shapes) < 2:
         return 0.0
-    here, there = shapes[:, i, j], shapes[:, p[i], p[j]]
-    plain, permuted = cdist(here, here), cdist(there, here)
+    D, permuted_D = shapes[:, i, j], shapes[:, p[i], p[j]]
+    plain, permuted = cdist(D, D), cdist(permuted_D, D)
     # Neighbours in time resemble one another more than the permuted frame can.
     order = np.arange(len(shapes))
     near = np.abs(order[:, None] - order) <= len(shapes) // 20

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from kforce.errors import InputError, check_seed
-from kforce.gdml.length_scale import subset_of
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import check_kernel, unscaled
+from kforce.errors import InputError, check_positive, check_seed
+from kforce.gdml.subsets import random_subset
+from kforce.kernels.base import check_kernel
 from kforce.kernels.stationary import Matern52
 from kforce.solvers.resources import Forecast
-from kforce.vectors.covariance import Sites, vector_covariance
-from kforce.vectors.posterior import VectorData, condition, learn, noise_variances
-
-#: Entries of the covariance with the queries that are in memory at a time: 32 MB.
-_CHUNK = 4_000_000
+from kforce.vectors.posterior import (
+    Observations,
+    Sites,
+    condition,
+    covariance,
+    learn,
+    noise_variances,
+)
 
 
 class GradientGPRegressor(RegressorMixin, BaseEstimator):
@@ -92,6 +93,9 @@ class GradientGPRegressor(RegressorMixin, BaseEstimator):
     True
     """
 
+    #: Entries of the covariance with the queries that are in memory at a time: 32 MB.
+    _max_entries = 4_000_000
+
     def __init__(self, kernel=None, *, noise=0.0, noise_gradient=0.0, seed=0):
         self.kernel = kernel
         self.noise = noise
@@ -122,20 +126,21 @@ class GradientGPRegressor(RegressorMixin, BaseEstimator):
         n = int(n_observations.sum())
         Forecast.of(n, feature_bytes=8.0 * n * n).require_memory()
         noises = (self.noise, self.noise_gradient)
-        chosen = subset_of(n_observations, X, np.random.default_rng(self.seed))
-        subset = VectorData.of(X[chosen], None if y is None else y[chosen], dy[chosen])
+        chosen = random_subset(n_observations, X, np.random.default_rng(self.seed))
+        subset = Observations.of(
+            X[chosen], None if y is None else y[chosen], dy[chosen]
+        )
         kernel = clone(Matern52() if self.kernel is None else self.kernel)
         kernel = learn(kernel, subset, noises)
-        data = VectorData.of(X, y, dy)
-        posterior = condition(kernel, data, noises)
-        self.kernel_ = posterior.kernel
-        variances = noise_variances(posterior.kernel, noises)
+        observations = Observations.of(X, y, dy)
+        self.kernel_, solution = condition(kernel, observations, noises)
+        variances = noise_variances(self.kernel_, noises)
         self.noise_, self.noise_gradient_ = (float(np.sqrt(v)) for v in variances)
-        self.constant_ = data.constant
-        self.log_marginal_likelihood_ = posterior.log_likelihood
-        self.expansion_ = data.expand(posterior.kernel, posterior.solution.coef)
-        self._sites = data.sites
-        self._solution = posterior.solution
+        self.constant_ = observations.constant
+        self.log_marginal_likelihood_ = solution.log_likelihood(observations.y)
+        self.expansion_ = observations.expand(self.kernel_, solution.coef)
+        self._sites = observations.sites
+        self._solution = solution
         return self
 
     def predict(self, X, return_std=False, return_gradient=False):
@@ -179,32 +184,23 @@ class GradientGPRegressor(RegressorMixin, BaseEstimator):
 
     def _standard_deviation(self, X):
         variance = np.full(len(X), float(self.kernel_(0.0)))
-        step = max(1, _CHUNK // len(self._solution.coef))
-        for start in range(0, len(X), step):
-            part = slice(start, start + step)
+        step = max(1, self._max_entries // len(self._solution.coef))
+        for part in gen_batches(len(X), step):
             queries = Sites.of_values(X[part])
-            K_star = vector_covariance(self.kernel_, self._sites, queries)
+            K_star = covariance(self.kernel_, self._sites, queries)
             variance[part] -= self._solution.explained(K_star)
         return np.sqrt(np.maximum(variance, 0.0))
 
     def _check_parameters(self):
         check_kernel(self.kernel)
-        if isinstance(unscaled(self.kernel), Additive):
-            raise InputError(
-                "GradientGPRegressor takes a kernel with one profile, as Matern52(), "
-                "found Additive: scale the features instead."
-            )
         check_seed(self.seed)
         for name in ("noise", "noise_gradient"):
-            value = getattr(self, name)
-            if not (isinstance(value, Real) and 0 <= value < np.inf):
-                raise InputError(
-                    f"{name} must be a standard deviation, 0 or a positive number, "
-                    f"found {value!r}."
-                )
+            check_positive(
+                name, getattr(self, name), "standard deviation", or_zero=True
+            )
 
     def _check_data(self, X, y, dy):
-        """Return arrays of our own, without the points where nothing was observed."""
+        """Return copies, without the points where nothing was observed."""
         if y is None and dy is None:
             raise InputError(
                 "GradientGPRegressor requires y to be passed, but the target y is None "
@@ -233,10 +229,10 @@ class GradientGPRegressor(RegressorMixin, BaseEstimator):
             )
         if y is not None:
             return X, y, dy
-        known = np.isfinite(dy).any(axis=1)
-        if not known.any():
+        is_observed = np.isfinite(dy).any(axis=1)
+        if not is_observed.any():
             raise InputError(
                 "Expected a gradient at one point at least, since y is None, found "
                 "dy all NaN: give values y, or gradients that are finite."
             )
-        return X[known], None, dy[known]
+        return X[is_observed], None, dy[is_observed]

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from conformance import GlobalDescriptorConformance
 from scipy.spatial.distance import cdist
 from toys import (
-    assert_second_order,
     dense_jacobians,
-    rotation,
     shaken,
     symmetric_group,
 )
@@ -115,81 +114,13 @@ def test_all_pairs_angles_and_torsions_are_there(name):
     assert len(names) == len(coordinates.atoms)
 
 
-@pytest.mark.parametrize("name", [*NAMES, "dimer"])
-def test_push_is_the_derivative(name):
-    frame = frames_of(name)[0]
-    descriptor, features = describe([frame])
-    direction = np.random.default_rng(2).normal(size=frame.positions.shape)
-    direction /= np.linalg.norm(direction)
-    derivative = features.push(direction[None])[0]
-    kind = np.repeat(features.coordinates.n_body, np.diff(features.coordinates.first))
-    # Distances, angles and torsions each by themselves, or the stiff ones would hide
-    # the others.
-    for n in np.unique(kind):
-        assert_second_order(
-            lambda r, n=n: descriptor(Batch.from_frames([moved(frame, r)])).x[
-                0, kind == n
-            ],
-            derivative[kind == n],
-            frame.positions,
-            direction,
-        )
+class TestInternalCoordinates(GlobalDescriptorConformance):
+    cases = {"": InternalCoordinates()}
+    axes = {"name": [*NAMES, "dimer"], "symmetric": list(GROUPS)}
+    groups = GROUPS
 
-
-@pytest.mark.parametrize("name", [*NAMES, "dimer"])
-def test_pull_and_push_are_adjoint(name):
-    _, features = describe(frames_of(name))
-    rng = np.random.default_rng(5)
-    u = rng.normal(size=(3, features.n_atoms, 3))
-    g = rng.normal(size=features.x.shape)
-    left = np.sum(features.pull(g) * u, axis=(1, 2))
-    np.testing.assert_allclose(left, np.sum(g * features.push(u), axis=1), rtol=1e-11)
-
-
-@pytest.mark.parametrize("name", [*NAMES, "dimer"])
-def test_moving_and_turning_changes_nothing(name):
-    frames = frames_of(name)
-    descriptor, features = describe(frames)
-    R, shift = rotation(3), np.array([4.0, -2.0, 1.0])
-    for turn in (R, -R):
-        turned = [moved(f, f.positions @ turn.T + shift) for f in frames]
-        again = descriptor(Batch.from_frames(turned))
-        np.testing.assert_allclose(again.x, features.x, rtol=1e-12, atol=1e-12)
-        g = np.random.default_rng(1).normal(size=features.x.shape)
-        np.testing.assert_allclose(
-            again.pull(g), features.pull(g) @ turn.T, rtol=0, atol=1e-11
-        )
-
-
-@pytest.mark.parametrize("name", GROUPS)
-def test_permutations_map_features(name):
-    frames, group = frames_of(name), GROUPS[name]
-    descriptor, features = describe(frames)
-    feature_perms, coordinate_perms = features.coordinates.images(group)
-    for p, images, q in zip(group, feature_perms, coordinate_perms, strict=True):
-        permuted = descriptor(
-            Batch.from_frames([moved(f, f.positions[p]) for f in frames])
-        )
-        np.testing.assert_allclose(permuted.x, features.x[:, images], atol=1e-13)
-        np.testing.assert_array_equal(np.sort(images), np.arange(len(images)))
-        first = features.coordinates.first
-        np.testing.assert_array_equal(images[first[:-1]], first[q])
-
-
-@pytest.mark.parametrize("name", GROUPS)
-def test_parts_are_closed_under_permutations(name):
-    frames, group = frames_of(name), GROUPS[name]
-    descriptor, features = describe(frames)
-    feature_perms, _ = features.coordinates.images(group)
-    kinds = descriptor.parts(len(frames[0]))
-    for kind in kinds:
-        assert kind.dtype == bool
-        assert kind.shape[1] == features.x.shape[1]
-        assert kind.any(axis=1).all()
-        rows = {tuple(row) for row in kind.tolist()}
-        assert len(rows) == len(kind)
-        for images in feature_perms:
-            assert {tuple(row) for row in kind[:, images].tolist()} == rows
+    def frames(self, name):
+        return frames_of(name)
 
 
 def test_the_parts_of_peroxide_by_hand():
@@ -314,15 +245,6 @@ def test_a_dimer_has_no_coordinates_between_its_molecules_but_distances():
             owner = np.repeat(np.arange(len(c.atoms)), np.diff(c.first))
             pairs = c.atoms[owner[row], :2]
             assert len(np.unique(pairs // 3)) == 1
-
-
-def test_the_features_of_a_structure_do_not_depend_on_the_others():
-    frames = frames_of("CH3OH", 4)
-    descriptor, features = describe(frames)
-    for s, frame in enumerate(frames):
-        one = descriptor(Batch.from_frames([frame]))
-        np.testing.assert_array_equal(one.x[0], features.x[s])
-        np.testing.assert_array_equal(one.b_matrix[0], features.b_matrix[s])
 
 
 def periodic():

@@ -3,12 +3,12 @@ from itertools import product
 import numpy as np
 import pytest
 from ase import Atoms
+from conformance import GlobalDescriptorConformance
 from toys import (
     assert_second_order,
     geometry,
     inverse_distances,
     permuted_descriptor,
-    rotation,
 )
 
 from kforce.descriptors.base import Coordinates
@@ -48,17 +48,8 @@ def test_values_and_jacobian_against_loops(n_atoms):
         np.testing.assert_allclose(dense.T, J, atol=1e-14)
 
 
-@pytest.mark.parametrize("n_atoms", SIZES)
-def test_push_is_the_derivative(n_atoms):
-    positions = geometry(n_atoms, 1)
-    direction = np.random.default_rng(2).normal(size=positions.shape)
-    direction /= np.linalg.norm(direction)
-    assert_second_order(
-        lambda r: features_of(r).x[0],
-        features_of(positions).push(direction[None])[0],
-        positions,
-        direction,
-    )
+class TestInverseDistances(GlobalDescriptorConformance):
+    cases = {"": InverseDistances()}
 
 
 def test_push_is_the_derivative_in_a_cell():
@@ -76,36 +67,6 @@ def test_push_is_the_derivative_in_a_cell():
         positions,
         direction,
     )
-
-
-@pytest.mark.parametrize("n_atoms", SIZES)
-def test_pull_is_the_adjoint_of_push(n_atoms):
-    rng = np.random.default_rng(n_atoms)
-    features = features_of([geometry(n_atoms, s) for s in range(4)])
-    u = rng.normal(size=(4, n_atoms, 3))
-    g = rng.normal(size=features.x.shape)
-    left = np.einsum("sk,sk->s", features.push(u), g)
-    right = np.einsum("sac,sac->s", u, features.pull(g))
-    np.testing.assert_allclose(left, right, rtol=1e-12)
-
-
-def test_push_and_pull_take_any_memory_order():
-    rng = np.random.default_rng(0)
-    features = features_of([geometry(5, s) for s in range(4)])
-    u, g = rng.normal(size=(4, 5, 3)), rng.normal(size=features.x.shape)
-    np.testing.assert_array_equal(features.push(np.asfortranarray(u)), features.push(u))
-    np.testing.assert_array_equal(features.pull(np.asfortranarray(g)), features.pull(g))
-
-
-@pytest.mark.parametrize("n_atoms", SIZES)
-def test_rigid_motions_change_nothing(n_atoms):
-    positions = geometry(n_atoms, 3)
-    x = features_of(positions).x
-    turned = positions @ rotation(4).T
-    mirrored = -positions
-    shifted = positions + np.array([1.0, -2.0, 3.0])
-    for moved in (turned, mirrored, shifted):
-        np.testing.assert_allclose(features_of(moved).x, x, rtol=3e-15)
 
 
 @pytest.mark.parametrize("n_atoms", SIZES)

@@ -4,6 +4,15 @@ import few_body_checks as checks
 import numpy as np
 import pytest
 from ase import Atoms
+from conformance import LocalDescriptorConformance
+from conformance.local_descriptors import (
+    STRUCTURES,
+    crystal,
+    energy_of,
+    environments,
+    pulled,
+    rows,
+)
 from sklearn.base import clone
 
 from kforce.descriptors import few_body
@@ -29,7 +38,7 @@ CASES = [
     "methanol__3b_any",
 ]
 each = pytest.mark.parametrize("name", DESCRIPTORS)
-both = pytest.mark.parametrize("structure", checks.STRUCTURES)
+both = pytest.mark.parametrize("structure", STRUCTURES)
 
 
 def slow_triplets(descriptor, atoms):
@@ -61,29 +70,18 @@ def slow_triplets(descriptor, atoms):
 @each
 @both
 def test_against_the_formulas(name, structure):
-    descriptor, atoms = DESCRIPTORS[name], checks.STRUCTURES[structure]()
-    env = checks.environments(descriptor, atoms)
+    descriptor, atoms = DESCRIPTORS[name], STRUCTURES[structure]()
+    env = environments(descriptor, atoms)
     assert env.multiplicity == 2
     assert structure == "cluster" or (env.f_cut < 1.0).any()
     # Ordered triplets are twice as many, with the same values.
     slow = slow_triplets(descriptor, atoms)
-    both_orders = np.repeat(checks.rows(env), 2, axis=0)
+    both_orders = np.repeat(rows(env), 2, axis=0)
     np.testing.assert_allclose(both_orders, slow, rtol=1e-12, atol=1e-13)
 
 
-@each
-@both
-def test_pull(name, structure):
-    descriptor = DESCRIPTORS[name]
-    atoms = checks.clear_of_kinks(descriptor, structure)
-    checks.assert_pull_is_the_derivative(descriptor, atoms)
-    env = checks.environments(descriptor, atoms)
-    checks.assert_pull_is_that_of_jacobians(env, 4)
-
-
-@each
-def test_symmetries(name):
-    checks.assert_symmetries(DESCRIPTORS[name], checks.crystal())
+class TestThreeBody(LocalDescriptorConformance):
+    cases = DESCRIPTORS
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -102,7 +100,7 @@ def test_against_reference(shared, case):
 
 def test_a_triplet_by_hand():
     atoms = Atoms("OHH", [(0, 0, 0), (1.5, 0, 0), (0, 2.0, 0)])
-    env = checks.environments(ThreeBody(cutoff=2.2, centre=8), atoms)
+    env = environments(ThreeBody(cutoff=2.2, centre=8), atoms)
     np.testing.assert_allclose(env.x, [[3.5, 0.25, 2.5]], rtol=1e-15)
     np.testing.assert_allclose(env.f_cut, [0.5 * (1 + np.cos(np.pi * 0.6))], rtol=1e-12)
     np.testing.assert_array_equal(env.central_atoms, [0])
@@ -113,49 +111,30 @@ def test_a_triplet_by_hand():
 
 def test_images_of_one_atom_make_triplets():
     atoms = Atoms("Cu", cell=[2.5, 9.0, 9.0], pbc=True)
-    env = checks.environments(ThreeBody(cutoff=3.0), atoms)
+    env = environments(ThreeBody(cutoff=3.0), atoms)
     np.testing.assert_allclose(env.x, [[5.0, 0.0, 5.0]], atol=1e-14)
-    gradient, strain = checks.pulled(env, 1)
+    gradient, strain = pulled(env, 1)
     np.testing.assert_allclose(gradient, 0.0, atol=1e-14)
     assert abs(strain[0, 0, 0]) > 0.1
 
 
-def test_it_is_smooth_at_the_cutoff():
+def test_it_is_smooth_for_all_third_sides():
     descriptor = ThreeBody(cutoff=3.0, transition_width=0.4)
 
     def at(r):
         atoms = Atoms("CH2", [(0, 0, 0), (0, 1.1, 0), (0, 0, r)])
-        env = checks.environments(descriptor, atoms)
-        return checks.energy_of(env), *checks.pulled(env, 3)[0].ravel()
+        env = environments(descriptor, atoms)
+        return energy_of(env), *pulled(env, 3)[0].ravel()
 
-    step = 1e-7
-    for start in (2.6, 3.0):
-        below, above = at(start - step), at(start + step)
-        np.testing.assert_allclose(above, below, atol=1e-4)
-    # Also where r_jk passes the cutoff, and where both distances are equal.
+    step = 1e-8
+    # Where r_jk passes the cutoff, and where both distances are equal.
     for start in (np.sqrt(9.0 - 1.1**2), 1.1):
         below, above = at(start - step), at(start + step)
         np.testing.assert_allclose(above, below, atol=1e-5)
 
 
-def test_environments_of_some_centres_and_of_several_frames():
-    frames = [checks.crystal(1), checks.cluster(2)]
-    batch = Batch.from_frames(frames)
-    descriptor = ThreeBody(cutoff=3.4, species=(14, 6))
-    neighbours = find_neighbours(batch, 3.4)
-    whole = descriptor(batch.numbers, neighbours)
-    parts = [descriptor(batch.numbers, neighbours.take(*p)) for p in [(0, 3), (3, 8)]]
-    for key in ("x", "f_cut", "central_atoms", "atoms", "vec"):
-        joined = np.concatenate([getattr(part, key) for part in parts])
-        np.testing.assert_array_equal(joined, getattr(whole, key))
-    second = checks.environments(descriptor, frames[1])
-    last = whole.central_atoms >= 4
-    np.testing.assert_array_equal(whole.x[last], second.x)
-    np.testing.assert_array_equal(whole.atoms[last] - 4, second.atoms)
-
-
 def test_blocks_of_derivatives(monkeypatch):
-    env = checks.environments(ThreeBody(cutoff=3.4), checks.crystal())
+    env = environments(ThreeBody(cutoff=3.4), crystal())
     (whole,) = env.jacobians()
     monkeypatch.setattr(few_body, "_BLOCK_BYTES", 1e4)
     blocks = list(env.jacobians())
@@ -171,11 +150,11 @@ def test_blocks_of_derivatives(monkeypatch):
 )
 def test_no_triplets(parameters):
     descriptor = ThreeBody(**{"cutoff": 3.0} | parameters)
-    env = checks.environments(descriptor, checks.crystal())
+    env = environments(descriptor, crystal())
     assert env.x.shape == (0, 3)
     assert env.vec.shape == (0, 2, 3)
     assert list(env.jacobians()) == []
-    for derivative in checks.pulled(env, 4):
+    for derivative in pulled(env, 4):
         assert not derivative.any()
 
 
@@ -190,9 +169,9 @@ def test_descriptors_of_a_training_set():
         assert parameters == template.get_params()
         assert d.for_species((14, 6)) == [d]
     # Together they hold every triplet once.
-    atoms = checks.crystal()
-    n = sum(len(checks.environments(d, atoms).x) for d in found)
-    assert n == len(checks.environments(template, atoms).x)
+    atoms = crystal()
+    n = sum(len(environments(d, atoms).x) for d in found)
+    assert n == len(environments(template, atoms).x)
     assert clone(found[0]).get_params() == found[0].get_params()
     for given in (ThreeBody(cutoff=3.0, centre=6), DESCRIPTORS["half known"]):
         assert given.for_species((14, 6)) == [given]
@@ -216,6 +195,6 @@ def test_bad_parameters(parameters, match):
     descriptor = ThreeBody(**{"cutoff": 3.0} | parameters)
     with pytest.raises(InputError, match=match):
         descriptor.for_species((14,))
-    batch = Batch.from_frames([checks.crystal()])
+    batch = Batch.from_frames([crystal()])
     with pytest.raises(InputError, match=match):
         descriptor(batch.numbers, find_neighbours(batch, 4.0))

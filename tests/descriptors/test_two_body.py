@@ -4,6 +4,14 @@ import few_body_checks as checks
 import numpy as np
 import pytest
 from ase import Atoms
+from conformance import LocalDescriptorConformance
+from conformance.local_descriptors import (
+    STRUCTURES,
+    crystal,
+    environments,
+    pulled,
+    rows,
+)
 from sklearn.base import clone
 
 from kforce.descriptors.two_body import TwoBody
@@ -29,7 +37,7 @@ CASES = [
     "SiC8__2b_tail",
 ]
 each = pytest.mark.parametrize("name", DESCRIPTORS)
-both = pytest.mark.parametrize("structure", checks.STRUCTURES)
+both = pytest.mark.parametrize("structure", STRUCTURES)
 
 
 def slow_pairs(descriptor, atoms):
@@ -61,27 +69,16 @@ def slow_pairs(descriptor, atoms):
 @each
 @both
 def test_against_the_formulas(name, structure):
-    descriptor, atoms = DESCRIPTORS[name], checks.STRUCTURES[structure]()
-    env = checks.environments(descriptor, atoms)
+    descriptor, atoms = DESCRIPTORS[name], STRUCTURES[structure]()
+    env = environments(descriptor, atoms)
     assert env.multiplicity == 1
     assert structure == "cluster" or (env.f_cut < 1.0).any()
     slow = slow_pairs(descriptor, atoms)
-    np.testing.assert_allclose(checks.rows(env), slow, rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(rows(env), slow, rtol=1e-13, atol=1e-14)
 
 
-@each
-@both
-def test_pull(name, structure):
-    descriptor = DESCRIPTORS[name]
-    atoms = checks.clear_of_kinks(descriptor, structure)
-    checks.assert_pull_is_the_derivative(descriptor, atoms)
-    env = checks.environments(descriptor, atoms)
-    checks.assert_pull_is_that_of_jacobians(env, 4)
-
-
-@each
-def test_symmetries(name):
-    checks.assert_symmetries(DESCRIPTORS[name], checks.crystal())
+class TestTwoBody(LocalDescriptorConformance):
+    cases = DESCRIPTORS
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -104,50 +101,19 @@ def test_against_reference(shared, case):
 
 
 def test_each_bond_counts_at_both_ends():
-    env = checks.environments(TwoBody(cutoff=3.0), Atoms("SiC", [(0, 0, 0), (0, 0, 2)]))
+    env = environments(TwoBody(cutoff=3.0), Atoms("SiC", [(0, 0, 0), (0, 0, 2)]))
     np.testing.assert_array_equal(env.central_atoms, [0, 1])
     np.testing.assert_array_equal(env.atoms, [[1], [0]])
     np.testing.assert_array_equal(env.x, [[2.0], [2.0]])
     np.testing.assert_array_equal(env.f_cut, [1.0, 1.0])
 
 
-def test_it_is_smooth_at_the_cutoff():
-    descriptor = TwoBody(cutoff=3.0, transition_width=0.4, tail=(1, 0.9))
-
-    def at(r):
-        atoms = Atoms("H2", [(0, 0, 0), (0, 0, r)])
-        env = checks.environments(descriptor, atoms)
-        return checks.energy_of(env), checks.pulled(env, 2)[0][1, 2]
-
-    assert at(3.0) == (0.0, 0.0)
-    for start in (2.6, 3.0):
-        step = 1e-7
-        below, above = at(start - step), at(start + step)
-        np.testing.assert_allclose(above[0], below[0], atol=1e-6)
-        np.testing.assert_allclose(above[1], below[1], atol=2e-5)
-
-
-def test_environments_of_some_centres_and_of_several_frames():
-    frames = [checks.crystal(1), checks.cluster(2)]
-    batch = Batch.from_frames(frames)
-    descriptor = TwoBody(cutoff=4.0, species=(14, 6))
-    neighbours = find_neighbours(batch, 4.0)
-    whole = descriptor(batch.numbers, neighbours)
-    parts = [descriptor(batch.numbers, neighbours.take(*p)) for p in [(0, 3), (3, 8)]]
-    for key in ("x", "f_cut", "central_atoms", "atoms", "vec"):
-        joined = np.concatenate([getattr(part, key) for part in parts])
-        np.testing.assert_array_equal(joined, getattr(whole, key))
-    second = checks.environments(descriptor, frames[1])
-    last = whole.central_atoms >= 4
-    np.testing.assert_array_equal(whole.x[last], second.x)
-
-
 def test_no_pairs():
-    env = checks.environments(TwoBody(cutoff=3.0, species=(8, 8)), checks.crystal())
+    env = environments(TwoBody(cutoff=3.0, species=(8, 8)), crystal())
     assert env.x.shape == (0, 1)
     assert env.vec.shape == (0, 1, 3)
     assert list(env.jacobians()) == []
-    for derivative in checks.pulled(env, 4):
+    for derivative in pulled(env, 4):
         assert not derivative.any()
 
 
@@ -160,9 +126,9 @@ def test_descriptors_of_a_training_set():
         assert d.get_params() | {"species": None} == template.get_params()
         assert d.for_species((14, 6, 1)) == [d]
     # Together they hold every pair once.
-    atoms = checks.crystal()
-    n = sum(len(checks.environments(d, atoms).x) for d in found)
-    assert n == len(checks.environments(template, atoms).x)
+    atoms = crystal()
+    n = sum(len(environments(d, atoms).x) for d in found)
+    assert n == len(environments(template, atoms).x)
     assert clone(found[0]).get_params() == found[0].get_params()
 
 
@@ -195,6 +161,6 @@ def test_bad_parameters(parameters, match):
     descriptor = TwoBody(**{"cutoff": 3.0} | parameters)
     with pytest.raises(InputError, match=match):
         descriptor.for_species((14,))
-    batch = Batch.from_frames([checks.crystal()])
+    batch = Batch.from_frames([crystal()])
     with pytest.raises(InputError, match=match):
         descriptor(batch.numbers, find_neighbours(batch, 4.0))

@@ -8,7 +8,7 @@ from sparse_toys import crystal, labelled, mixed_frames
 from kforce.descriptors.two_body import TwoBody
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.term import Term
-from kforce.kernels.base import Scaled, unscaled
+from kforce.kernels.base import Scaled
 from kforce.kernels.stationary import RBF
 from kforce.labels import Labels
 
@@ -77,7 +77,7 @@ def test_what_is_not_given_is_learned(term, amplitude, lengths):
         assert (new.kernel.amplitude != old.kernel.amplitude) == amplitude
         assert (new.length_scales != old.length_scales).all() == lengths
         np.testing.assert_array_equal(new.inducing_points, old.inducing_points)
-        assert unscaled(new.kernel).length_scale == 1.0
+        assert new.kernel.unscaled.length_scale == 1.0
     # The shift of energies of atoms is not learned.
     assert learned.terms_[-1].kernel.amplitude == start.terms_[-1].kernel.amplitude
 

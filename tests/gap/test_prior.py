@@ -15,7 +15,7 @@ from kforce.errors import InputError
 from kforce.gap import prior as local_prior
 from kforce.gap.prior import build_terms, composition_term
 from kforce.gap.term import Term
-from kforce.kernels.base import Scaled, unscaled
+from kforce.kernels.base import Scaled
 from kforce.kernels.stationary import RBF, Matern52, PiecewisePolynomial
 
 ELEMENTS = (29, 79)
@@ -103,17 +103,17 @@ def test_kernels_and_length_scales_of_few_features(kernel, lengths, inner, ampli
     assert repr(term) == repr(before)
     assert type(found.kernel) is Scaled
     assert found.kernel.amplitude == amplitude
-    assert type(unscaled(found.kernel)) is inner
-    assert unscaled(found.kernel).length_scale == 1.0
+    assert type(found.kernel.unscaled) is inner
+    assert found.kernel.unscaled.length_scale == 1.0
     x = environments(descriptor, frames).x
-    own = None if kernel is None else unscaled(kernel).length_scale
+    own = None if kernel is None else kernel.unscaled.length_scale
     if lengths is not None:
         expected = np.broadcast_to(lengths, 3) * (1.0 if own is None else own)
     else:
         expected = 0.3 * np.ptp(x, axis=0) if own is None else np.full(3, own)
     np.testing.assert_allclose(found.length_scales, expected, rtol=1e-12)
     if inner is PiecewisePolynomial:
-        assert unscaled(found.kernel).n_features == 3
+        assert found.kernel.unscaled.n_features == 3
 
 
 def test_kernels_and_length_scales_of_many_features():
@@ -123,7 +123,7 @@ def test_kernels_and_length_scales_of_many_features():
         [Term(soap, n_inducing=4), Term(soap, RBF(), 4), Term(soap, RBF(), 4, 0.5)],
         frames,
     )
-    assert unscaled(built[0].kernel).zeta == 4
+    assert built[0].kernel.unscaled.zeta == 4
     assert (built[0].length_scales == 1.0).all()
     x = environments(soap, frames).x
     spread = np.sqrt(np.square(x - x.mean(axis=0)).sum() / len(x))

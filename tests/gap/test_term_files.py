@@ -65,7 +65,10 @@ PAIR = "descriptor: two_body, cutoff: 4"
         (f"- {{{PAIR}, species: [Cu]}}", "species must be two"),
         (f"- {{{PAIR}, n_inducing: 2.5}}", "n_inducing must be a whole number"),
         (f"- {{{PAIR}, n_inducing: many}}", "n_inducing must be a number"),
-        (f"- {{{PAIR}, kernel: rfb}}", "the key 'kernel' is 'rfb'; choose one of rbf"),
+        (
+            f"- {{{PAIR}, kernel: rfb}}",
+            "the key 'kernel' is 'rfb'; choose one of .*rbf",
+        ),
         (f"- {{{PAIR}, kernel: 3}}", "kernel must be a word"),
         (f"- {{{PAIR}, zeta: 4}}", "zeta belongs to 'kernel: polynomial'"),
         (f"- {{{SOAP}, zeta: 0.5}}", "zeta must be a number from 1 on"),
@@ -73,7 +76,10 @@ PAIR = "descriptor: two_body, cutoff: 4"
         (f"- {{{PAIR}, length_scales: 0}}", "length_scales must be positive"),
         (f"- {{{PAIR}, length_scales: [1, 2]}}", "found 2 numbers"),
         (f"- {{{SOAP}, length_scales: 1}}", "do not belong to 'kernel: polynomial'"),
-        (f"- {{{SOAP}, kernel: rbf, length_scales: [1]}}", "must be one number, found"),
+        (
+            f"- {{{SOAP}, kernel: rbf, length_scales: [1]}}",
+            "must be one number, found",
+        ),
         (f"- {{{PAIR}, selection: best}}", "selection must be one of"),
         (f"- {{{PAIR}, stratify: 1}}", "stratify must be true or false"),
         (f"- {{{PAIR}, constant: -1}}", "constant must not be negative"),

@@ -7,9 +7,10 @@ import pytest
 from toys import CO2, WATER, rigid_complement, symmetric_group, toy_frames
 
 from kforce.descriptors.inverse_distances import InverseDistances
-from kforce.gdml.leave_one_out import leave_one_out_from_factor, structures_to_leave_out
+from kforce.gdml.leave_one_out import LeaveOneOut, structures_to_leave_out
 from kforce.gdml.observations import Observations
 from kforce.gdml.posterior import condition
+from kforce.gdml.prior import Noise, Prior
 from kforce.kernels.base import Scaled
 from kforce.kernels.stationary import Matern52
 from kforce.labels import Labels
@@ -24,17 +25,15 @@ def features_of(frames):
 
 
 def posterior_of(frames, noise_energy, kernel=None, learn=False, noise=NOISE):
-    observations = Observations.build(
-        Batch.from_frames(frames),
-        Labels.from_frames(frames),
-        1.0 if noise is None else noise,
-        noise_energy,
-    )
-    group = symmetric_group(len(frames[0]), 2)
+    batch, labels = Batch.from_frames(frames), Labels.from_frames(frames)
+    observations = Observations.build(batch, labels, noise_energy is not None)
     kernel = Matern52(1.3) if kernel is None else kernel
-    features = features_of(frames)
-    known = np.ones(len(frames), dtype=bool)
-    return condition(kernel, features, observations, group, noise, learn, known=known)
+    group = symmetric_group(len(frames[0]), 2)
+    prior = Prior(kernel, group, Noise(noise, noise_energy))
+    fitted = condition(prior, features_of(frames), observations, learn)
+    if noise_energy is None:
+        fitted = fitted.relative_to_mean(np.ones(len(frames), dtype=bool))
+    return fitted
 
 
 @pytest.mark.parametrize("noise_energy", MODES.values(), ids=MODES)
@@ -42,22 +41,19 @@ def posterior_of(frames, noise_energy, kernel=None, learn=False, noise=NOISE):
 def test_against_fits_without_the_structure(noise_energy, learn):
     frames = toy_frames(WATER, 7)
     fitted = posterior_of(frames, noise_energy, learn=learn)
-    left_out = fitted.leave_one_out
+    left_out = fitted.leave_one_out()
     np.testing.assert_array_equal(left_out.structures, np.arange(7))
-    sizes = fitted.uncertainty.observations.sizes
+    sizes = fitted.observations.sizes
     ends = np.cumsum(sizes)
     errors = []
     for s, frame in enumerate(frames):
         rest = [f for t, f in enumerate(frames) if t != s]
         # The amplitude that all structures gave.
-        noises = fitted.noise_forces, noise_energy
-        if learn and noise_energy is not None:
-            variance = fitted.uncertainty.observations.variance
-            noises = noises[0], np.sqrt(variance[-1] / 3)
-        refit = posterior_of(rest, noises[1], fitted.kernel, noise=noises[0])
+        noises = fitted.prior.noise.forces, fitted.prior.noise.energy
+        refit = posterior_of(rest, noises[1], fitted.prior.kernel, noise=noises[0])
         query = features_of([frame])
-        f, slope = refit.expansion.jet(query.x)
-        error = frame.get_forces() + query.pull(slope)[0]
+        f, gradient = refit.mean.jet(query.x)
+        error = frame.get_forces() + query.pull(gradient)[0]
         errors.append(error)
         rows = slice(ends[s] - sizes[s], ends[s])
         residual, variance = left_out.residual[rows], left_out.variance[rows]
@@ -65,14 +61,13 @@ def test_against_fits_without_the_structure(noise_energy, learn):
         np.testing.assert_allclose(
             np.sum(residual[forces] ** 2), np.sum(error**2), rtol=1e-7
         )
-        calibrated = replace(refit.uncertainty, calibration=1.0)
-        (C,) = calibrated.forces_covariance(query)
+        (C,) = refit.forces_covariance(query)
         basis = rigid_complement(frame.positions)
         inner = basis.T @ C @ basis
-        expected = np.trace(inner) + forces.sum() * fitted.noise_forces**2
+        expected = np.trace(inner) + forces.sum() * noises[0] ** 2
         np.testing.assert_allclose(variance[forces].sum(), expected, rtol=1e-7)
         if noise_energy is not None:
-            energy, _ = replace(calibrated, reference=None).deviations(query)
+            energy, _ = refit.deviations(query)
             np.testing.assert_allclose(
                 residual[-1], frame.get_potential_energy() - f[0], atol=1e-9
             )
@@ -86,19 +81,15 @@ def test_against_fits_without_the_structure(noise_energy, learn):
     np.testing.assert_allclose(left_out.calibration, np.sqrt(ratio))
     dependent = replace(left_out, is_independent=False)
     np.testing.assert_allclose(dependent.calibration, max(1.0, np.sqrt(ratio)))
-    assert fitted.uncertainty.calibration == 1.0  # nothing was learned
 
 
 def test_some_of_the_structures():
     fitted = posterior_of(toy_frames(WATER, 9), 0.01)
-    uncertainty = fitted.uncertainty
-    observations = uncertainty.observations
-    coef = uncertainty.factor.solve(observations.y)
-    some = leave_one_out_from_factor(
-        uncertainty.factor, coef, observations, np.array([2, 5, 8])
+    some = LeaveOneOut.of(
+        fitted.factor, fitted.coef, fitted.observations, np.array([2, 5, 8])
     )
     rows = np.concatenate([np.arange(4 * s, 4 * s + 4) for s in (2, 5, 8)])
-    everything = fitted.leave_one_out
+    everything = fitted.leave_one_out()
     np.testing.assert_allclose(some.residual, everything.residual[rows], atol=1e-9)
     np.testing.assert_allclose(some.variance, everything.variance[rows], rtol=1e-9)
     assert some.n_components == 27
@@ -107,7 +98,7 @@ def test_some_of_the_structures():
 def test_components_of_frames_that_miss_forces():
     frames = toy_frames(CO2, 6, linear=(2,))
     frames[4].calc.results["forces"][0] = np.nan
-    left_out = posterior_of(frames, None).leave_one_out
+    left_out = posterior_of(frames, None).leave_one_out()
     assert left_out.n_components == 5 * 9 + 6
     assert len(left_out.residual) == 4 * 3 + 4 + 6
 
@@ -116,16 +107,16 @@ def test_without_errors_nothing_is_calibrated():
     frames = toy_frames(WATER, 4)
     for frame in frames:
         frame.calc.results["forces"][:] = 0.0
-    assert posterior_of(frames, None).leave_one_out.calibration == 1.0
+    assert posterior_of(frames, None).leave_one_out().calibration == 1.0
 
 
 def test_how_many_are_left_out():
     def count(n_structures, size):
         sizes = np.full(n_structures, size)
-        chosen = structures_to_leave_out(sizes, 0, [])
+        chosen = structures_to_leave_out(sizes, [], 0)
         assert (np.diff(chosen) > 0).all()
         assert chosen[-1] < n_structures
-        np.testing.assert_array_equal(chosen, structures_to_leave_out(sizes, 0, []))
+        np.testing.assert_array_equal(chosen, structures_to_leave_out(sizes, [], 0))
         return len(chosen)
 
     assert count(70, 21) == 70
@@ -142,9 +133,7 @@ def test_how_many_are_left_out():
 @pytest.mark.parametrize("noise", [None, NOISE], ids=["noise-free", "noise"])
 def test_the_posterior_keeps_the_factor_of_what_it_scaled(kernel, noise):
     frames = toy_frames(WATER, 8)
-    fitted = posterior_of(frames, None, kernel, learn=noise is None, noise=noise)
-    kept = fitted.uncertainty
-    assert kept.kernel is fitted.kernel
+    kept = posterior_of(frames, None, kernel, learn=noise is None, noise=noise)
     again = replace(kept, factor=None)
     queries = features_of(toy_frames(WATER, 4, seed=1))
     for a, b in zip(kept.deviations(queries), again.deviations(queries), strict=True):

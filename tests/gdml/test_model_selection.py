@@ -11,14 +11,14 @@ from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
 from kforce.gdml.regressor import GDMLRegressor
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Scaled, unscaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import RBF, Matern52, Matern72
 
 GROUP = symmetric_group(3, 2)
 CHOICE = re.compile(
-    r"force error of (\d+) structures: (\S+) eV/Å with internal coordinates and "
-    r"learned scales, (\S+) eV/Å with inverse distances and one scale; the (\w+) are"
+    r"(\d+) structures left out in turn: internal coordinates with learned scales have "
+    r"a log density of (\S+) and a force error of (\S+) eV/Å, inverse distances with "
+    r"one scale (\S+) and (\S+) eV/Å; of the higher density, (.*) are kept"
 )
 
 
@@ -33,13 +33,13 @@ def force_error(model, frames):
 
 def learns_scales(model):
     return isinstance(model.descriptor_, InternalCoordinates) and isinstance(
-        unscaled(model.kernel_), Additive
+        model.kernel_.unscaled, Sum
     )
 
 
 def is_plain(model):
     return isinstance(model.descriptor_, InverseDistances) and not isinstance(
-        unscaled(model.kernel_), Additive
+        model.kernel_.unscaled, Sum
     )
 
 
@@ -66,8 +66,12 @@ def test_the_better_one_is_kept(both, methanol):
 def said(caplog):
     texts = [r.getMessage() for r in caplog.records if r.name == "kforce.choice"]
     (text,) = texts
-    count, first, second, kept = CHOICE.search(text).groups()
-    return int(count), float(first), float(second), kept
+    count, density, error, other_density, other_error, kept = CHOICE.search(
+        text
+    ).groups()
+    keeps_scales = kept == "internal coordinates"
+    assert keeps_scales == (float(density) >= float(other_density))
+    return int(count), float(error), float(other_error), keeps_scales
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -76,17 +80,17 @@ def test_what_is_kept_is_what_is_said(name, seed, caplog):
     frames = shaken(name, 14, seed=seed)
     with caplog.at_level("INFO", logger="kforce.choice"):
         model = fit(frames, permutations=None, seed=seed)
-    count, _, _, kept = said(caplog)
+    count, _, _, keeps_scales = said(caplog)
     assert count == 14
-    assert learns_scales(model) == (kept == "former")
-    assert is_plain(model) == (kept == "latter")
+    assert learns_scales(model) == keeps_scales
+    assert is_plain(model) != keeps_scales
 
 
 def test_errors_that_are_said_are_those_of_left_out_structures(both, methanol, caplog):
     with caplog.at_level("INFO", logger="kforce.choice"):
         again = GDMLRegressor().fit(methanol[:20])
-    count, first, second, kept = said(caplog)
-    assert (count, kept) == (20, "former")
+    count, first, second, keeps_scales = said(caplog)
+    assert (count, keeps_scales) == (20, True)
     assert first < second
     # Forces of new structures are off by as much, to within a factor.
     assert 0.3 < first / force_error(again, methanol[-40:]) < 3.0
@@ -106,16 +110,16 @@ given = {
     "amplitude": ({"kernel": Scaled(Matern72(), amplitude=2.0)}, is_plain, Matern72),
     "nothing learned": ({"kernel": Matern52(), "optimize": False}, is_plain, Matern52),
     "no kernel": ({"optimize": False}, is_plain, (Matern52, Matern72)),
-    "coordinates": ({"descriptor": InternalCoordinates()}, learns_scales, Additive),
+    "coordinates": ({"descriptor": InternalCoordinates()}, learns_scales, Sum),
     "bonds": (
         {"descriptor": InternalCoordinates([(0, 1), (0, 2)])},
         learns_scales,
-        Additive,
+        Sum,
     ),
     "both": (
         {"descriptor": InternalCoordinates(), "kernel": RBF()},
         learns_scales,
-        Additive,
+        Sum,
     ),
 }
 
@@ -127,7 +131,7 @@ def test_what_is_given_is_not_compared(name, caplog):
         model = fit(shaken("H2O", 12), **parameters)
     assert nothing_to_say(caplog)
     assert expected(model)
-    assert isinstance(unscaled(model.kernel_), kind)
+    assert isinstance(model.kernel_.unscaled, kind)
     assert force_error(model, shaken("H2O", 5, seed=1)) < 0.1
     # Parameters stay as they were given.
     for key, value in parameters.items():
@@ -149,9 +153,9 @@ def test_a_profile_that_is_given_is_kept():
 unusual = {
     "amplitude": {"kernel": Scaled(Matern52(length_scale=1.0), amplitude=2.0)},
     "nothing learned": {"kernel": Matern52(length_scale=1.0), "optimize": False},
-    "a sum": {"kernel": Additive(Matern52(length_scale=1.0), np.ones((1, 10)))},
+    "a sum": {"kernel": Sum(Matern52(length_scale=1.0), np.ones((1, 10)))},
     "a sum and a noise": {
-        "kernel": Additive(Matern52(length_scale=1.0), np.ones((1, 10))),
+        "kernel": Sum(Matern52(length_scale=1.0), np.ones((1, 10))),
         "noise_forces": 1e-3,
     },
 }
@@ -162,8 +166,8 @@ def test_internal_coordinates_without_learned_scales(name):
     parameters = unusual[name]
     model = fit(shaken("H2O", 12), descriptor=InternalCoordinates(), **parameters)
     assert model.descriptor_.bonds == ((0, 1), (0, 2))
-    inner = unscaled(model.kernel_)
-    assert type(inner) is type(unscaled(parameters["kernel"]))
+    inner = model.kernel_.unscaled
+    assert type(inner) is type(parameters["kernel"].unscaled)
     if name == "amplitude":
         assert model.kernel_.amplitude == 2.0
     if name == "nothing learned":
@@ -173,10 +177,10 @@ def test_internal_coordinates_without_learned_scales(name):
 
 @pytest.mark.parametrize("noise", [None, 1e-3])
 def test_a_sum_over_inverse_distances(noise):
-    kernel = Additive(Matern52(length_scale=1.0), np.eye(3) + 0.1)
+    kernel = Sum(Matern52(length_scale=1.0), np.eye(3) + 0.1)
     model = fit(shaken("H2O", 12), kernel=kernel, noise_forces=noise)
     assert is_plain(model) is False
-    np.testing.assert_array_equal(unscaled(model.kernel_).scales, kernel.scales)
+    np.testing.assert_array_equal(model.kernel_.unscaled.scales, kernel.scales)
     assert force_error(model, shaken("H2O", 5, seed=1)) < 0.3
 
 

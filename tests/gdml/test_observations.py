@@ -13,6 +13,7 @@ from toys import (
 
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.gdml.observations import Observations, elimination, rigid_motions
+from kforce.gdml.prior import RELATIVE_NOISE, Noise
 from kforce.kernels.stationary import Matern52
 from kforce.labels import Labels
 from kforce.structures import Batch
@@ -21,7 +22,6 @@ WATER, CO2 = [8, 1, 1], [8, 6, 8]
 
 
 def build(frames, **kwargs):
-    kwargs = {"noise_forces": 0.1, **kwargs}
     return Observations.build(
         Batch.from_frames(frames), Labels.from_frames(frames), **kwargs
     )
@@ -176,7 +176,7 @@ def mixed_frames():
 
 def test_rows_targets_and_noise_of_mixed_frames():
     frames = mixed_frames()
-    observations = build(frames, noise_energy=0.2, energy_offset=-1.0)
+    observations = build(frames, with_energies=True, energy_offset=-1.0)
     np.testing.assert_array_equal(observations.n_rigid, [6, 0, 0, 5, 6])
     np.testing.assert_array_equal(observations.sizes, [3 + 1, 1, 3 + 1, 4 + 1, 3])
     rows = observations.rows[observations.rows >= 0]
@@ -194,12 +194,35 @@ def test_rows_targets_and_noise_of_mixed_frames():
     # Noise: forces 0.1 eV/Å, energies 0.2 eV per atom times √3.
     expected = np.full(len(observations.y), 0.1**2)
     expected[energy_rows] = 0.2**2 * 3
-    np.testing.assert_allclose(observations.variance, expected, rtol=1e-14)
+    np.testing.assert_allclose(
+        Noise(0.1, 0.2).variance(observations), expected, rtol=1e-14
+    )
+    assert not observations.is_given.any()
     # Partial forces are taken as they are, not projected.
     np.testing.assert_array_equal(observations.y[5:8], frames[2].get_forces()[1])
 
 
-def test_without_a_noise_energies_are_left_out():
+@pytest.mark.parametrize("given", ["none", "some", "all"])
+def test_a_noise_of_none_is_a_share_of_the_prior(given):
+    frames = toy_frames(WATER, 3)
+    for frame in frames[: {"none": 0, "some": 1, "all": 3}[given]]:
+        frame.info["noise_forces"] = 0.5
+    observations = build(frames, with_energies=True)
+    prior_variance = np.where(observations.is_force, 4.0, 9.0)
+    noise = Noise(None, 0.2).resolved(observations, prior_variance)
+    expected = 0.5 if given == "all" else 2.0 * RELATIVE_NOISE
+    np.testing.assert_allclose(noise.forces, expected)
+    assert noise.energy == 0.2
+    variance = noise.variance(observations)
+    np.testing.assert_allclose(variance[~observations.is_force], 3 * 0.2**2)
+    np.testing.assert_allclose(variance[observations.is_given], 0.25)
+    others = observations.is_force & ~observations.is_given
+    np.testing.assert_allclose(variance[others], expected**2)
+    assert Noise(0.1, 0.2).resolved(observations, prior_variance) == Noise(0.1, 0.2)
+    assert Noise(0.1).scaled(2.0) == Noise(0.2)
+
+
+def test_energies_are_left_out_unless_they_are_wanted():
     observations = build(mixed_frames())
     assert len(observations.energy_rows) == 0
     assert observations.is_force.all()
@@ -208,11 +231,11 @@ def test_without_a_noise_energies_are_left_out():
 
 def test_take_is_building_from_fewer_frames():
     frames = mixed_frames()
-    everything = build(frames, noise_energy=0.2)
+    everything = build(frames, with_energies=True)
     for chosen in ([3], [0, 4], [4, 2, 1]):
         some = everything.take(np.array(chosen))
-        again = build([frames[s] for s in chosen], noise_energy=0.2)
-        for name in ("rows", "y", "variance", "rigid", "n_rigid"):
+        again = build([frames[s] for s in chosen], with_energies=True)
+        for name in ("rows", "y", "label_variance", "positions", "rigid", "n_rigid"):
             np.testing.assert_allclose(
                 getattr(some, name), getattr(again, name), rtol=1e-14, err_msg=name
             )
@@ -221,7 +244,7 @@ def test_take_is_building_from_fewer_frames():
 def test_split_is_the_adjoint_of_collect():
     # ⟨collect(F, E), c⟩ = ⟨(F, E), split(c)⟩ for every F, E and c.
     frames = mixed_frames()
-    observations = build(frames, noise_energy=0.2)
+    observations = build(frames, with_energies=True)
     rng = np.random.default_rng(1)
     forces, energies = rng.normal(size=(5, 9)), rng.normal(size=5)
     coef = rng.normal(size=len(observations.y))
@@ -232,7 +255,7 @@ def test_split_is_the_adjoint_of_collect():
 
 
 def test_split_gives_nothing_to_what_is_not_observed():
-    observations = build(mixed_frames(), noise_energy=0.2)
+    observations = build(mixed_frames(), with_energies=True)
     f, e = observations.split(np.ones(len(observations.y)))
     assert e[4] == 0.0
     np.testing.assert_array_equal(f[1], 0.0)
@@ -241,7 +264,7 @@ def test_split_gives_nothing_to_what_is_not_observed():
 
 def test_targets_are_collected_from_forces_without_rigid_motions():
     frames = toy_frames(WATER, 3)
-    observations = build(frames, noise_energy=0.2)
+    observations = build(frames, with_energies=True)
     forces = np.array([morse(f.positions, f.numbers)[1].ravel() for f in frames])
     energies = np.array([f.get_potential_energy() for f in frames])
     np.testing.assert_allclose(

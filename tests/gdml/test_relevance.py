@@ -7,44 +7,35 @@ from toys import labelled, morse, shaken, symmetric_group
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.gdml.evidence import log_evidence
 from kforce.gdml.observations import Observations
+from kforce.gdml.prior import Noise, Prior
 from kforce.gdml.regressor import GDMLRegressor
 from kforce.gdml.relevance import ScaleSearch, learn_scales
-from kforce.kernels.additive import Additive, terms_of
-from kforce.kernels.base import Scaled
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import Matern72
 from kforce.labels import Labels
 from kforce.structures import Batch
 
-PROFILE = Matern72(length_scale=1.0)
+PROFILE, LEARNED = Matern72(length_scale=1.0), Noise()
 GROUPS = {"H2O": symmetric_group(3, 2), "NH3": symmetric_group(4, 3)}
 WITH = {"forces": False, "energies too": True}
 
 
-def problem(name="H2O", n_frames=10, energies=True, noise=1.0, frames=None):
+def problem(name="H2O", n_frames=10, energies=True, frames=None):
     """Features, observations and parts."""
     frames = shaken(name, n_frames) if frames is None else frames
     batch, labels = Batch.from_frames(frames), Labels.from_frames(frames)
     descriptor = InternalCoordinates().bind(batch)
-    n_atoms = len(frames[0])
-    observations = Observations.build(
-        batch,
-        labels,
-        noise,
-        noise / np.sqrt(n_atoms) if energies else None,
-        np.nanmean(labels.energy),
-    )
-    return descriptor(batch), observations, descriptor.parts(n_atoms)
+    offset = np.nanmean(labels.energy)
+    observations = Observations.build(batch, labels, energies, offset)
+    return descriptor(batch), observations, descriptor.parts(len(frames[0]))
 
 
-def learn(features, observations, parts, group, **kwargs):
-    return learn_scales(features, observations, group, PROFILE, parts, **kwargs)
+def learn(features, observations, parts, group, noise=LEARNED):
+    return learn_scales(Prior(PROFILE, group, noise), features, observations, parts)
 
 
-def evidence_of(kernel, features, observations, group, noise_forces, noise_energy):
-    """With the noises of all rows replaced."""
-    noise = np.where(observations.is_force, noise_forces, noise_energy or 0.0)
-    given = replace(observations, variance=noise**2)
-    return log_evidence(features, given, kernel, group).value
+def evidence_of(prior, features, observations):
+    return log_evidence(prior, features, observations).value
 
 
 def start_of(features, observations, parts, group):
@@ -57,9 +48,10 @@ def start_of(features, observations, parts, group):
     scales = np.where(masks, 1 / np.sqrt(18 * size * np.maximum(spread, 1e-8)), 0)
     found = []
     for amplitude in np.geomspace(0.01, 100, 9):
-        kernel = Scaled(Additive(PROFILE, scales), amplitude)
-        args = (kernel, features, observations, group)
-        found.append(evidence_of(*args, 1e-3 * amplitude, 3e-5 * amplitude))
+        kernel = Scaled(Sum(PROFILE, scales), amplitude)
+        noise = Noise(1e-3 * amplitude, 3e-5 * amplitude / np.sqrt(features.n_atoms))
+        prior = Prior(kernel, group, noise)
+        found.append(evidence_of(prior, features, observations))
     return max(found)
 
 
@@ -68,24 +60,22 @@ def start_of(features, observations, parts, group):
 def test_the_evidence_rises(name, energies):
     features, observations, parts = problem(name, energies=energies)
     group = GROUPS[name]
-    learned = learn(features, observations, parts, group)
+    learned, evidence = learn(features, observations, parts, group)
     assert isinstance(learned.kernel, Scaled)
-    start = start_of(features, observations, parts, group)
-    assert learned.log_evidence > start + 10.0
-    assert learned.noise_forces > 0
-    assert (learned.noise_energy is not None) == energies
+    assert evidence > start_of(features, observations, parts, group) + 10.0
+    assert learned.noise.forces > 0
+    assert (learned.noise.energy is not None) == energies
     # What is reported is the evidence of what is returned, where no noise was raised.
-    noises = (learned.noise_forces, learned.noise_energy)
-    again = evidence_of(learned.kernel, features, observations, group, *noises)
-    assert again <= learned.log_evidence + 1e-3 * abs(learned.log_evidence)
+    again = evidence_of(learned, features, observations)
+    assert again <= evidence + 1e-3 * abs(evidence)
 
 
 @pytest.mark.parametrize("name", GROUPS)
 def test_equal_atoms_share_scales(name):
     features, observations, parts = problem(name)
     group = GROUPS[name]
-    kernel = learn(features, observations, parts, group).kernel
-    terms = terms_of(kernel, features.x.shape[1])
+    kernel = learn(features, observations, parts, group)[0].kernel
+    terms = kernel.components(features.x.shape[1])
     table = {(*row, v) for row, v in zip(terms.scales, terms.variances, strict=True)}
     for images in features.coordinates.images(group)[0]:
         permuted = {
@@ -125,40 +115,31 @@ def test_energies_are_symmetric_under_the_permutations(name, methanol):
 
 
 @pytest.mark.parametrize(
-    ("free_forces", "free_energy"), [(False, True), (True, False), (False, False)]
+    "noise", [Noise(forces=0.02), Noise(energy=0.005), Noise(0.02, 0.005)], ids=repr
 )
-def test_noises_that_are_given_are_kept(free_forces, free_energy):
-    features, observations, parts = problem(noise=0.02)
-    group = GROUPS["H2O"]
-    noise = np.where(observations.is_force, 0.02, 0.01)
-    observations = replace(observations, variance=noise**2)
-    learned = learn(
-        features,
-        observations,
-        parts,
-        group,
-        free_forces=free_forces,
-        free_energy=free_energy,
-    )
-    assert (learned.noise_forces is None) != free_forces
-    assert (learned.noise_energy is None) != free_energy
-    if not free_forces and not free_energy:
-        found = log_evidence(features, observations, learned.kernel, group).value
-        np.testing.assert_allclose(found, learned.log_evidence, rtol=1e-9)
+def test_noises_that_are_given_are_kept(noise):
+    features, observations, parts = problem()
+    learned, evidence = learn(features, observations, parts, GROUPS["H2O"], noise)
+    for name in ("forces", "energy"):
+        given, found = getattr(noise, name), getattr(learned.noise, name)
+        assert found == given if given is not None else found > 0.0
+    if None not in (noise.forces, noise.energy):
+        again = evidence_of(learned, features, observations)
+        np.testing.assert_allclose(again, evidence, rtol=1e-9)
         # It is a maximum of the amplitude, too.
         for factor in (0.8, 1.25):
-            other = Scaled(learned.kernel.kernel, factor * learned.kernel.amplitude)
-            assert log_evidence(features, observations, other, group).value < found
+            kernel = Scaled(learned.kernel.kernel, factor * learned.kernel.amplitude)
+            other = replace(learned, kernel=kernel)
+            assert evidence_of(other, features, observations) < evidence
 
 
 def test_larger_noises_leave_larger_errors():
-    found = []
-    for noise in (1e-3, 0.1):
-        features, observations, parts = problem(noise=noise)
-        kwargs = {"free_forces": False, "free_energy": False}
-        learned = learn(features, observations, parts, GROUPS["H2O"], **kwargs)
-        found.append(learned.log_evidence)
-    assert found[0] > found[1]
+    data = problem()
+    small, large = (
+        learn(*data, GROUPS["H2O"], Noise(noise, noise / np.sqrt(3)))[1]
+        for noise in (1e-3, 0.1)
+    )
+    assert small > large
 
 
 def with_noise(n_frames, sigmas):
@@ -172,14 +153,13 @@ def with_noise(n_frames, sigmas):
 
 def test_a_noise_is_recovered():
     features, observations, parts = problem(frames=with_noise(60, [0.05]))
-    learned = learn(features, observations, parts, GROUPS["H2O"])
-    np.testing.assert_allclose(learned.noise_forces, 0.05, rtol=0.15)
+    learned, evidence = learn(features, observations, parts, GROUPS["H2O"])
+    np.testing.assert_allclose(learned.noise.forces, 0.05, rtol=0.15)
     # The energies have none.
-    assert learned.noise_energy < 1e-3
-    noises = (learned.noise_forces, learned.noise_energy)
-    again = evidence_of(learned.kernel, features, observations, GROUPS["H2O"], *noises)
+    assert learned.noise.energy < 1e-3 / np.sqrt(3)
+    again = evidence_of(learned, features, observations)
     # The noise of the energies may have been raised, for the sake of conditioning.
-    np.testing.assert_allclose(again, learned.log_evidence, rtol=0.05)
+    np.testing.assert_allclose(again, evidence, rtol=0.05)
 
 
 def test_rows_with_a_noise_of_their_own_keep_it():
@@ -188,9 +168,9 @@ def test_rows_with_a_noise_of_their_own_keep_it():
         frame.info["noise_forces"] = 0.3
     features, observations, parts = problem(frames=frames)
     given = observations.is_given
-    np.testing.assert_allclose(observations.variance[given], 0.09)
-    learned = learn(features, observations, parts, GROUPS["H2O"])
-    np.testing.assert_allclose(learned.noise_forces, 0.03, rtol=0.2)
+    np.testing.assert_allclose(observations.label_variance[given], 0.09)
+    learned, _ = learn(features, observations, parts, GROUPS["H2O"])
+    np.testing.assert_allclose(learned.noise.forces, 0.03, rtol=0.2)
 
 
 def test_labels_of_noise_are_reported(caplog):
@@ -210,10 +190,10 @@ def test_labels_of_noise_are_reported(caplog):
 def test_what_was_learned_is_said(caplog):
     features, observations, parts = problem()
     with caplog.at_level("INFO", logger="kforce.gdml.relevance"):
-        learned = learn(features, observations, parts, GROUPS["H2O"])
+        _, evidence = learn(features, observations, parts, GROUPS["H2O"])
     first, *_, second = [record.getMessage() for record in caplog.records]
     assert "hyper-parameters from 10 structures" in first
-    assert f"log evidence {learned.log_evidence:.1f}" in first
+    assert f"log evidence {evidence:.1f}" in first
     assert "scales are at their lower bound" in second
 
 
@@ -229,8 +209,8 @@ def test_features_without_influence_are_switched_off():
             forces[pair] += f
         frames.append(labelled(frame.numbers, frame.positions, energy, forces))
     features, observations, parts = problem(frames=frames)
-    kernel = learn(features, observations, parts, GROUPS["H2O"]).kernel
-    terms = terms_of(kernel, features.x.shape[1])
+    kernel = learn(features, observations, parts, GROUPS["H2O"])[0].kernel
+    terms = kernel.components(features.x.shape[1])
     spread = features.x.std(axis=0)
     counts = np.einsum("t,tk->k", terms.variances, (terms.scales * spread) ** 2)
     # Pairs are (1, 0), (2, 0), (2, 1), with three powers each; the angle comes last.
@@ -238,25 +218,27 @@ def test_features_without_influence_are_switched_off():
 
 
 def test_it_is_deterministic():
-    a, b = (learn(*problem(), GROUPS["H2O"]) for _ in range(2))
-    assert a.log_evidence == b.log_evidence
-    assert a.noise_forces == b.noise_forces
+    (a, first), (b, second) = (learn(*problem(), GROUPS["H2O"]) for _ in range(2))
+    assert first == second
+    assert a.noise == b.noise
     np.testing.assert_array_equal(a.kernel.kernel.scales, b.kernel.kernel.scales)
     assert a.kernel.amplitude == b.kernel.amplitude
 
 
 def test_nothing_but_the_whole():
     features, observations, _ = problem()
-    learned = learn(features, observations, [], GROUPS["H2O"])
-    assert terms_of(learned.kernel, features.x.shape[1]).scales.shape == (1, 10)
+    learned, _ = learn(features, observations, [], GROUPS["H2O"])
+    assert learned.kernel.components(features.x.shape[1]).scales.shape == (1, 10)
 
 
 @pytest.mark.parametrize("noise", [1e-3, 0.3])
-@pytest.mark.parametrize("free", [(True, True), (True, False), (False, True)], ids=str)
-def test_the_gradient_of_the_search(free, noise):
-    features, observations, parts = problem("H2O", 6, noise=0.05)
-    fixed = (GROUPS["H2O"], PROFILE, parts, free)
-    search = ScaleSearch(features, observations, *fixed)
+@pytest.mark.parametrize(
+    "given", [Noise(), Noise(energy=0.05 / np.sqrt(3)), Noise(forces=0.05)], ids=repr
+)
+def test_the_gradient_of_the_search(given, noise):
+    features, observations, parts = problem("H2O", 6)
+    prior = Prior(PROFILE, GROUPS["H2O"], given)
+    search = ScaleSearch(prior, features, observations, parts)
     names, point, _ = search.start()
     point += 0.1 * np.random.default_rng(0).normal(size=len(point))
     point[[name.startswith("noise") for name in names]] = np.log(noise)

@@ -26,7 +26,6 @@ from uncertainty_toys import (
 )
 
 from kforce.errors import InputError
-from kforce.gdml import uncertainty as posterior
 from kforce.kernels.stationary import Matern52
 from kforce.solvers import resources as forecast
 
@@ -65,12 +64,12 @@ def test_observations_may_have_different_noises():
     frames = toy_frames(WATER, 6)
     uncertainty = build(frames[:4], NOISE_ENERGY)
     rng = np.random.default_rng(0)
-    variance = rng.uniform(1e-4, 1e-2, len(uncertainty.observations.variance))
-    observations = replace(uncertainty.observations, variance=variance)
+    variance = rng.uniform(1e-4, 1e-2, uncertainty.observations.n_rows)
+    observations = replace(uncertainty.observations, label_variance=variance)
     compare(replace(uncertainty, observations=observations), frames[:4], frames[3:])
 
 
-def test_parts_of_bounded_memory_give_the_same(monkeypatch):
+def test_parts_of_bounded_memory_give_the_same():
     frames = toy_frames(WATER, 12)
     uncertainty = build(frames[:5])
     queries = features_of(frames)
@@ -80,7 +79,7 @@ def test_parts_of_bounded_memory_give_the_same(monkeypatch):
         uncertainty.energy_covariance(queries),
         uncertainty.forces_covariance(queries),
     )
-    monkeypatch.setattr(posterior, "_BYTES", 5e3)
+    uncertainty.max_bytes = 5e3
     assert len(list(uncertainty._batches(12, 10))) > 4
     again = uncertainty.deviations(queries)
     # Matrix products of other shapes round in another order.
@@ -111,7 +110,10 @@ def test_far_from_the_data_the_prior_is_left(factor):
     frames[6].positions[1] *= factor
     (C,) = uncertainty.forces_covariance(features_of(frames[6:]))
     prior = slow_covariance(
-        [frames[6].positions], [frames[6].positions], short, uncertainty.permutations
+        [frames[6].positions],
+        [frames[6].positions],
+        short,
+        uncertainty.prior.permutations,
     )
     scale = np.abs(prior).max()
     np.testing.assert_allclose(C, prior[:-1, :-1], atol=1e-4 * scale)
@@ -122,9 +124,10 @@ def test_variances_are_between_zero_and_the_prior(seed):
     frames = toy_frames(WATER, 30, seed)
     # A tiny noise: what is known exactly must not come out negative.
     uncertainty = build(frames[:20], kernel=Matern52(20.0))
-    variance = np.full(len(uncertainty.observations.variance), 1e-14)
+    variance = np.full(uncertainty.observations.n_rows, 1e-14)
     uncertainty = replace(
-        uncertainty, observations=replace(uncertainty.observations, variance=variance)
+        uncertainty,
+        observations=replace(uncertainty.observations, label_variance=variance),
     )
     queries = features_of(frames)
     energy, forces = uncertainty.deviations(queries)
@@ -135,8 +138,8 @@ def test_variances_are_between_zero_and_the_prior(seed):
             slow_covariance(
                 [frame.positions],
                 [frame.positions],
-                uncertainty.kernel,
-                uncertainty.permutations,
+                uncertainty.prior.kernel,
+                uncertainty.prior.permutations,
             )
         )
         deviations = np.append(forces[s], energy[s])
@@ -155,7 +158,7 @@ def test_rotations_translations_and_symmetries_change_nothing():
     a, b = uncertainty.forces_covariance(both)
     a = a.reshape(4, 3, 4, 3)[np.ix_(p, range(3), p, range(3))]
     turned = np.einsum("ka,iajb,lb->ikjl", Q, a, Q)
-    scale = uncertainty.kernel(0.0) * len(group)
+    scale = uncertainty.prior.kernel(0.0) * len(group)
     np.testing.assert_allclose(b, turned.reshape(12, 12), atol=1e-12 * scale)
     energy, _ = uncertainty.deviations(both)
     np.testing.assert_allclose(energy[0] ** 2, energy[1] ** 2, atol=1e-12 * scale)

@@ -32,10 +32,10 @@ def test_a_subset_is_what_a_model_of_these_structures_knows():
     frames = toy_frames(AMMONIA, 12)
     part = build(frames[:10], NOISE_ENERGY).subset(n_rows=45)
     # Seven rows a structure.
-    assert len(part.positions) == 6
+    assert len(part.observations.positions) == 6
     chosen = [
         next(f for f in frames if np.array_equal(f.positions, p))
-        for p in part.positions
+        for p in part.observations.positions
     ]
     compare(part, chosen, frames[9:])
     everything = build(frames[:10])

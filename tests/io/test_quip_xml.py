@@ -25,7 +25,6 @@ from sklearn.exceptions import NotFittedError
 
 import kforce
 from kforce import RBF, SOAP, Matern52, ThreeBody, TwoBody
-from kforce.descriptors.local_checks import n_features
 from kforce.errors import InputError
 from kforce.io import read_quip_xml, write_quip_xml
 from kforce.io.quip_descriptors import Keys, read_descriptor, write_descriptor
@@ -427,7 +426,7 @@ def test_descriptors(text):
     found = read_descriptor(text, NEW)
     assert repr(found) == repr(STRINGS[text])
     again = read_descriptor(write_descriptor(found), NEW)
-    assert n_features(again) == n_features(found)
+    assert again.n_features == found.n_features
     assert write_descriptor(again) == write_descriptor(found)
 
 

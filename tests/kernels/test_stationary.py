@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from sklearn.base import clone
-from toys import KERNELS, assert_second_order, name_of
+from conformance import KernelConformance
+from toys import KERNELS, name_of
 
 from kforce.errors import InputError
 from kforce.kernels.base import Scaled
@@ -13,21 +13,9 @@ from kforce.kernels.stationary import (
     RationalQuadratic,
 )
 
-all_kernels = pytest.mark.parametrize("kernel", KERNELS, ids=name_of)
 
-
-@all_kernels
-@pytest.mark.parametrize("order", [0, 1, 2])
-@pytest.mark.parametrize("u", [0.4, 1.0, 3.0])
-def test_each_order_is_the_derivative_of_the_one_before(kernel, order, u):
-    derivative = kernel.profile(u, orders=(order + 1,))[0]
-    assert_second_order(
-        lambda u: kernel.profile(u, orders=(order,))[0],
-        derivative,
-        u,
-        direction=1.0,
-        step=0.01 * u,
-    )
+class TestStationary(KernelConformance):
+    cases = {name_of(kernel): kernel for kernel in KERNELS}
 
 
 @pytest.mark.parametrize(
@@ -46,47 +34,6 @@ def test_value_and_slope_at_zero_distance(kernel, value, slope):
     phi, dphi = kernel.profile(np.zeros(1), orders=(0, 1))
     np.testing.assert_allclose(phi, value, rtol=1e-15)
     np.testing.assert_allclose(dphi, slope, rtol=1e-15)
-
-
-@all_kernels
-def test_what_multiplies_distances_vanishes_at_zero_distance(kernel):
-    # φ'' d dᵀ and φ''' u² must be numbers (0), not 0/0: this is the matrix diagonal.
-    u = np.zeros(3)
-    _, _, ddphi, dddphi = kernel.profile(u)
-    np.testing.assert_array_equal(ddphi * u, 0.0)
-    np.testing.assert_array_equal(dddphi * u**2, 0.0)
-
-
-@all_kernels
-def test_the_profile_is_continuous_at_zero_distance(kernel):
-    # φ'' d² is O(|d|) at worst (Matérn-3/2).
-    tiny = 1e-18
-    phi, dphi, ddphi = kernel.profile(np.array([0.0, tiny]), orders=(0, 1, 2))
-    np.testing.assert_allclose(phi[1], phi[0], rtol=1e-8)
-    np.testing.assert_allclose(dphi[1], dphi[0], rtol=1e-8)
-    assert abs(ddphi[1] * tiny) < 1e-8 * phi[0]
-
-
-@all_kernels
-def test_call_and_orders_are_the_profile(kernel):
-    u = np.array([[0.1, 2.0], [0.0, 30.0]])
-    phi, dphi, ddphi, dddphi = kernel.profile(u)
-    np.testing.assert_array_equal(kernel(u), phi)
-    for got, expected in zip(
-        kernel.profile(u, orders=(3, 1)), (dddphi, dphi), strict=True
-    ):
-        np.testing.assert_array_equal(got, expected)
-    assert ddphi.shape == u.shape
-
-
-@all_kernels
-def test_only_the_ratio_to_the_length_scale_matters(kernel):
-    inner = "kernel__length_scale" if isinstance(kernel, Scaled) else "length_scale"
-    doubled = clone(kernel).set_params(**{inner: 2 * 1.3})
-    u = np.linspace(0.1, 5.0, 7)
-    for order in range(4):
-        (a,), (b,) = kernel.profile(u, (order,)), doubled.profile(4 * u, (order,))
-        np.testing.assert_allclose(a, 4**order * b, rtol=1e-14)
 
 
 def test_scaled_multiplies_by_the_square_of_the_amplitude():

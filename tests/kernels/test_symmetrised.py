@@ -4,11 +4,11 @@ from toys import KERNELS, additive_kernel, name_of, symmetric_group
 
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
-from kforce.gdml.covariance import Comparison
-from kforce.kernels.additive import Additive, terms_of
-from kforce.kernels.base import Scaled
+from kforce.gdml.covariance import Assembly
+from kforce.gdml.prior import Prior
+from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import Matern52
-from kforce.kernels.symmetrised import images_of_terms, value_covariance, value_variance
+from kforce.kernels.symmetrised import SymmetrisedKernel
 
 BONDS = ((0, 1), (0, 2), (0, 3))
 GROUP = symmetric_group(4, 3)
@@ -19,7 +19,7 @@ WITH_ANGLES = STAR.coordinates(4).images(GROUP)[0]
 
 def slow_values(kernel, feature_perms, x, y):
     """Σ_t Σ_s a_t² φ(|s_t (x − P_s y)|²), with a loop over each of the sums."""
-    terms = terms_of(kernel, x.shape[1])
+    terms = kernel.components(x.shape[1])
     K = np.zeros((len(x), len(y)))
     for i, one in enumerate(x):
         for j, other in enumerate(y):
@@ -38,11 +38,11 @@ def check(kernel, feature_perms):
     x = points(4, feature_perms.shape[1])
     y = np.vstack([x[:1], points(3, feature_perms.shape[1], seed=1)])
     slow = slow_values(kernel, feature_perms, x, y)
-    fast = value_covariance(kernel, feature_perms, x, y)
+    fast = SymmetrisedKernel(kernel, feature_perms).covariance(x, y)
     np.testing.assert_allclose(fast, slow, rtol=1e-13)
     slow = np.diag(slow_values(kernel, feature_perms, x, x))
     np.testing.assert_allclose(
-        value_variance(kernel, feature_perms, x), slow, rtol=1e-13
+        SymmetrisedKernel(kernel, feature_perms).variance(x), slow, rtol=1e-13
     )
 
 
@@ -63,29 +63,30 @@ def test_arbitrary_scales_against_loops():
     rng = np.random.default_rng(3)
     scales = rng.uniform(size=(5, 6)) * (rng.uniform(size=(5, 6)) < 0.4)
     scales[:, 2] += 0.1
-    check(Additive(Matern52(1.3), scales, rng.uniform(size=5)), PAIRS)
+    check(Sum(Matern52(1.3), scales, rng.uniform(size=5)), PAIRS)
 
 
 def test_permutations_with_one_image_are_counted_not_repeated():
     # Feature 0 is the pair (1, 0): two of the six permutations take it to each of three
     # places. The pairs of equal atoms and both of one atom tell them all apart.
     one, two = np.eye(6)[0], np.eye(6)[[0, 1]].sum(axis=0)
-    _, terms = images_of_terms(Additive(Matern52(1.0), [one, two], [1.0, 3.0]), PAIRS)
-    assert [len(term.images) for term in terms] == [3, 6]
-    assert [term.weight for term in terms] == [2.0, 9.0]
-    for term in terms:
-        expected = PAIRS[term.members][:, term.active]
-        np.testing.assert_array_equal(term.images, expected)
-        assert len(np.unique(term.images, axis=0)) == len(term.images)
+    kernel = Sum(Matern52(1.0), [one, two], [1.0, 3.0])
+    components = SymmetrisedKernel(kernel, PAIRS).components
+    assert [len(component.images) for component in components] == [3, 6]
+    assert [component.weight for component in components] == [2.0, 9.0]
+    for component in components:
+        expected = PAIRS[component.members][:, component.active]
+        np.testing.assert_array_equal(component.images, expected)
+        assert len(np.unique(component.images, axis=0)) == len(component.images)
 
 
 def test_a_term_that_no_permutation_changes_has_one_image():
     # Atoms 0 and 1 of four, of which only 2 and 3 are equal.
     feature_perms = InverseDistances().coordinates(4).images(symmetric_group(4, 2))[0]
-    kernel = Additive(Matern52(1.0), np.eye(6)[:1])
-    (term,) = images_of_terms(kernel, feature_perms)[1]
-    assert term.images.tolist() == [[0]]
-    assert term.weight == 2.0
+    kernel = Sum(Matern52(1.0), np.eye(6)[:1])
+    (component,) = SymmetrisedKernel(kernel, feature_perms).components
+    assert component.images.tolist() == [[0]]
+    assert component.weight == 2.0
     check(kernel, feature_perms)
 
 
@@ -93,33 +94,33 @@ def test_a_term_that_no_permutation_changes_has_one_image():
 def test_values_are_symmetric_under_the_permutations(side):
     kernel = additive_kernel(Matern52(1.3), STAR, GROUP, 4)
     x, y = points(3, WITH_ANGLES.shape[1]), points(2, WITH_ANGLES.shape[1], seed=1)
-    K = value_covariance(kernel, WITH_ANGLES, x, y)
-    variance = value_variance(kernel, WITH_ANGLES, x)
+    K = SymmetrisedKernel(kernel, WITH_ANGLES).covariance(x, y)
+    variance = SymmetrisedKernel(kernel, WITH_ANGLES).variance(x)
     for p in WITH_ANGLES:
         left = x[:, p] if side != "y" else x
         right = y[:, p] if side != "x" else y
-        permuted = value_covariance(kernel, WITH_ANGLES, left, right)
+        permuted = SymmetrisedKernel(kernel, WITH_ANGLES).covariance(left, right)
         np.testing.assert_allclose(permuted, K, rtol=1e-13)
-        again = value_variance(kernel, WITH_ANGLES, left)
+        again = SymmetrisedKernel(kernel, WITH_ANGLES).variance(left)
         np.testing.assert_allclose(again, variance, rtol=1e-13)
 
 
 def test_values_are_a_covariance():
     kernel = additive_kernel(Matern52(1.3), STAR, GROUP, 4)
     x = points(30, WITH_ANGLES.shape[1])
-    K = value_covariance(kernel, WITH_ANGLES, x, x)
+    K = SymmetrisedKernel(kernel, WITH_ANGLES).covariance(x, x)
     np.testing.assert_allclose(K, K.T, rtol=1e-13)
     eigenvalues = np.linalg.eigvalsh(K)
     assert eigenvalues[0] > -1e-13 * eigenvalues[-1]
     np.testing.assert_allclose(
-        value_variance(kernel, WITH_ANGLES, x), np.diag(K), rtol=1e-13
+        SymmetrisedKernel(kernel, WITH_ANGLES).variance(x), np.diag(K), rtol=1e-13
     )
 
 
 def test_the_assembly_knows_where_each_term_is_not_zero():
     kernel = additive_kernel(Matern52(1.3), STAR, GROUP, 4)
     coordinates = STAR.coordinates(4)
-    images = Comparison.of(kernel, coordinates, GROUP).images
+    images = Assembly(Prior(kernel, GROUP), coordinates).images
     owner = np.repeat(np.arange(len(coordinates.atoms)), np.diff(coordinates.first))
 
     def components(features):
@@ -128,7 +129,7 @@ def test_the_assembly_knows_where_each_term_is_not_zero():
             atoms |= set(coordinates.atoms[g, : coordinates.n_body[g]])
         return sorted(3 * a + c for a in atoms for c in range(3))
 
-    for s, t in enumerate(images.term):
+    for s, t in enumerate(images.component):
         features = np.flatnonzero(images.metric[t])
         active = images.active[images.begin[t] : images.begin[t + 1]]
         assert active.tolist() == sorted(set(owner[features]))

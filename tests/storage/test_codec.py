@@ -15,8 +15,7 @@ from kforce.descriptors.composition import Composition
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.gdml.molecule import Molecule
-from kforce.kernels.additive import Additive
-from kforce.kernels.base import Kernel
+from kforce.kernels.base import Kernel, Sum
 from kforce.kernels.stationary import RBF, Matern52, PiecewisePolynomial
 from kforce.registry import _CLASSES, register, registered_names
 from kforce.solvers.least_squares import SparseSolution
@@ -86,7 +85,7 @@ OBJECTS = [
     Polynomial(zeta=2.5),
     PiecewisePolynomial(n_features=3, length_scale=2.0),
     Scaled(Matern52(length_scale=2.0), amplitude=3.0),
-    Additive(RBF(), np.array([[1.0, 0.0], [0.5, 0.5]]), amplitudes=[1.0, 2.0]),
+    Sum(RBF(), np.array([[1.0, 0.0], [0.5, 0.5]]), amplitudes=[1.0, 2.0]),
     InverseDistances(),
     InternalCoordinates(bonds=((0, 1), (1, 2))),
     TwoBody(cutoff=4.0, species=(29, None), exponents=(-1, -2), tail=(2, 0.5)),

@@ -66,6 +66,8 @@ def assert_refused_or(path, check=lambda model: None):
 KERNEL = ("kernel_", "kernel")
 HUGE = 10**400
 
+POSITIONS = "uncertainty_.observations.positions"
+
 IN_GDML = [
     (("class",), "OtherRegressor", "'OtherRegressor' is no class of kforce"),
     (("class",), "Molecule", "Molecule does not know"),
@@ -128,8 +130,12 @@ IN_GDML = [
     ("expansion_.x_train", np.full((8, 6), 1e308), "not finite"),
     ("expansion_.directions", np.ones((7, 6)), r"directions has shape \(7, 6\)"),
     ("expansion_.weights", np.ones(3), r"weights has shape \(3,\)"),
-    ("uncertainty_.positions", np.ones((8, 3, 3)), r"positions has shape \(8, 3, 3\)"),
-    ("uncertainty_.positions", np.ones((8, 4, 3)), "at the same place"),
+    (
+        "uncertainty_.observations.positions",
+        np.ones((8, 3, 3)),
+        r"positions has shape \(8, 3, 3\)",
+    ),
+    ("uncertainty_.observations.positions", np.ones((8, 4, 3)), "at the same place"),
     ("uncertainty_.factor.offsets", np.array([0, 3]), "the factor"),
     ("another", np.ones(2), "nothing in it refers to another"),
 ]

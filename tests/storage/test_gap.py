@@ -17,7 +17,6 @@ from kforce import (
     TwoBody,
 )
 from kforce.descriptors.composition import Composition
-from kforce.descriptors.local_checks import check_parameters, n_features
 from kforce.gap.permuted_term import PermutedTerm
 from kforce.kernels.stationary import RBF, Matern52, PiecewisePolynomial
 from kforce.neighbours.search import find_neighbours
@@ -201,8 +200,8 @@ SHAPE = {"cutoff": 3.0, "n_max": 3, "l_max": 2, "atom_sigma": 0.5}
 def test_the_number_of_features_is_known_without_atoms(descriptor):
     batch = Batch.from_frames(FRAMES[:1])
     found = descriptor(batch.numbers, find_neighbours(batch, 3.0))
-    check_parameters(descriptor)
-    assert n_features(descriptor) == found.x.shape[1]
+    descriptor.check()
+    assert descriptor.n_features == found.x.shape[1]
 
 
 class Own(TwoBody):

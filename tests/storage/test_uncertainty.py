@@ -8,8 +8,7 @@ from stored import through_file
 from toys import CO2, toy_frames
 from uncertainty_toys import build, features_of
 
-from kforce.errors import InputError
-from kforce.gdml.uncertainty import Uncertainty
+from kforce.gdml.posterior import Posterior
 from kforce.kernels.expansion import Expansion
 from kforce.solvers.tiles import TiledMatrix
 from kforce.structures import Batch
@@ -29,13 +28,13 @@ def restored(fields, frames, whole):
     """What a model with all structures of `whole` does when its file is read."""
     kept = [
         next(f for f in frames if np.array_equal(f.positions, p))
-        for p in fields["positions"]
+        for p in fields["observations"]["positions"]
     ]
     x = whole.features.x
     images = whole.features.coordinates.images(GROUP)[0]
-    expansion = Expansion(whole.kernel, x, x, None, images)
-    return Uncertainty.from_fields(
-        Batch.from_frames(kept), features_of(kept), expansion, GROUP, **fields
+    mean = Expansion(whole.prior.kernel, x, x, None, images)
+    return Posterior.from_fields(
+        whole.prior, mean, Batch.from_frames(kept), features_of(kept), **fields
     )
 
 
@@ -63,7 +62,9 @@ def test_it_comes_back(frames, case, with_factor, n_rows):
     np.testing.assert_array_equal(
         again.observations.rows, uncertainty.observations.rows
     )
-    np.testing.assert_array_equal(again.positions, uncertainty.positions)
+    np.testing.assert_array_equal(
+        again.observations.positions, uncertainty.observations.positions
+    )
 
 
 def test_structures_whose_rigid_motions_were_kept_come_back(frames):
@@ -77,7 +78,7 @@ def test_structures_whose_rigid_motions_were_kept_come_back(frames):
     observations = replace(
         whole.observations,
         rows=np.hstack([rows, np.full((3, 1), -1)]),
-        variance=np.linspace(1e-4, 1e-2, 27),
+        label_variance=np.linspace(1e-4, 1e-2, 27),
         y=np.zeros(27),
         rigid=rigid,
         n_rigid=n_rigid,
@@ -118,11 +119,7 @@ def test_what_does_not_fit(frames, change, match):
 def test_observations_that_do_not_fit(frames, name, change, match):
     uncertainty = next(cases(frames))
     fields = uncertainty.to_fields()
-    fields["observations"][name] = change(fields["observations"][name])
+    part = fields if name in fields else fields["observations"]
+    part[name] = change(part[name])
     with pytest.raises(ValueError, match=match):
         restored(fields, frames, uncertainty)
-
-
-def test_without_positions_it_cannot_be_stored(frames):
-    with pytest.raises(InputError, match="without the positions"):
-        replace(next(cases(frames)), positions=None).to_fields()

@@ -19,8 +19,7 @@ from kforce.kernels.stationary import (
     Matern72,
     RationalQuadratic,
 )
-from kforce.vectors import regressor as vector
-from kforce.vectors.covariance import Sites, vector_covariance
+from kforce.vectors.posterior import Sites, covariance
 from kforce.vectors.regressor import GradientGPRegressor
 
 KERNELS = [
@@ -106,10 +105,10 @@ def test_covariance_is_the_derivative_of_the_kernel(kernel):
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(2, 1, 3))
     all_of = np.ones((1, 3), dtype=bool)
-    exact = vector_covariance(kernel, Sites(x, True, all_of), Sites(y, True, all_of))
+    exact = covariance(kernel, Sites(x, True, all_of), Sites(y, True, all_of))
 
     def k(x, y):
-        return vector_covariance(kernel, Sites.of_values(x), Sites.of_values(y))[0, 0]
+        return covariance(kernel, Sites.of_values(x), Sites.of_values(y))[0, 0]
 
     def error(h):
         steps = h * np.eye(3)
@@ -132,8 +131,8 @@ def test_covariance_of_a_part_is_a_part_of_the_covariance():
     partials = np.random.default_rng(0).random((6, 2)) < 0.5
     kernel = Matern52(length_scale=1.0)
     right = Sites(Y, False, np.ones((4, 2), dtype=bool))
-    full = vector_covariance(kernel, Sites(X, True, np.ones((6, 2), bool)), right)
-    part = vector_covariance(kernel, Sites(X, True, partials), right)
+    full = covariance(kernel, Sites(X, True, np.ones((6, 2), bool)), right)
+    part = covariance(kernel, Sites(X, True, partials), right)
     rows = np.append(np.ones(6, dtype=bool), partials.ravel())
     np.testing.assert_array_equal(part, full[rows])
 
@@ -219,13 +218,13 @@ def test_missing_components_are_left_out():
     missing[0, 1] = np.nan
     model = GradientGPRegressor(kernel, noise_gradient=0.01).fit(X, y, missing)
     sites = Sites(X, True, np.isfinite(missing))
-    twin = vector_covariance(model.kernel_, sites, sites)
+    twin = covariance(model.kernel_, sites, sites)
     noise = np.repeat([model.noise_, model.noise_gradient_], [10, 7])
     coef = np.linalg.solve(
         twin + np.diag(noise**2),
         np.append(y - y.mean(), missing[np.isfinite(missing)]),
     )
-    K_star = vector_covariance(model.kernel_, sites, Sites.of_values(T))
+    K_star = covariance(model.kernel_, sites, Sites.of_values(T))
     np.testing.assert_allclose(model.predict(T), y.mean() + coef @ K_star, rtol=1e-6)
 
     none = GradientGPRegressor(kernel).fit(X, y, np.full(dy.shape, np.nan))
@@ -298,11 +297,11 @@ def test_std_is_calibrated():
     assert np.sqrt(np.mean(np.square(z))) == pytest.approx(1.0, abs=0.1)
 
 
-def test_std_in_batches(monkeypatch):
+def test_std_in_batches():
     X, T = points(20), points(33, seed=1)
     model = GradientGPRegressor().fit(X, *wave(X))
     _, std = model.predict(T, return_std=True)
-    monkeypatch.setattr(vector, "_CHUNK", 600)
+    model._max_entries = 600
     _, batched = model.predict(T, return_std=True)
     np.testing.assert_allclose(batched, std, rtol=1e-6)
 

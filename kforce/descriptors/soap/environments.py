@@ -81,8 +81,7 @@ class SoapEnvironments(Environments):
     c: np.ndarray
     length: np.ndarray
 
-    def jacobians(self) -> Iterator[Jacobian]:
-        """Return the dense derivatives of all environments, block after block."""
+    def jacobians(self) -> Iterator[Jacobian]:  # noqa: D102
         offsets, owners = self.neighbours.offsets, self.neighbours.owners
         most = max(1, _BLOCK_BYTES // (24 * self.x.shape[1]))
         first = 0
@@ -121,17 +120,8 @@ class SoapEnvironments(Environments):
         in_spans(fill, first, last)
         return dx
 
-    def pull(
-        self,
-        by_x: np.ndarray,
-        by_f_cut: np.ndarray,
-        gradient: np.ndarray,
-        strain: np.ndarray,
-    ) -> None:
-        """Add derivatives of Σ_e g_e·x_e + h_e F_e; see `Environments.pull`.
-
-        F is 1 everywhere, so h does not matter.
-        """
+    def pull(self, by_x, by_f_cut, gradient, strain):  # noqa: D102
+        # F is 1 everywhere: by_f_cut does not matter.
         by_x = np.ascontiguousarray(by_x, dtype=float)
         along = np.empty((len(self.members), 3))
 

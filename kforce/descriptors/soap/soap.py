@@ -8,8 +8,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from kforce.descriptors.few_body import check_reach
-from kforce.descriptors.local import LocalDescriptor
+from kforce.descriptors.local import LocalDescriptor, TermDefaults
 from kforce.descriptors.soap._density import weigh_members
 from kforce.descriptors.soap._power_spectrum import factors, soap_values
 from kforce.descriptors.soap._radial import bessel_starts
@@ -17,6 +16,7 @@ from kforce.descriptors.soap.compression import mixing_matrix
 from kforce.descriptors.soap.environments import SoapEnvironments, SoapTables, in_spans
 from kforce.descriptors.soap.radial_basis import BASES, radial_basis
 from kforce.errors import InputError, check_count
+from kforce.kernels.dot_product import Polynomial
 from kforce.neighbours.search import Neighbours
 from kforce.registry import register
 
@@ -90,6 +90,8 @@ class SOAP(LocalDescriptor):
     (1, 41)
     """
 
+    defaults = TermDefaults(Polynomial(zeta=4), n_inducing=1000)
+
     def __init__(
         self,
         *,
@@ -129,17 +131,60 @@ class SOAP(LocalDescriptor):
         self.legacy_factor = legacy_factor
         self.compression = compression
 
+    @property
+    def n_features(self) -> int:
+        """One for each pair of radial functions and l, and the constant."""
+        n, channels = self.n_max, self.compression or self._n_channels
+        if self.diagonal_radial:
+            pairs = n * channels * (channels + 1) // 2
+        else:
+            pairs = n * channels * (n * channels + 1) // 2
+        return pairs * (self.l_max + 1) + 1
+
+    def check(self):  # noqa: D102
+        check_count("n_max", self.n_max)
+        check_count("l_max", self.l_max, least=0)
+        for name, largest in (("n_max", _LARGEST_N), ("l_max", _LARGEST_L)):
+            if getattr(self, name) > largest:
+                raise InputError(
+                    f"{name} must be at most {largest}, found {getattr(self, name)}: "
+                    "lower it."
+                )
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if not _is_number(value) or value <= 0.0:
+                raise InputError(f"{name} must be a positive number, found {value!r}.")
+        super().check()
+        for name in ("central_weight", "sigma0"):
+            value = getattr(self, name)
+            if not _is_number(value) or value < 0.0:
+                raise InputError(f"{name} must be a number ≥ 0, found {value!r}.")
+        for name in ("species", "centre"):
+            value = getattr(self, name)
+            if value is not None and not _are_elements(as_tuple(value)):
+                raise InputError(
+                    f"{name} must be different atomic numbers from 1 to "
+                    f"{LARGEST_NUMBER}, or None for all elements, found {value!r}."
+                )
+        if self.compression is not None:
+            _check_compression(self.compression, self.species)
+        if self.radial_basis not in BASES:
+            raise InputError(
+                f"radial_basis must be one of {', '.join(BASES)}, "
+                f"found {self.radial_basis!r}."
+            )
+        if self.damping is not None and not _is_damping(as_tuple(self.damping)):
+            raise InputError(
+                "damping must be None or three numbers (exponent > 0, scale > 0, "
+                f"rate ≥ 0), found {self.damping!r}."
+            )
+
     def for_species(self, species: tuple[int, ...]) -> list[SOAP]:
         """Return one descriptor per element of the centres, with densities of all.
 
         A descriptor whose densities are given stands for itself.
-
-        Raises
-        ------
-        InputError
-            If a parameter is out of range.
         """
-        check_soap(self)
+        self.check()
         if self.species is not None:
             return [self]
         wanted = species if self.centre is None else as_tuple(self.centre)
@@ -153,9 +198,9 @@ class SOAP(LocalDescriptor):
         Raises
         ------
         InputError
-            If a parameter is out of range, or two atoms are at one place.
+            If a parameter makes no sense, or two atoms are at one place.
         """
-        check_soap(self)
+        self.check()
         if self.centre is not None:
             wanted = np.isin(numbers[neighbours.central_atoms], as_tuple(self.centre))
             neighbours = neighbours.of(wanted)
@@ -294,52 +339,6 @@ def as_tuple(value) -> tuple:
     ((6,), (6, 1))
     """
     return tuple(value) if isinstance(value, Iterable) else (value,)
-
-
-def check_soap(soap) -> None:
-    """Raise an error unless all parameters of a `SOAP` make sense.
-
-    Raises
-    ------
-    InputError
-        If one of them does not.
-    """
-    check_count("n_max", soap.n_max)
-    check_count("l_max", soap.l_max, least=0)
-    for name, largest in (("n_max", _LARGEST_N), ("l_max", _LARGEST_L)):
-        if getattr(soap, name) > largest:
-            raise InputError(
-                f"{name} must be at most {largest}, found {getattr(soap, name)}: "
-                "lower it."
-            )
-    for name in _POSITIVE:
-        value = getattr(soap, name)
-        if not _is_number(value) or value <= 0.0:
-            raise InputError(f"{name} must be a positive number, found {value!r}.")
-    check_reach(soap.cutoff)
-    for name in ("central_weight", "sigma0"):
-        value = getattr(soap, name)
-        if not _is_number(value) or value < 0.0:
-            raise InputError(f"{name} must be a number ≥ 0, found {value!r}.")
-    for name in ("species", "centre"):
-        value = getattr(soap, name)
-        if value is not None and not _are_elements(as_tuple(value)):
-            raise InputError(
-                f"{name} must be different atomic numbers from 1 to "
-                f"{LARGEST_NUMBER}, or None for all elements, found {value!r}."
-            )
-    if soap.compression is not None:
-        _check_compression(soap.compression, soap.species)
-    if soap.radial_basis not in BASES:
-        raise InputError(
-            f"radial_basis must be one of {', '.join(BASES)}, "
-            f"found {soap.radial_basis!r}."
-        )
-    if soap.damping is not None and not _is_damping(as_tuple(soap.damping)):
-        raise InputError(
-            "damping must be None or three numbers (exponent > 0, scale > 0, "
-            f"rate ≥ 0), found {soap.damping!r}."
-        )
 
 
 def _check_compression(compression, species):

@@ -6,7 +6,6 @@ from ase import Atoms
 from ase.build import bulk
 from scipy.special import sph_harm_y, spherical_in
 from soap_twin import CASES, environments, rattled, slow_soap
-from toys import rotation
 
 from kforce.descriptors.soap._harmonics import (
     azimuthal,
@@ -18,8 +17,6 @@ from kforce.descriptors.soap._radial import bessel_starts, radial_functions
 from kforce.descriptors.soap.radial_basis import radial_basis
 from kforce.descriptors.soap.soap import SOAP
 from kforce.errors import InputError
-from kforce.neighbours.search import find_neighbours
-from kforce.structures import Batch
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -80,21 +77,6 @@ def test_a_gaussian_at_a_point_is_a_basis_function(kind):
     np.testing.assert_allclose(at_origin, basis.origin, atol=1e-12)
 
 
-def test_rotations_translations_and_permutations_change_nothing():
-    atoms, soap = rattled(), SOAP(**CASES["two species"])
-    x = environments(soap, atoms).x
-    moved = atoms.copy()
-    Q = rotation(3)
-    moved.set_cell(atoms.cell.array @ Q.T)
-    moved.positions = atoms.positions @ Q.T + [0.3, -1.0, 4.0]
-    np.testing.assert_allclose(environments(soap, moved).x, x, atol=1e-13)
-    p = np.random.default_rng(1).permutation(len(atoms))
-    found = environments(soap, atoms[p])
-    back = np.argsort(p)[environments(soap, atoms).central_atoms]
-    order = [int(np.flatnonzero(found.central_atoms == a)[0]) for a in back]
-    np.testing.assert_allclose(found.x[order], x, atol=1e-13)
-
-
 def test_neighbours_fade_at_the_cutoff():
     soap = SOAP(cutoff=3.0, n_max=5, l_max=4, atom_sigma=0.5)
     lone = environments(soap, Atoms("Si")).x
@@ -105,13 +87,6 @@ def test_neighbours_fade_at_the_cutoff():
     # The cutoff function falls to zero like the square of the gap.
     assert 80 < change[0] / change[1] < 120
     assert 80 < change[1] / change[2] < 120
-
-
-def test_a_list_with_a_larger_cutoff_is_cut():
-    atoms, soap = rattled(), SOAP(**CASES["one species"])
-    batch = Batch.from_frames([atoms])
-    larger = soap(batch.numbers, find_neighbours(batch, soap.cutoff + 2.0))
-    assert (larger.x == environments(soap, atoms).x).all()
 
 
 @pytest.mark.parametrize("normalise", [True, False])

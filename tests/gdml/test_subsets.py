@@ -1,6 +1,8 @@
+"""Subsets of points: far from one another, and random ones without copies."""
+
 import numpy as np
 
-from kforce.gdml.farthest_points import farthest_points
+from kforce.gdml.subsets import farthest_points, random_subset
 
 
 def slow(x, images, first, count):
@@ -43,3 +45,29 @@ def test_rows_are_counted_and_one_point_is_always_chosen():
     rng = np.random.default_rng(0)
     assert sizes[farthest_points(x, order, sizes, 14, rng)].sum() <= 14
     assert len(farthest_points(x, order, sizes, 1, rng)) == 1
+
+
+def test_a_random_subset_is_drawn_in_order_without_repetition():
+    sizes = np.full(500, 12)
+    x = np.random.default_rng(0).normal(size=(500, 3))
+    chosen = random_subset(sizes, x, np.random.default_rng(0))
+    # A thousand rows.
+    assert len(chosen) == 1000 // 12
+    assert (np.diff(chosen) > 0).all()
+    assert chosen[-1] < 500
+    again = random_subset(sizes, x, np.random.default_rng(0))
+    np.testing.assert_array_equal(chosen, again)
+    assert not np.array_equal(chosen, random_subset(sizes, x, np.random.default_rng(1)))
+
+
+def test_a_random_subset_is_all_of_few_points_and_at_least_two():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(7, 3))
+    np.testing.assert_array_equal(random_subset(np.full(7, 12), x, rng), np.arange(7))
+    assert len(random_subset(np.full(7, 3000), x, rng)) == 2
+
+
+def test_a_random_subset_holds_no_copies():
+    x = np.repeat(np.arange(5.0)[:, None], 3, axis=0)
+    chosen = random_subset(np.ones(15), x, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(x[chosen, 0]), np.arange(5.0))
