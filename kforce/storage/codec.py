@@ -32,7 +32,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from kforce.errors import InputError
-from kforce.registry import registered
+from kforce.registry import is_registered, registered
 
 #: What wrong values in a file can lead to.
 DAMAGE = (
@@ -104,7 +104,7 @@ def _written(value, place, arrays, with_factor):
         pairs = [[inner(key, "key"), inner(part, key)] for key, part in value.items()]
         return {"items": pairs}
     name = type(value).__name__
-    if not _is_registered(type(value)):
+    if not is_registered(type(value)):
         raise InputError(
             f"A model with {name}, which is not part of kforce, cannot be saved: make "
             "it known, with @kforce.registry.register above its class."
@@ -114,13 +114,6 @@ def _written(value, place, arrays, with_factor):
     else:
         fields = stored_attributes(value)
     return {"class": name} | {key: inner(part, key) for key, part in fields.items()}
-
-
-def _is_registered(cls):
-    try:
-        return registered(cls.__name__) is cls
-    except KeyError:
-        return False
 
 
 def stored_attributes(value) -> dict[str, Any]:
