@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from kforce.baselines.baseline import Baseline, as_baseline
 from kforce.calculator import LocalCalculator
 from kforce.data.training import Training
-from kforce.errors import InputError
+from kforce.errors import InputError, check_noise
 from kforce.force_field import Prediction
 from kforce.gap.parameters import check_parameters
 from kforce.gap.posterior import condition
@@ -29,7 +29,6 @@ from kforce.labels import Labels, LocalLabels, Noises, stress_of, virial_of
 from kforce.neighbours.search import find_neighbours
 from kforce.registry import register
 from kforce.solvers.least_squares import SparseSolution
-from kforce.storage.codec import check_positive
 from kforce.structures import Batch, as_frames, first_unknown
 
 _log = logging.getLogger("kforce.gap")
@@ -191,13 +190,16 @@ class GAPRegressor(SparseForceField):
         model = super().from_fields(**fields)
         check_parameters(model)
         model._check_elements()
-        noises = (model.noise_energy_, model.noise_forces_, model.noise_virial_)
-        check_positive("a noise", *noises)
+        names = ("noise_energy_", "noise_forces_", "noise_virial_")
+        noises = {name: getattr(model, name) for name in names}
+        for name, noise in noises.items():
+            check_noise(name, noise)
         if model.solution_ is None:
             return model
-        if None in noises:
+        if None in noises.values():
             raise ValueError("there are no noises")
-        check_positive("a calibration", *model.calibration_)
+        if not min(model.calibration_) > 0.0:
+            raise ValueError(f"the calibration is {model.calibration_}")
         weights = np.concatenate([term.weights for term in model.terms_])
         if not np.array_equal(weights, model.solution_.coef):
             raise ValueError("the solution is of other terms")

@@ -33,7 +33,7 @@ from kforce.progress import progress_bar
 from kforce.solvers.cholesky import Cholesky
 from kforce.solvers.resources import Forecast
 from kforce.solvers.tiles import TiledMatrix
-from kforce.storage.codec import check_array, check_positive
+from kforce.storage.codec import check_array
 from kforce.structures import Batch
 
 _log = logging.getLogger("kforce.uncertainty")
@@ -132,7 +132,8 @@ class Posterior:
         observed = Observations.from_fields(
             is_periodic, **observations, variance=variance
         )
-        check_positive("the calibration", calibration)
+        if not calibration > 0.0:
+            raise ValueError(f"the calibration is {calibration}")
         if reference is not None:
             check_array("reference", reference, (len(mean.x_train),))
             reference = mean_energy(mean, reference)

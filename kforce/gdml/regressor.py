@@ -26,7 +26,7 @@ from kforce.labels import Labels
 from kforce.registry import register
 from kforce.solvers.cholesky import workspace
 from kforce.solvers.resources import Forecast
-from kforce.storage.codec import check_array, check_positive
+from kforce.storage.codec import check_array
 from kforce.structures import Batch, as_frames
 from kforce.symmetry.groups import validate_permutations
 from kforce.symmetry.recovery import find_permutations
@@ -211,7 +211,8 @@ class GDMLRegressor(ForceField):
 
     def _check_noises(self, expansion, uncertainty):
         """Raise an error unless there are the noises that the model needs."""
-        check_positive("a noise", self.noise_forces_, self.noise_energy_)
+        check_noise("noise_forces_", self.noise_forces_)
+        check_noise("noise_energy_", self.noise_energy_)
         if self.noise_forces_ is None:  # as in models of other programs
             if uncertainty is not None:
                 raise ValueError("there is no noise of forces")

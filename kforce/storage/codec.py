@@ -288,10 +288,3 @@ def check_evaluates(*values: np.ndarray) -> None:
     """Raise an error unless what a model gives at a point of its own is finite."""
     if not all(np.isfinite(value).all() for value in values):
         raise ValueError("the model predicts numbers that are not finite")
-
-
-def check_positive(name: str, *values: float | None) -> None:
-    """Raise an error unless values are positive or None."""
-    for value in values:
-        if value is not None and not 0.0 < value < np.inf:
-            raise ValueError(f"{name} is {value}, expected a positive number")
