@@ -23,6 +23,7 @@ from kforce.baselines.settings import rebuild
 from kforce.errors import InputError
 from kforce.labels import Labels
 from kforce.prediction import Prediction
+from kforce.registry import register
 
 log = logging.getLogger("kforce.baseline")
 
@@ -30,8 +31,9 @@ log = logging.getLogger("kforce.baseline")
 METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
 
 
+@register
 class Baseline:
-    """Sum of calculators and fitted force fields; made by `as_baseline` or `restore`.
+    """Sum of calculators and fitted force fields; made by `as_baseline`.
 
     It has calculators of its own, one a thread, so that those it was made of stay as
     they are; it can be copied and pickled if they can. All methods raise InputError if
@@ -47,7 +49,7 @@ class Baseline:
 
     @property
     def models(self) -> list:
-        """The fitted force fields in it, in the order in which `describe` counts."""
+        """The fitted force fields in it."""
         return [m.model for m in self._members if isinstance(m, ModelMember)]
 
     @property
@@ -118,24 +120,22 @@ class Baseline:
         below[labelled] = self.evaluate(some, ("stress",)).stress
         return below
 
-    def describe(self) -> list[dict]:
-        """Describe each member for JSON; `restore` is the way back.
+    def to_fields(self, with_factor=None):
+        """Return what a file holds of it."""
+        return {"members": list(self._members)}
 
-        A force field is ``{"model": k}``, the k-th of `models`. The settings of a
-        calculator that they do not describe are None.
+    @classmethod
+    def from_fields(cls, members):
+        """Return the sum of the members that a file holds."""
+        kinds = ModelMember | CalculatorMember
+        if not members or not all(isinstance(m, kinds) for m in members):
+            raise TypeError("a baseline is no sum of calculators and models")
+        return cls(members)
 
-        Examples
-        --------
-        >>> from ase.calculators.emt import EMT
-        >>> as_baseline(EMT()).describe()
-        [{'calculator': 'ase.calculators.emt:EMT',
-          'settings': {'asap_cutoff': False}, 'version': '...'}]
-        """
-        count = iter(range(len(self._members)))
-        return [
-            {"model": next(count)} if isinstance(m, ModelMember) else m.describe()
-            for m in self._members
-        ]
+    @classmethod
+    def of(cls, value):
+        """Return the baseline that `as_baseline` makes of a value."""
+        return as_baseline(value)
 
 
 def as_baseline(value) -> Baseline | None:
@@ -159,29 +159,6 @@ def as_baseline(value) -> Baseline | None:
     if value is None or isinstance(value, Baseline):
         return value
     return Baseline(_members(value))
-
-
-def restore(description: list[dict], models: Sequence = ()) -> Baseline:
-    """Build the baseline that `Baseline.describe` described.
-
-    `models` are the force fields that it counts. InputError is raised if a calculator
-    cannot be built from a file (see `RESTORABLE` of `kforce.baselines.settings`) or its
-    package is not installed.
-
-    Examples
-    --------
-    >>> from ase.calculators.emt import EMT
-    >>> restore(as_baseline(EMT()).describe())
-    Baseline(EMT)
-    """
-    if not description:
-        raise ValueError("a baseline has no members")
-    return Baseline(
-        ModelMember(models[member["model"]])
-        if "model" in member
-        else CalculatorMember(rebuild(member))
-        for member in description
-    )
 
 
 def _members(value):
@@ -223,7 +200,7 @@ def _by_method(name):
     # Ten times the accuracy that tblite defaults to: noise of 3e-5 instead of 3e-4 eV/Å
     # for a few more iterations.
     settings = {"method": known[name.lower()], "accuracy": 0.1, "verbosity": 0}
-    return rebuild({"calculator": "tblite.ase:TBLite", "settings": settings})
+    return rebuild("tblite.ase:TBLite", settings)
 
 
 def _sum(predictions):

@@ -9,15 +9,23 @@ from dataclasses import replace
 
 import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
+from sklearn.base import is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import ThreadpoolController
 
 from kforce.baselines.cache import ResultCache
-from kforce.baselines.settings import identity_of, name_of, settings_of, version_of
+from kforce.baselines.settings import (
+    identity_of,
+    name_of,
+    rebuild,
+    settings_of,
+    version_of,
+)
 from kforce.errors import InputError
 from kforce.prediction import Prediction
 from kforce.progress import progress_bar
+from kforce.registry import register
 
 # Two computations of one structure differ by less, in eV/Å (rms) and eV per atom. The
 # forces of GFN2-xTB vary by up to 3e-4 eV/Å with the start of the self-consistency,
@@ -30,6 +38,7 @@ MAX_ENERGY_CHANGE = 1e-5
 MAX_SERIAL_ATOMS = 100
 
 
+@register
 class ModelMember:
     """A fitted force field of kforce: fast, so that nothing is kept on disk.
 
@@ -47,6 +56,17 @@ class ModelMember:
                 "fit it; where scikit-learn clones the regressor, give "
                 "sklearn.frozen.FrozenEstimator(model)."
             ) from None
+
+    def to_fields(self, with_factor=None):
+        """Return what a file holds of it."""
+        return {"model": self.model}
+
+    @classmethod
+    def from_fields(cls, model):
+        """Return the member of a model that a file holds."""
+        if not is_regressor(model):
+            raise TypeError(f"{type(model).__name__} is no model")
+        return cls(model)
 
     @property
     def has_stress(self):
@@ -69,6 +89,7 @@ class ModelMember:
         return self.model.evaluate_structure(atoms, properties, return_std)[0]
 
 
+@register
 class CalculatorMember:
     """A calculator of ASE, copied for each thread."""
 
@@ -84,11 +105,16 @@ class CalculatorMember:
     def __setstate__(self, state):
         vars(self).update(state, _local=threading.local())
 
-    def describe(self):
+    def to_fields(self, with_factor=None):
         """Return name, settings (None if they say too little) and version."""
         name = name_of(self._pristine)
         settings = settings_of(self._pristine)
         return {"calculator": name, "settings": settings, "version": version_of(name)}
+
+    @classmethod
+    def from_fields(cls, calculator, settings, version):
+        """Return the member that a file describes, see `rebuild`."""
+        return cls(rebuild(calculator, settings, version))
 
     @property
     def has_stress(self):

@@ -11,7 +11,7 @@ from importlib import import_module, metadata
 
 import numpy as np
 
-from kforce.errors import InputError
+from kforce.storage.codec import NotRestorableError
 
 log = logging.getLogger("kforce.baseline")
 
@@ -94,37 +94,27 @@ def identity_of(calculator) -> str | None:
     return json.dumps(parts, sort_keys=True)
 
 
-def rebuild(description: dict):
-    """Build the calculator of a description, if that is safe and possible.
+def rebuild(name: str, settings: dict | None, saved: str = ""):
+    """Return a new calculator of a name and settings, if that is safe and possible.
 
-    Parameters
-    ----------
-    description : dict
-        ``calculator`` (of `name_of`), ``settings`` (of `settings_of`) and, if known,
-        ``version`` (of `version_of`).
-
-    Returns
-    -------
-    ase.calculators.calculator.BaseCalculator
-        A new calculator.
+    `saved` is the version of its package that the settings are of, if that is known.
 
     Raises
     ------
-    InputError
+    NotRestorableError
         If the calculator is none that a file may build, its package is missing, or the
         installed version does not know a setting.
 
     Examples
     --------
-    >>> rebuild({"calculator": "ase.calculators.emt:EMT", "settings": {}}).name
+    >>> rebuild("ase.calculators.emt:EMT", {}).name
     'emt'
-    >>> rebuild({"calculator": "os:system", "settings": {}})
+    >>> rebuild("os:system", {})
     Traceback (most recent call last):
-    kforce.errors.InputError: The baseline os:system cannot be built from a file: ...
+    kforce.storage.codec.NotRestorableError: The baseline os:system cannot be built ...
     """
-    name, settings = description["calculator"], description["settings"]
     if name not in RESTORABLE or settings is None:
-        raise InputError(
+        raise NotRestorableError(
             f"The baseline {name} cannot be built from a file: give it when loading, "
             "kforce.load(path, baseline=your_calculator)."
         )
@@ -132,15 +122,15 @@ def rebuild(description: dict):
     try:
         cls = getattr(import_module(module), cls)
     except ImportError as error:
-        raise InputError(
+        raise NotRestorableError(
             f"The baseline {name} cannot be imported ({error}): install it, pip "
             f'install "{RESTORABLE[name]}".'
         ) from None
     settings = {key: _decode(value) for key, value in settings.items()}
-    saved, installed = description.get("version", ""), version_of(name)
+    installed = version_of(name)
     unknown = sorted(settings.keys() - cls.default_parameters.keys())
     if unknown:
-        raise InputError(
+        raise NotRestorableError(
             f"The baseline {name} of version {installed} has no setting {unknown[0]!r}:"
             f" install version {saved or 'that it comes from'}, or give a calculator, "
             "kforce.load(path, baseline=your_calculator)."

@@ -157,7 +157,7 @@ def _baseline(values):
 def _permutations(value):
     if value in ("auto", "none"):
         return "auto" if value == "auto" else None
-    fields = read_arrays(value, names=("permutations", "perms"))
+    fields = read_arrays(value, names=("permutations_", "permutations", "perms"))
     if not fields:
         raise InputError(
             f"{value} has no field 'permutations' or 'perms': give 'auto', 'none' or a "

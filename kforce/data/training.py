@@ -11,9 +11,11 @@ import numpy as np
 from ase import Atoms
 
 from kforce.labels import Labels
+from kforce.registry import register
 from kforce.structures import as_frames
 
 
+@register
 @dataclass(frozen=True)
 class Training:
     """What a model was trained on and with.

@@ -16,9 +16,11 @@ import numpy as np
 from kforce.descriptors.local import Environments
 from kforce.errors import InputError
 from kforce.gap.sparse_term import SparseTerm
+from kforce.registry import register
 from kforce.symmetry.groups import validate_permutations
 
 
+@register
 @dataclass(frozen=True)
 class PermutedTerm(SparseTerm):
     """A term of a model that was read, with permutations of features: it predicts only.
@@ -39,6 +41,12 @@ class PermutedTerm(SparseTerm):
                 "length_scales must not change under the permutations of a term, found "
                 f"{self.length_scales.tolist()}."
             )
+
+    def check_stored(self) -> None:
+        """Raise an error unless it is a term that evaluates to numbers."""
+        super().check_stored()
+        if self.kernel.is_product:
+            raise ValueError("a kernel of products with permutations")
 
     def prior_variance(self, environments: Environments) -> np.ndarray:
         """Return F² k(x, x) of each environment, in eV²."""

@@ -11,6 +11,8 @@ from ase.data import chemical_symbols
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from kforce.baselines.baseline import Baseline
+from kforce.data.training import Training
 from kforce.errors import InputError, check_noise
 from kforce.force_field import ForceField
 from kforce.gap.extrapolation import describe_extrapolation, novelty
@@ -20,13 +22,15 @@ from kforce.gap.posterior import Posterior
 from kforce.gap.prediction import predict_local
 from kforce.gap.prior import build_terms, composition_term
 from kforce.gap.reference_energies import find_reference_energies, species_of
-from kforce.gap.sparse_term import largest_cutoff
+from kforce.gap.sparse_term import SparseTerm, largest_cutoff
 from kforce.gap.splines import TabulatedTerm, tabulate
 from kforce.gap.terms_from_data import default_terms
 from kforce.gap.training_set import TrainingSet
 from kforce.labels import Labels, read_stresses, stress_of
 from kforce.neighbours.search import find_neighbours
 from kforce.prediction import Prediction
+from kforce.registry import register
+from kforce.solvers.least_squares import SparseSolution
 from kforce.structures import Batch, as_frames, first_unknown
 
 _log = logging.getLogger("kforce.gap")
@@ -36,6 +40,7 @@ _log = logging.getLogger("kforce.gap")
 DEFAULT_NOISES = (0.002, 0.05, 0.05)
 
 
+@register
 class GAPRegressor(ForceField):
     """Sparse Gaussian process on energies of atoms, for any composition and size.
 
@@ -122,6 +127,19 @@ class GAPRegressor(ForceField):
     True
     """
 
+    # In files.
+    terms_: list[SparseTerm]
+    species_: tuple[int, ...]
+    reference_energies_: dict[int, float]
+    noise_energy_: float | None
+    noise_forces_: float | None
+    noise_virial_: float | None
+    solution_: SparseSolution | None
+    calibration_: tuple[float, float] | None
+    log_marginal_likelihood_: float | None
+    training_: Training | None
+    baseline_: Baseline | None
+
     known_properties = ("energy", "forces", "stress", "energies")
 
     def __init__(
@@ -152,6 +170,51 @@ class GAPRegressor(ForceField):
         self.solver = solver
         self.approximation = approximation
         self.seed = seed
+
+    def to_fields(self, with_factor=None):
+        """Return what a file holds; the factors unless they are not wanted."""
+        if any(term.is_tabulated for term in self.terms_):
+            raise InputError(
+                "A tabulated model cannot be saved: save the one that it was made of, "
+                "and tabulate that again."
+            )
+        fields = super().to_fields()
+        if with_factor is False:
+            fields |= {"solution_": None, "calibration_": None}
+        return fields
+
+    @classmethod
+    def from_fields(cls, **fields):
+        """Return the model of which a file holds this."""
+        model = super().from_fields(**fields)
+        check_parameters(model)
+        model._check_elements()
+        names = ("noise_energy_", "noise_forces_", "noise_virial_")
+        noises = {name: getattr(model, name) for name in names}
+        for name, noise in noises.items():
+            check_noise(name, noise)
+        if model.solution_ is None:
+            return model
+        if None in noises.values():
+            raise ValueError("there are no noises")
+        if not min(model.calibration_) > 0.0:
+            raise ValueError(f"the calibration is {model.calibration_}")
+        weights = np.concatenate([term.weights for term in model.terms_])
+        if not np.array_equal(weights, model.solution_.coef):
+            raise ValueError("the solution is of other terms")
+        return model
+
+    def _check_elements(self):
+        """Raise an error unless there are terms, and all elements have an energy."""
+        if not self.terms_ or not self.species_:
+            raise ValueError("there are no terms, or no elements")
+        numbers = {*self.species_, *self.reference_energies_}
+        if min(numbers) < 1 or max(numbers) >= len(chemical_symbols):
+            raise ValueError("species_ are no elements")
+        if len({*self.species_}) < len(self.species_):
+            raise ValueError("species_ holds an element twice")
+        if not self.reference_energies_.keys() >= {*self.species_}:
+            raise ValueError("there are elements without reference energy")
 
     def _check_parameters(self):
         check_parameters(self)

@@ -15,6 +15,8 @@ import numpy as np
 
 from kforce.descriptors.local import Environments, LocalDescriptor
 from kforce.kernels.base import Kernel
+from kforce.registry import register
+from kforce.storage.codec import check_array, check_evaluates
 
 #: Environments whose covariances with inducing ones are held at a time.
 COMPARED_ENVIRONMENTS = 2048
@@ -28,6 +30,7 @@ def largest_cutoff(terms: Sequence[SparseTerm]) -> float:
     return max(term.descriptor.cutoff for term in terms)
 
 
+@register
 @dataclass(frozen=True)
 class SparseTerm:
     """A term with its inducing environments.
@@ -49,6 +52,20 @@ class SparseTerm:
 
     #: Whether only energies are left of the term.
     is_tabulated = False
+
+    def check_stored(self) -> None:
+        """Raise an error unless it is a term that evaluates to numbers."""
+        self.descriptor.check()
+        width = self.descriptor.n_features
+        check_array("inducing_points", self.inducing_points, (None, width))
+        check_array("length_scales", self.length_scales, (width,))
+        for name in ("f_cut", "weights"):
+            check_array(name, getattr(self, name), (self.n_inducing,))
+        if not (self.length_scales > 0.0).all() or self.constant < 0.0:
+            raise ValueError("length scales or constants are not positive")
+        with np.errstate(all="ignore"):
+            x, nowhere = 0.5 * self.inducing_points[:1], np.zeros(1, dtype=int)
+            check_evaluates(*self.jet(Environments(x, np.ones(1), nowhere, 1)))
 
     @property
     def n_inducing(self) -> int:

@@ -9,9 +9,16 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from kforce.errors import InputError
+from kforce.registry import register
+from kforce.storage.codec import check_array
 from kforce.structures import Batch, as_frames
 
+#: No global model has so many atoms: a file that claims them is damaged, and the pairs
+#: of them would fill the memory.
+_MAX_ATOMS = 3000
 
+
+@register
 @dataclass(frozen=True)
 class Molecule:
     """Atoms in a fixed order, and the boundary conditions.
@@ -29,6 +36,15 @@ class Molecule:
     numbers: np.ndarray
     pbc: np.ndarray
     cell: np.ndarray
+
+    def check_stored(self) -> None:
+        """Raise an error unless it is a molecule."""
+        check_array("numbers", self.numbers, (None,), "i")
+        check_array("pbc", self.pbc, (3,), "b")
+        check_array("cell", self.cell, (3, 3))
+        is_element = (self.numbers >= 0) & (self.numbers <= 118)
+        if len(self.numbers) > _MAX_ATOMS or not is_element.all():
+            raise ValueError("numbers are not the atomic numbers of a molecule")
 
     @classmethod
     def of(cls, atoms: Atoms) -> Molecule:

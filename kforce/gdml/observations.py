@@ -22,6 +22,7 @@ import numpy as np
 from kforce.descriptors.base import Features
 from kforce.kernels.expansion import Expansion
 from kforce.labels import Labels
+from kforce.storage.codec import check_array
 from kforce.structures import Batch
 
 #: A frame is linear when its smallest radius of gyration is below this share of the
@@ -138,6 +139,52 @@ class Observations:
         frame_wise = cls(rows, np.empty(0), noise[used] ** 2, positions, rigid, n_rigid)
         y = frame_wise.collect(clean, np.nan_to_num(labels.energy - energy_offset))
         return replace(frame_wise, y=y)
+
+    def to_fields(self) -> dict[str, np.ndarray]:
+        """Return what a file holds of it, beside the variance of the noise."""
+        return {
+            "positions": self.positions,
+            "is_observed": self.rows >= 0,
+            "n_rigid": self.n_rigid,
+        }
+
+    @classmethod
+    def from_fields(
+        cls,
+        is_periodic: bool,
+        positions: np.ndarray,
+        is_observed: np.ndarray,
+        n_rigid: np.ndarray,
+        variance: np.ndarray,
+    ) -> Observations:
+        """Return the observations that a file holds, without targets.
+
+        `variance` is that of all noise, as if the labels had brought it. ValueError
+        says that they do not fit the structures.
+        """
+        n, n_cart = len(positions), positions[0].size
+        check_array("is_observed", is_observed, (n, n_cart + 1), "b")
+        check_array("n_rigid", n_rigid, (n,), "i")
+        check_array("variance", variance, (is_observed.sum(),))
+        basis, most = rigid_motions(positions, is_periodic)
+        eliminated = np.arange(n_cart + 1) < n_rigid[:, None]
+        fits = (n_rigid == 0) | (n_rigid == most)
+        if not fits.all() or (is_observed & eliminated).any():
+            raise ValueError(
+                "n_rigid does not fit the structures and what was observed"
+            )
+        if not (variance >= 0.0).all():
+            raise ValueError("noise variances are negative")
+        rows = np.full(is_observed.shape, -1, dtype=np.intp)
+        rows[is_observed] = np.arange(len(variance))
+        return cls(
+            rows,
+            y=np.zeros(len(variance)),
+            label_variance=variance,
+            positions=positions,
+            rigid=elimination(basis, n_rigid),
+            n_rigid=n_rigid,
+        )
 
     @property
     def n_rows(self) -> int:

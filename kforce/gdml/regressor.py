@@ -7,19 +7,25 @@ import warnings
 
 import numpy as np
 
-from kforce.descriptors.base import check_descriptor
+from kforce.baselines.baseline import Baseline
+from kforce.data.training import Training
+from kforce.descriptors.base import Descriptor, check_descriptor
 from kforce.errors import InputError, check_noise, check_seed
 from kforce.force_field import ForceField
 from kforce.gdml.energy_check import mismatch_complaint, scale_complaint
 from kforce.gdml.model_selection import choose_prior
 from kforce.gdml.molecule import Molecule
 from kforce.gdml.observations import Observations
-from kforce.gdml.posterior import condition
-from kforce.kernels.base import check_kernel
+from kforce.gdml.posterior import Posterior, condition
+from kforce.gdml.prior import Noise, Prior
+from kforce.kernels.base import Kernel, check_kernel
+from kforce.kernels.expansion import Expansion
 from kforce.labels import Labels
 from kforce.prediction import Prediction
+from kforce.registry import register
 from kforce.solvers.cholesky import workspace
 from kforce.solvers.resources import Forecast
+from kforce.storage.codec import check_array
 from kforce.structures import Batch
 from kforce.symmetry.groups import validate_permutations
 from kforce.symmetry.recovery import find_permutations
@@ -28,6 +34,7 @@ _log = logging.getLogger("kforce.gdml")
 _forecast_log = logging.getLogger("kforce.forecast")
 
 
+@register
 class GDMLRegressor(ForceField):
     """Gaussian process on the energy of one molecule, conditioned on its forces.
 
@@ -125,6 +132,18 @@ class GDMLRegressor(ForceField):
     True
     """
 
+    # In files; the other fitted attributes follow from these and those of `to_fields`.
+    molecule_: Molecule
+    permutations_: np.ndarray
+    descriptor_: Descriptor
+    kernel_: Kernel
+    noise_forces_: float | None
+    noise_energy_: float | None
+    constant_: float
+    log_marginal_likelihood_: float | None
+    training_: Training
+    baseline_: Baseline | None
+
     def __init__(
         self,
         *,
@@ -151,6 +170,53 @@ class GDMLRegressor(ForceField):
         self.variance = variance
         self.solver = solver
         self.seed = seed
+
+    def to_fields(self, with_factor=None):
+        """Return what a file holds; the factor only if that is asked for."""
+        uncertainty = self.uncertainty_
+        if uncertainty is not None:
+            uncertainty = uncertainty.to_fields(bool(with_factor))
+        expansion = self.expansion_.to_fields()
+        fields = {"expansion_": expansion, "uncertainty_": uncertainty}
+        return super().to_fields() | fields
+
+    @classmethod
+    def from_fields(cls, *, expansion_, uncertainty_, **fields):
+        """Return the model of which a file holds this."""
+        model = super().from_fields(**fields)
+        model._check_parameters()
+        model._check_noises(expansion_, uncertainty_)
+        check_kernel(model.kernel_)
+        numbers = model.molecule_.numbers
+        model.permutations_ = validate_permutations(model.permutations_, numbers)
+        coordinates = model.descriptor_.coordinates(len(numbers))
+        if not np.isin(coordinates.atoms, np.arange(len(numbers))).all():
+            raise ValueError("the descriptor is of another molecule")
+        images = coordinates.images(model.permutations_)[0]
+        expansion = Expansion.from_fields(model.kernel_, images, **expansion_)
+        if uncertainty_ is not None:
+            positions = uncertainty_["observations"]["positions"]
+            check_array("positions", positions, (None, len(numbers), 3))
+            batch = model.molecule_.batch(positions)
+            features = model.descriptor_(batch)
+            noise = Noise(model.noise_forces_, model.noise_energy_)
+            prior = Prior(model.kernel_, model.permutations_, noise)
+            uncertainty_ = Posterior.from_fields(
+                prior, expansion, batch, features, **uncertainty_
+            )
+        return model._restore(
+            expansion_=expansion, uncertainty_=uncertainty_, leave_one_out_=None
+        )
+
+    def _check_noises(self, expansion, uncertainty):
+        """Raise an error unless there are the noises that the model needs."""
+        check_noise("noise_forces_", self.noise_forces_)
+        check_noise("noise_energy_", self.noise_energy_)
+        if self.noise_forces_ is None:  # as in models of other programs
+            if uncertainty is not None:
+                raise ValueError("there is no noise of forces")
+        elif self.noise_energy_ is None and expansion["weights"] is not None:
+            raise ValueError("there is no noise of energies")
 
     def _fit(self, frames, labels):
         molecule = Molecule.of(frames[0])

@@ -16,6 +16,7 @@ from kforce.kernels._expansion import clip, gather, is_between, scatter, weigh
 from kforce.kernels.base import Kernel
 from kforce.kernels.symmetrised import SymmetrisedKernel
 from kforce.parallel import run_parallel
+from kforce.storage.codec import check_array, check_evaluates
 
 #: Training points of a block, and entries of the (queries × training points) arrays
 #: that one thread works on: they stay in its cache, and outweigh the switching between
@@ -38,6 +39,31 @@ class Expansion:
     directions: np.ndarray
     weights: np.ndarray | None
     feature_perms: np.ndarray
+
+    def to_fields(self) -> dict[str, np.ndarray | None]:
+        """Return what a file holds of it, beside the kernel and the permutations."""
+        names = ("x_train", "directions", "weights")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_fields(
+        cls,
+        kernel: Kernel,
+        feature_perms: np.ndarray,
+        *,
+        x_train: np.ndarray,
+        directions: np.ndarray,
+        weights: np.ndarray | None,
+    ) -> Expansion:
+        """Return the expansion of which a file holds this; ValueError if it is none."""
+        check_array("x_train", x_train, (None, feature_perms.shape[1]))
+        check_array("directions", directions, x_train.shape)
+        if weights is not None:
+            check_array("weights", weights, (len(x_train),))
+        expansion = cls(kernel, x_train, directions, weights, feature_perms)
+        with np.errstate(all="ignore"):
+            check_evaluates(*expansion.jet(0.5 * x_train[:1]))
+        return expansion
 
     @cached_property
     def trusted_range(self) -> tuple[np.ndarray, np.ndarray]:

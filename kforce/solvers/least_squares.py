@@ -16,6 +16,8 @@ import numpy as np
 from scipy.linalg import blas, cholesky, lapack, solve_triangular
 
 from kforce.errors import InputError
+from kforce.registry import register
+from kforce.storage.codec import check_array
 
 _log = logging.getLogger("kforce.solvers")
 
@@ -26,6 +28,7 @@ _PANEL = 32
 _LARGEST_JITTER = 1e-4
 
 
+@register
 @dataclass(frozen=True)
 class SparseSolution:
     """Posterior of the weights of inducing environments.
@@ -49,6 +52,28 @@ class SparseSolution:
     factor: np.ndarray
     jitter: float
     misfit: float
+
+    def to_fields(self, with_factor: bool | None = None) -> dict:
+        """Return what a file holds of it: of a triangle, its rows one after another."""
+        upper = np.triu_indices(len(self.coef))
+        return vars(self) | {"prior": self.prior[upper], "factor": self.factor[upper]}
+
+    @classmethod
+    def from_fields(
+        cls,
+        coef: np.ndarray,
+        prior: np.ndarray,
+        factor: np.ndarray,
+        jitter: float,
+        misfit: float,
+    ) -> SparseSolution:
+        """Return the solution that a file holds; ValueError if it is none."""
+        check_array("coef", coef, (None,))
+        size = len(coef) * (len(coef) + 1) // 2
+        check_array("prior", prior, (size,))
+        check_array("factor", factor, (size,))
+        triangles = _unpacked(prior, len(coef)), _unpacked(factor, len(coef))
+        return cls(coef, *triangles, float(jitter), float(misfit))
 
     def log_evidence(self, log_variance: float, n_observations: int) -> float:
         """Return the log marginal likelihood of the rows, with K_nn replaced by Q_nn.
@@ -238,6 +263,16 @@ def _root(K_mm, jitter):
                 "The covariance of the inducing environments is singular even with a "
                 f"jitter of {largest:.1e} eV²: choose fewer inducing environments."
             )
+
+
+def _unpacked(packed, n):
+    """Return an upper triangle of its rows; ValueError if it is singular."""
+    # In Fortran order, like what a fit leaves behind: the same sums in the same order.
+    triangle = np.zeros((n, n), order="F")
+    triangle[np.triu_indices(n)] = packed
+    if not np.diag(triangle).all():
+        raise ValueError("a factor is singular")
+    return triangle
 
 
 def _log_diagonal(triangle):

@@ -13,11 +13,15 @@ import numpy as np
 from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 from scipy.linalg.lapack import dpotrf
 
+from kforce.registry import register
+from kforce.storage.codec import check_array
+
 #: Rows of a tile: large enough for BLAS to run at full speed, small enough that the
 #: upper halves of the diagonal tiles, which are stored and not used, cost little.
 TILE_ROWS = 2048
 
 
+@register
 class TiledMatrix:
     """The lower triangle of a symmetric matrix.
 
@@ -63,6 +67,35 @@ class TiledMatrix:
             [np.asfortranarray(tile, dtype=float) for tile in row] for row in tiles
         ]
         return tiled
+
+    def to_fields(self, with_factor: bool | None = None) -> dict:
+        """Return what a file holds of it, the tiles row after row."""
+        # Files hold arrays in the order of C; above the diagonal there is whatever was
+        # in the memory before.
+        tiles = [
+            [np.tril(tile).T if i == j else tile.T for j, tile in enumerate(row)]
+            for i, row in enumerate(self._tiles)
+        ]
+        return {"offsets": self.offsets, "tiles": tiles}
+
+    @classmethod
+    def from_fields(
+        cls, offsets: np.ndarray, tiles: list[list[np.ndarray]]
+    ) -> TiledMatrix:
+        """Return the factor that a file holds; ValueError if it is none."""
+        check_array("offsets", offsets, (len(tiles) + 1,), "i")
+        sizes = np.diff(offsets)
+        if offsets[0] != 0 or not (sizes > 0).all():
+            raise ValueError("the offsets of a factor do not ascend from 0")
+        for i, row in enumerate(tiles):
+            if len(row) != i + 1:
+                raise ValueError("a factor is not triangular")
+            for j, tile in enumerate(row):
+                check_array("a tile of the factor", tile, (sizes[j], sizes[i]))
+        factor = cls.from_tiles(offsets, [[tile.T for tile in row] for row in tiles])
+        if not (factor.diagonal() > 0.0).all():
+            raise ValueError("the factor is not one of a positive definite matrix")
+        return factor
 
     def to_dense(self) -> np.ndarray:
         """Return the full symmetric matrix, before it is factored."""

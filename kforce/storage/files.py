@@ -1,108 +1,56 @@
-"""Fitted models as .npz files: plain arrays and one JSON text, never a pickle."""
+"""Fitted models as .npz files: one JSON text and plain arrays, never a pickle."""
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from zipfile import is_zipfile
 
 import numpy as np
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
-from kforce.baselines.baseline import as_baseline
-from kforce.baselines.baseline import restore as restore_baseline
 from kforce.errors import InputError
-from kforce.force_field import ForceField
-from kforce.gap import storage as gap_storage
-from kforce.gap.regressor import GAPRegressor
-from kforce.gdml import storage as gdml_storage
-from kforce.gdml.regressor import GDMLRegressor
-from kforce.storage.fields import check_scalar
-from kforce.storage.npz import read_arrays, write_arrays
+from kforce.registry import registered
+from kforce.storage import version_0_1
+from kforce.storage.codec import DAMAGE, NotRestorableError, decode, encode
+from kforce.storage.npz import as_text, read_arrays, write_arrays
 
 #: Version of the layout that this program writes; it reads this one and older ones.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _FORMAT = "kforce model"
 
-#: What turns each kind of model into arrays and back.
-_STORAGE = {
-    GDMLRegressor.__name__: gdml_storage,
-    GAPRegressor.__name__: gap_storage,
-}
-
-# What wrong values in a file can lead to.
-_DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
+#: Fields of a file that are no arrays of the model.
+_ABOUT = ("format", "format_version", "checksum", "header")
 
 
 def save(
-    model: ForceField, path: str | os.PathLike, with_factor: bool | None = None
+    model: BaseEstimator, path: str | os.PathLike, with_factor: bool | None = None
 ) -> None:
-    """Write a fitted model to an .npz file, all or nothing.
-
-    A baseline is written by its name and settings, or whole if it is a kforce model.
-
-    Parameters
-    ----------
-    model : GDMLRegressor or GAPRegressor
-        A fitted model.
-    path : path-like
-        An existing file is replaced once the new one is complete.
-    with_factor : bool, default=None
-        Include what standard deviations are computed with.
-
-        Of a `GDMLRegressor` these are 4 n² bytes for n equations (70 MB for 200
-        structures of ethanol). Without it they work as well, but the first takes the
-        time of a fit; None leaves it out.
-
-        Of a `GAPRegressor` these are 8 m² bytes for m inducing environments (8 MB for
-        1,000). The training frames are not in the file, so without it there are no
-        standard deviations; None includes it.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written, or the model uses a kernel or descriptor that is
-        not part of kforce.
-    sklearn.exceptions.NotFittedError
-        If the model has not been fitted.
-    """
-    if type(model).__name__ not in _STORAGE:
-        raise InputError(
-            f"Only models of {' and '.join(_STORAGE)} can be saved, found "
-            f"{type(model).__name__}."
-        )
+    """Write a fitted model to an .npz file, all or nothing; see `ForceField.save`."""
     check_is_fitted(model)
-    arrays = _arrays_of(model, with_factor)
-    write_arrays(path, {"format": np.array(_FORMAT), **arrays})
+    write(path, *encode(model, with_factor))
 
 
-def _arrays_of(model, with_factor):
-    kind = type(model).__name__
-    header, fields = _STORAGE[kind].to_arrays(model, with_factor)
-    baseline = model.baseline_
-    header["baseline"] = None if baseline is None else baseline.describe()
-    arrays = {
+def write(path: str | os.PathLike, tree: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the tree and the arrays of `kforce.storage.codec.encode` to a file."""
+    header = json.dumps(tree, allow_nan=False)
+    about = {
+        "format": np.array(_FORMAT),
         "format_version": np.array(FORMAT_VERSION),
-        "model": np.array(kind),
-        "header": np.array(json.dumps(header, allow_nan=False)),
-        **fields,
+        "checksum": np.array(_checksum(header, arrays)),
+        "header": np.array(header.encode()),
     }
-    for k, level in enumerate([] if baseline is None else baseline.models):
-        inner = _arrays_of(level, with_factor)
-        arrays |= {f"baseline_{k}.{name}": array for name, array in inner.items()}
-    return arrays
+    write_arrays(path, about | dict(arrays))
 
 
-def load(path: str | os.PathLike, baseline=None) -> ForceField:
+def load(path: str | os.PathLike, baseline=None) -> BaseEstimator:
     """Read a model that was written by `save`.
 
     Parameters
@@ -137,36 +85,81 @@ def load(path: str | os.PathLike, baseline=None) -> ForceField:
     True
     """
     refuse_structures(path)
+    tree, arrays = read(path)
+    strict = np.errstate(over="raise", divide="raise", invalid="raise")
+    with _one_sentence(path), strict:
+        if baseline is not None:
+            has_baseline = tree["baseline_"] is not None
+            tree = tree | {"baseline_": None}
+            arrays = {k: v for k, v in arrays.items() if not k.startswith("baseline_.")}
+        model = decode(tree, arrays)
+        if not (isinstance(model, BaseEstimator) and is_regressor(model)):
+            raise TypeError(f"{type(model).__name__} is no model")
+    if baseline is None:
+        return model
+    if not has_baseline:
+        raise InputError(f"{path} has no baseline: load it without one.")
+    model.baseline_ = registered("Baseline").of(baseline)
+    return model.set_params(baseline=model.baseline_)
+
+
+def read(path: str | os.PathLike) -> tuple[Any, dict[str, np.ndarray]]:
+    """Return the tree and the arrays of a file, in the present layout.
+
+    Raises
+    ------
+    InputError
+        If the file is not a model of kforce, is damaged, or was written by a newer
+        version.
+    """
     arrays = read_arrays(path)
-    if str(arrays.get("format")) != _FORMAT:
+    if as_text(arrays.get("format")) != _FORMAT:
         raise InputError(f"{path} is not a model of kforce.{_hint(arrays)}")
-    version = arrays.get("format_version", np.array(""))
-    if version.shape == () and version.dtype.kind in "iu" and version > FORMAT_VERSION:
+    with _one_sentence(path):
+        version = arrays["format_version"]
+        if version.shape != () or version.dtype.kind not in "iu" or version < 1:
+            raise ValueError(f"format_version is {version}")
+    if version > FORMAT_VERSION:
         raise InputError(
             f"{path} has the format version {version} and this version of kforce "
             f"reads up to {FORMAT_VERSION}: install a newer kforce."
         )
+    with _one_sentence(path):
+        if version == 1:
+            return version_0_1.upgraded(arrays)
+        _, _, checksum, header = (arrays.pop(name) for name in _ABOUT)
+        header = as_text(header)
+        if checksum.shape != () or checksum.item() != _checksum(header, arrays):
+            raise ValueError("its parts do not belong together")
+        return json.loads(header), arrays
+
+
+def _checksum(header, arrays):
+    """Return a number that changes with any part of a file."""
+    number = zlib.crc32(header.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        about = f"{name} {array.dtype.str} {arrays[name].shape}"
+        number = zlib.crc32(about.encode(), number)
+        number = zlib.crc32(array.reshape(-1).view(np.uint8), number)
+    return number
+
+
+@contextmanager
+def _one_sentence(path) -> Iterator[None]:
+    """Say of what comes of wrong values that the file is damaged."""
     try:
-        with np.errstate(over="raise", divide="raise", invalid="raise"):
-            model, described = _restore(arrays)
-    except _DAMAGE as error:
-        raise _damaged(path, error) from None
-    if baseline is not None:
-        if described is None:
-            raise InputError(f"{path} has no baseline: load it without one.")
-        return _on(model, as_baseline(baseline))
-    try:
-        return _with_baseline(model, described)
-    except InputError:  # a package that is missing is no damage
+        yield
+    except NotRestorableError:  # a package that is missing is no damage
         raise
-    except _DAMAGE as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path, error):
-    return InputError(
-        f"{path} is damaged ({_reason(error)}): save it again, or get a fresh copy."
-    )
+    except DAMAGE as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, KeyError):
+            text = f"it lacks {text}"
+        text = text if len(text) <= 200 else f"{text[:197]}..."
+        raise InputError(
+            f"{path} is damaged ({text}): save it again, or get a fresh copy."
+        ) from None
 
 
 def refuse_structures(path: str | os.PathLike) -> None:
@@ -185,46 +178,9 @@ def refuse_structures(path: str | os.PathLike) -> None:
         )
 
 
-def _with_baseline(model, described):
-    """Add the baseline that `_restore` found the description of."""
-    if described is None:
-        return model
-    description, levels = described
-    models = [_with_baseline(*level) for level in levels]
-    return _on(model, restore_baseline(description, models))
-
-
-def _on(model, baseline):
-    return model.set_params(baseline=baseline)._restore(baseline_=baseline)
-
-
 def _hint(arrays):
     if arrays.keys() & {"R_desc", "Rt_desc"}:
         return " It looks like a model of sGDML: use kforce.io.read_sgdml."
     if arrays.keys() & {"R", "coords", "R_train"}:
         return " It looks like a data set: use kforce.read_frames."
     return ""
-
-
-def _reason(error):
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def _restore(arrays):
-    """Return a model, and the description of its baseline or None."""
-    check_scalar(arrays, "format_version", "iu", range(1, FORMAT_VERSION + 1))
-    check_scalar(arrays, "model", "U", tuple(_STORAGE))
-    header = json.loads(str(arrays["header"]))
-    model = _STORAGE[str(arrays["model"])].from_arrays(header, arrays)
-    description = header.get("baseline")
-    if description is None:
-        return model, None
-    if not description or not all(isinstance(term, dict) for term in description):
-        raise ValueError("the baseline is no list of terms")
-    levels = []
-    for k in range(sum("model" in term for term in description)):
-        start = f"baseline_{k}."
-        inner = {n[len(start) :]: a for n, a in arrays.items() if n.startswith(start)}
-        levels.append(_restore(inner))
-    return model, (description, levels)

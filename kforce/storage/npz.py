@@ -53,23 +53,11 @@ def read_arrays(
     names: Iterable[str] | None = None,
     known: Iterable[str] = (),
 ) -> dict[str, np.ndarray]:
-    """Read the numeric and text arrays of an `.npz` file.
+    """Read the numeric and text arrays of an `.npz` file, in its order.
 
-    Object arrays, which would have to be unpickled, are skipped unless they are known.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    names : iterable of str, optional
-        Read these fields only; a field that the file does not hold is left out.
-    known : iterable of str, optional
-        Fields that mean something to the caller: as object arrays they are refused.
-
-    Returns
-    -------
-    dict of str to ndarray
-        The fields in the order of the file, in native byte order.
+    Of `names`, those are read that the file holds. Object arrays, which would have to
+    be unpickled, are skipped, and refused if they are among the `known` fields that
+    mean something to the caller.
 
     Raises
     ------
@@ -114,17 +102,8 @@ def read_arrays(
 def require_readable(path: Path, what: str) -> None:
     """Raise an error unless a path names a regular file that may be read.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    what : str
-        What is expected of it, in the words of the error.
-
-    Raises
-    ------
-    InputError
-        That says whether it is missing, a folder or protected from reading.
+    The error says what was expected there, and whether it is missing, a folder or
+    protected from reading.
     """
     try:
         if not path.exists():
@@ -214,14 +193,8 @@ def as_text(value) -> str:
 def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays to an uncompressed `.npz` file, all or nothing.
 
-    The bytes depend on the arrays alone, so equal arrays give equal file hashes.
-
-    Parameters
-    ----------
-    path : path-like
-        The file, taken literally: no suffix is added.
-    arrays : mapping of str to array_like
-        Numbers, booleans or text.
+    The bytes depend on the arrays, numbers, booleans or text, alone: equal arrays give
+    equal file hashes. No suffix is added to the path.
 
     Raises
     ------

@@ -1,7 +1,6 @@
 """Baselines: what is accepted, what comes out, and what is said of bad ones."""
 
 import copy
-import json
 import pickle
 import threading
 
@@ -13,12 +12,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from baseline_calculators import Bad, Spring
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from stored import through_file
 from toys import AMMONIA, WATER, regressor, toy_frames
 
-from kforce.baselines.baseline import METHODS, as_baseline, restore
+from kforce.baselines.baseline import METHODS, as_baseline
 from kforce.errors import InputError
 from kforce.gdml.regressor import GDMLRegressor
 from kforce.prediction import Prediction
+from kforce.storage.codec import encode
 
 
 @pytest.fixture(autouse=True)
@@ -121,9 +122,8 @@ def test_a_chain_is_the_sum(frames, fitted):
 
 def test_a_chain_is_restored(frames, fitted):
     chain = as_baseline([fitted, LennardJones(sigma=1.5, epsilon=0.1), fitted])
-    description = json.loads(json.dumps(chain.describe()))
-    assert [member.get("model") for member in description] == [0, None, 1]
-    again = restore(description, chain.models)
+    again = through_file(chain)
+    assert len(again.models) == 2
     close(again.evaluate(frames), chain.evaluate(frames))
 
 
@@ -267,15 +267,15 @@ def test_tblite_is_silent_and_described(methanol, tblite, capfd):
     baseline = as_baseline("gfn1-xtb")
     found = baseline.evaluate_training(methanol[:5])
     assert capfd.readouterr().out == ""
-    (description,) = baseline.describe()
-    assert description["settings"]["method"] == "GFN1-xTB"
+    (description,) = encode(baseline)[0]["members"]
+    assert ["method", "GFN1-xTB"] in description["settings"]["items"]
     assert description["version"]
-    again = restore(json.loads(json.dumps([description])))
+    again = through_file(baseline)
     once_more = again.evaluate(methanol[:5])
     np.testing.assert_allclose(once_more.energy, found.energy, rtol=0, atol=1e-8)
     np.testing.assert_allclose(once_more.forces, found.forces, rtol=0, atol=1e-4)
     # From the same start, they are the same.
-    fresh = as_baseline("GFN1-xTB"), restore([description])
+    fresh = as_baseline("GFN1-xTB"), through_file(baseline)
     assert len({b.evaluate_one(methanol[7]).energy.item() for b in fresh}) == 1
 
 

@@ -1,6 +1,5 @@
 """Calculators by name and settings, and what a file may build from them."""
 
-import json
 import logging
 import sys
 
@@ -12,11 +11,13 @@ from ase.calculators.harmonic import HarmonicCalculator, HarmonicForceField
 from ase.calculators.lj import LennardJones
 from ase.calculators.tip3p import TIP3P
 from baseline_calculators import Spring
+from stored import through_file
 from toys import WATER, toy_frames
 
-from kforce.baselines.baseline import as_baseline, restore
-from kforce.baselines.settings import RESTORABLE, settings_of
+from kforce.baselines.baseline import as_baseline
+from kforce.baselines.settings import RESTORABLE, rebuild, settings_of, version_of
 from kforce.errors import InputError
+from kforce.storage.codec import DAMAGE, decode
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +60,8 @@ def test_calculators_without_settings_work(frames):
     calculator = harmonic(frames)
     energy = baseline.evaluate_training(frames).energy
     assert energy[2] == calculator.get_property("energy", frames[2])
-    (description,) = baseline.describe()
-    assert description["settings"] is None
     with pytest.raises(InputError, match=r"give it when loading, kforce.load\(path"):
-        restore([description])
+        through_file(baseline)
 
 
 @pytest.mark.parametrize(
@@ -78,25 +77,20 @@ def test_a_restored_calculator_is_the_same(calculator):
     for frame in frames:
         frame.numbers[:] = 1, 6, 8  # EMT knows them
     baseline = as_baseline(calculator)
-    again = restore(json.loads(json.dumps(baseline.describe())))
-    found, wanted = again.evaluate(frames), baseline.evaluate(frames)
+    found, wanted = through_file(baseline).evaluate(frames), baseline.evaluate(frames)
     np.testing.assert_array_equal(found.energy, wanted.energy)
     np.testing.assert_array_equal(found.forces, wanted.forces)
 
 
-LENNARD_JONES = {"calculator": "ase.calculators.lj:LennardJones"}
 not_restored = [
-    ({"calculator": "os:system", "settings": {}}, "os:system cannot be built from a"),
+    (("os:system", {}), "os:system cannot be built from a"),
+    (("baseline_calculators:Spring", {}), "Spring cannot be built"),
     (
-        as_baseline(Spring()).describe()[0],
-        "baseline_calculators:Spring cannot be built",
-    ),
-    (
-        {"calculator": "ase.calculators.dftb:Dftb", "settings": {"command": "rm x"}},
+        ("ase.calculators.dftb:Dftb", {"command": "rm x"}),
         "Dftb cannot be built from a file: .*baseline=your_calculator",
     ),
     (
-        LENNARD_JONES | {"settings": {"restart": "x"}, "version": "1.2"},
+        ("ase.calculators.lj:LennardJones", {"restart": "x"}, "1.2"),
         "has no setting 'restart': install version 1.2",
     ),
 ]
@@ -105,23 +99,38 @@ not_restored = [
 @pytest.mark.parametrize(("description", "match"), not_restored)
 def test_what_a_file_may_not_build(description, match):
     with pytest.raises(InputError, match=match):
-        restore([description])
+        rebuild(*description)
+
+
+LENNARD_JONES = {"class": "CalculatorMember"}
+LENNARD_JONES |= {"calculator": "ase.calculators.lj:LennardJones", "version": ""}
 
 
 @pytest.mark.parametrize(
-    "damaged", [[], [{}], [{"model": 1}], [LENNARD_JONES], [{"calculator": []}]]
+    "members",
+    [
+        [],
+        [1],
+        [{}],
+        [{"class": "ModelMember", "model": 1}],
+        [{"class": "ModelMember", "model": {"class": "RBF", "length_scale": 1.0}}],
+        [LENNARD_JONES],
+        [LENNARD_JONES | {"settings": 3}],
+        [LENNARD_JONES | {"settings": {"items": []}, "calculator": []}],
+        {"class": "RBF", "length_scale": 1.0},
+    ],
 )
-def test_damaged_descriptions(damaged):
-    with pytest.raises((LookupError, TypeError, ValueError)):
-        restore(damaged)
+def test_damaged_descriptions(members):
+    with pytest.raises(DAMAGE):
+        decode({"class": "Baseline", "members": members}, {})
 
 
 def test_another_version_is_logged(caplog):
-    (description,) = as_baseline(EMT()).describe()
+    name = "ase.calculators.emt:EMT"
     with caplog.at_level(logging.WARNING, "kforce.baseline"):
-        restore([description])
+        rebuild(name, {}, version_of(name))
         assert not caplog.messages
-        restore([description | {"version": "0.1"}])
+        rebuild(name, {}, "0.1")
     assert "was of version 0.1, found version" in caplog.text
 
 
@@ -131,16 +140,16 @@ def test_a_missing_package(monkeypatch):
     with pytest.raises(InputError, match=r'pip install "kforce\[baseline\]"'):
         as_baseline("GFN2-xTB")
     with pytest.raises(InputError, match=r'pip install "kforce\[baseline\]"'):
-        restore([{"calculator": "tblite.ase:TBLite", "settings": {}}])
+        rebuild("tblite.ase:TBLite", {})
 
 
 def test_settings_of_tblite_survive_a_file(methanol):
     tblite = pytest.importorskip("tblite.ase")
     settings = {"solvation": ("alpb", "water"), "charge": np.int64(1)}
     baseline = as_baseline(tblite.TBLite(**settings, multiplicity=2, verbosity=0))
-    again = restore(json.loads(json.dumps(baseline.describe())))
+    restored = through_file(baseline)
     for frame in methanol[:2]:
-        found, wanted = again.evaluate_one(frame), baseline.evaluate_one(frame)
+        found, wanted = restored.evaluate_one(frame), baseline.evaluate_one(frame)
         assert found.energy == wanted.energy
         np.testing.assert_array_equal(found.forces, wanted.forces)
 

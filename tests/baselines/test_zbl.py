@@ -1,6 +1,5 @@
 """ZBL: the formula by hand, derivatives, the switch, and its use as a baseline."""
 
-import json
 import math
 
 import numpy as np
@@ -10,11 +9,13 @@ from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import voigt_6_to_full_3x3_stress
+from stored import through_file
 from toys import assert_second_order
 
 import kforce
-from kforce.baselines.baseline import as_baseline, restore
+from kforce.baselines.baseline import as_baseline
 from kforce.errors import InputError
+from kforce.storage.codec import encode
 
 #: Covalent radii in Å.
 SI, C = 1.11, 0.76
@@ -157,12 +158,12 @@ def test_bad_settings(settings):
 
 def test_files_know_it_by_name_and_settings():
     baseline = as_baseline(kforce.ZBL(outer=0.9))
-    (description,) = baseline.describe()
+    (description,) = encode(baseline)[0]["members"]
     assert description["calculator"] == "kforce.baselines.zbl:ZBL"
-    assert description["settings"] == {"inner": 0.4, "outer": 0.9}
-    again = restore(json.loads(json.dumps([description])))
+    assert description["settings"] == {"items": [["inner", 0.4], ["outer", 0.9]]}
     found, wanted, other = (
-        b.evaluate_one(crystal()) for b in (again, baseline, as_baseline(kforce.ZBL()))
+        b.evaluate_one(crystal())
+        for b in (through_file(baseline), baseline, as_baseline(kforce.ZBL()))
     )
     assert found.energy == wanted.energy != other.energy
     np.testing.assert_array_equal(found.forces, wanted.forces)
@@ -201,7 +202,7 @@ def test_models_on_top_of_it(kind, tmp_path):
     assert np.abs(error - error.mean()).max() < 0.1
     model.save(tmp_path / "model.npz")
     again = kforce.load(tmp_path / "model.npz")
-    assert again.baseline.describe() == model.baseline_.describe()
+    assert encode(again.baseline) == encode(model.baseline_)
     np.testing.assert_allclose(again.predict(frames), model.predict(frames), rtol=1e-12)
     closer = Atoms("SiC", [[0, 0, 0], [0, 0, 0.3]])
     assert again.predict([closer])[0] > 500.0

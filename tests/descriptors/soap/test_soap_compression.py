@@ -1,11 +1,10 @@
 """SOAP of mixed densities: from the whole power spectrum, derivatives, symmetries."""
 
-import json
-
 import numpy as np
 import pytest
 from ase import Atoms
 from soap_twin import CASES, environments
+from stored import through_file
 from toys import assert_second_order, rotation
 
 from kforce.descriptors.local import Environments
@@ -13,7 +12,6 @@ from kforce.descriptors.soap.compression import mixing_matrix
 from kforce.descriptors.soap.soap import SOAP
 from kforce.errors import InputError
 from kforce.io.quip_descriptors import write_descriptor
-from kforce.storage.parts import from_json, to_json
 
 _BASE = {
     "cutoff": 4.0,
@@ -196,7 +194,7 @@ def test_parameters_survive_copies_and_files():
     soap = SOAP(**_BASE)
     for again in (
         SOAP(**soap.get_params()),
-        from_json(json.loads(json.dumps(to_json(soap)))),
+        through_file(soap),
     ):
         assert again.get_params() == soap.get_params()
         assert (

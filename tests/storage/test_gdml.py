@@ -1,9 +1,7 @@
-import json
+"""Models of molecules as files: what comes back, and what is no file of a model."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
 from toys import KERNELS, labelled, name_of, symmetric_group, toy_frames
 
@@ -24,11 +22,6 @@ def fit(frames=FRAMES, **parameters):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("fuzz")
-
-
-@pytest.fixture(scope="module")
 def model():
     """With energies, a scaled kernel and permutations: every field is in its file."""
     kernel = Scaled(RationalQuadratic(length_scale=1.3, alpha=0.7), amplitude=2.0)
@@ -36,9 +29,10 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def saved(model, folder):
-    model.save(folder / "intact.npz")
-    return folder / "intact.npz"
+def saved(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("gdml") / "intact.npz"
+    model.save(path)
+    return path
 
 
 def assert_same(again, model, frames=FRAMES):
@@ -175,13 +169,6 @@ def test_full_disk_leaves_the_old_file(tmp_path, model, monkeypatch, when):
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
 
 
-def changed(path, saved, **fields):
-    """Write the saved model with some fields changed; None leaves one out."""
-    arrays = read_arrays(saved) | fields
-    write_arrays(path, {k: v for k, v in arrays.items() if v is not None})
-    return path
-
-
 def text(path):
     path.write_text("3\n\nO 0 0 0\n")
 
@@ -233,164 +220,8 @@ def test_truncated(tmp_path, saved):
 
 def test_newer_format(tmp_path, saved):
     fields = {"format_version": np.array(99), "header": np.array("{}")}
+    write_arrays(tmp_path / "a.npz", read_arrays(saved) | fields)
     with pytest.raises(
-        InputError, match=r"version 99 and .* reads up to 1: install a newer kforce"
+        InputError, match=r"version 99 and .* reads up to 2: install a newer kforce"
     ):
-        kforce.load(changed(tmp_path / "a.npz", saved, **fields))
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "match"),
-    [
-        ("format_version", None, "KeyError: 'format_version'"),
-        ("format_version", np.array(0), "format_version is 0"),
-        ("format_version", np.array([1]), "format_version is"),
-        ("format_version", np.array("one"), "format_version is one"),
-        ("model", np.array("OtherRegressor"), "model is OtherRegressor"),
-        ("header", None, "KeyError: 'header'"),
-        ("header", np.array("{"), "JSONDecodeError"),
-        ("header", np.array("[" * 100_000), "RecursionError"),
-        ("numbers", np.array([8, 6, 1]), r"permutations has shape \(2, 4\)"),
-        ("numbers", NUMBERS + 200, "not the atomic numbers of a molecule"),
-        ("numbers", NUMBERS * 1.0, "numbers has shape .* and type float64"),
-        ("numbers", np.ones(10**6, dtype=np.int8), "not the atomic numbers"),
-        ("pbc", np.zeros(3), "pbc has shape"),
-        ("cell", np.full((3, 3), np.nan), "cell holds values that are not finite"),
-        ("permutations", SWAP[1:], "hold the identity"),
-        ("permutations", SWAP + 1, "Row 0 of permutations"),
-        ("permutations", np.zeros((0, 4), dtype=int), "permutations has shape"),
-        ("centers", np.ones((8, 5)), r"centers has shape \(8, 5\)"),
-        ("centers", np.full((8, 6), np.inf), "centers holds values"),
-        ("directions", np.ones((7, 6)), r"directions has shape \(7, 6\)"),
-        ("weights", np.ones(3), r"weights has shape \(3,\)"),
-    ],
-)
-def test_damaged_field(tmp_path, saved, field, value, match):
-    path = changed(tmp_path / "a.npz", saved, **{field: value})
-    with pytest.raises(InputError, match=match) as error:
-        kforce.load(path)
-    assert str(path) in str(error.value)
-    assert len(str(error.value)) < len(str(path)) + 400
-
-
-HUGE = 10**400
-
-
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        (("constant",), None),
-        (("constant",), "a"),
-        (("constant",), HUGE),
-        (("constant",), float("nan")),
-        (("noise_forces",), float("inf")),
-        (("noise_forces",), [1.0]),
-        (("kernel",), None),
-        (("kernel", "class"), "Matern99"),
-        (("kernel", "class"), "InverseDistances"),
-        (("kernel", "class"), ["RBF"]),
-        (("kernel", "amplitude"), 0.0),
-        (("kernel", "amplitude"), "two"),
-        (("kernel", "kernel", "length_scale"), None),
-        (("kernel", "kernel", "length_scale"), -1.0),
-        (("kernel", "kernel", "length_scale"), 1e-200),
-        (("kernel", "kernel", "length_scale"), HUGE),
-        (("kernel", "kernel", "unknown"), 1.0),
-        (("descriptor", "class"), "RBF"),
-        (("parameters", "unknown"), 1.0),
-        (("parameters",), [1, 2]),
-        (("training",), {}),
-        (("training", "versions"), 3),
-        (("training", "n_frames"), "many"),
-    ],
-)
-def test_damaged_header(tmp_path, saved, place, value):
-    header = json.loads(str(read_arrays(saved)["header"]))
-    part = header
-    for key in place[:-1]:
-        part = part[key]
-    part[place[-1]] = value
-    path = changed(tmp_path / "a.npz", saved, header=np.array(json.dumps(header)))
-    with pytest.raises(InputError, match=r"a\.npz is damaged"):
-        kforce.load(path)
-
-
-def load_any(path, model=None):
-    """Load a file that may be damaged; nothing but `InputError` may come of it."""
-    try:
-        again = kforce.load(path)
-    except InputError as error:
-        assert str(path) in str(error)  # noqa: PT017
-        assert "\n" not in str(error)  # noqa: PT017
-    else:
-        if model is not None:
-            assert_same(again, model)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), max_size=4),
-    cut=st.floats(0, 1) | st.just(1.0),
-)
-def test_flipped_bytes_and_cut_tails(folder, saved, model, flips, cut):
-    raw = bytearray(saved.read_bytes())
-    for where, mask in flips:
-        raw[min(int(where * len(raw)), len(raw) - 1)] ^= mask
-    (folder / "bytes.npz").write_bytes(raw[: round(cut * len(raw))])
-    load_any(folder / "bytes.npz", model)
-
-
-VALUES = st.one_of(
-    st.none(),
-    st.integers(-(2**63), 2**63 - 1).map(np.array),
-    st.floats().map(np.array),
-    st.text(max_size=8).map(np.array),
-    st.lists(st.floats(), max_size=30).map(np.array),
-    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=30).map(np.array),
-    st.lists(st.booleans(), max_size=4).map(np.array),
-    st.tuples(
-        st.lists(st.integers(0, 9), max_size=3),
-        st.sampled_from(["f2", "f4", "f8", "i1", "u8", "c16", "?", "S3", "U2"]),
-    ).map(lambda shape_and_type: np.zeros(*shape_and_type)),
-)
-FIELDS = [
-    "format",
-    "format_version",
-    "model",
-    "header",
-    "numbers",
-    "pbc",
-    "cell",
-    "permutations",
-    "centers",
-    "directions",
-    "weights",
-]
-
-
-@settings(max_examples=150, deadline=None)
-@given(field=st.sampled_from(FIELDS), value=VALUES)
-def test_any_field(folder, saved, field, value):
-    load_any(changed(folder / "field.npz", saved, **{field: value}))
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(max_size=5) | st.just("class"), inner, max_size=3)
-    ),
-    max_leaves=5,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(data=st.data(), value=JSON)
-def test_any_part_of_the_header(folder, saved, data, value):
-    header = json.loads(str(read_arrays(saved)["header"]))
-    part, key = header, data.draw(st.sampled_from(list(header)))
-    while isinstance(part[key], dict) and part[key] and data.draw(st.booleans()):
-        part = part[key]
-        key = data.draw(st.sampled_from(list(part)))
-    part[key] = value
-    load_any(changed(folder / "a.npz", saved, header=np.array(json.dumps(header))))
+        kforce.load(tmp_path / "a.npz")
