@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from kforce.descriptors._cutoff import cutoff_function, cutoff_function_derivative
+from kforce.descriptors._environments import cutoff_function, cutoff_function_derivative
 
 
 @njit(cache=True, nogil=True)
