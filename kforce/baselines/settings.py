@@ -26,20 +26,12 @@ RESTORABLE = {
 }
 
 # Arguments of ASE's own constructor: they name files or a structure, no settings.
-_NO_SETTINGS = {"self", "atoms", "restart", "label", "directory"} | {
-    "ignore_bad_restart_file"
-}
+_NO_SETTINGS = {"self", "atoms", "restart", "label", "directory"}
+_NO_SETTINGS |= {"ignore_bad_restart_file"}
 
 
 def name_of(calculator) -> str:
-    """Return module and class of a calculator.
-
-    Examples
-    --------
-    >>> from ase.calculators.emt import EMT
-    >>> name_of(EMT())
-    'ase.calculators.emt:EMT'
-    """
+    """Return module and class of a calculator, as 'ase.calculators.emt:EMT'."""
     cls = type(calculator)
     return f"{cls.__module__}:{cls.__qualname__}"
 
@@ -59,15 +51,6 @@ def settings_of(calculator) -> dict | None:
     They describe it if each argument of the constructor is found again in
     ``parameters``, and all are plain values. Attributes that were changed afterwards
     are not seen.
-
-    Examples
-    --------
-    >>> from ase.calculators.emt import EMT
-    >>> settings_of(EMT())
-    {'asap_cutoff': False}
-    >>> from ase.calculators.tip3p import TIP3P
-    >>> print(settings_of(TIP3P(rc=6.0)))  # keeps rc elsewhere
-    None
     """
     parameters = getattr(calculator, "parameters", None)
     if not isinstance(parameters, dict):
@@ -97,21 +80,9 @@ def identity_of(calculator) -> str | None:
 def rebuild(name: str, settings: dict | None, saved: str = ""):
     """Return a new calculator of a name and settings, if that is safe and possible.
 
-    `saved` is the version of its package that the settings are of, if that is known.
-
-    Raises
-    ------
-    NotRestorableError
-        If the calculator is none that a file may build, its package is missing, or the
-        installed version does not know a setting.
-
-    Examples
-    --------
-    >>> rebuild("ase.calculators.emt:EMT", {}).name
-    'emt'
-    >>> rebuild("os:system", {})
-    Traceback (most recent call last):
-    kforce.storage.codec.NotRestorableError: The baseline os:system cannot be built ...
+    `saved` is the version of its package that the settings are of, if that is known. A
+    NotRestorableError is raised if the calculator is none that a file may build, its
+    package is missing, or the installed version does not know a setting.
     """
     if name not in RESTORABLE or settings is None:
         raise NotRestorableError(

@@ -1,4 +1,4 @@
-"""The members of a baseline: calculators of ASE, and fitted force fields."""
+"""Calculators of ASE as members of a baseline."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
-from sklearn.base import is_regressor
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import ThreadpoolController
 
 from kforce.baselines.cache import ResultCache
@@ -22,7 +19,7 @@ from kforce.baselines.settings import (
     settings_of,
     version_of,
 )
-from kforce.errors import InputError
+from kforce.errors import InputError, one_line
 from kforce.prediction import Prediction
 from kforce.progress import progress_bar
 from kforce.registry import register
@@ -36,57 +33,6 @@ MAX_ENERGY_CHANGE = 1e-5
 # Up to about so many atoms, threads within one calculation of tblite gain little, and
 # where the processors are shared they cost factors of 100.
 MAX_SERIAL_ATOMS = 100
-
-
-@register
-class ModelMember:
-    """A fitted force field of kforce: fast, so that nothing is kept on disk.
-
-    Raises InputError if the force field has not been fitted.
-    """
-
-    def __init__(self, model):
-        self.model = model
-        self.name = type(model).__name__
-        try:
-            check_is_fitted(model)
-        except NotFittedError:
-            raise InputError(
-                f"Expected a fitted {self.name} as a baseline, found one that is not: "
-                "fit it; where scikit-learn clones the regressor, give "
-                "sklearn.frozen.FrozenEstimator(model)."
-            ) from None
-
-    def to_fields(self, with_factor=None):
-        """Return what a file holds of it."""
-        return {"model": self.model}
-
-    @classmethod
-    def from_fields(cls, model):
-        """Return the member of a model that a file holds."""
-        if not is_regressor(model):
-            raise TypeError(f"{type(model).__name__} is no model")
-        return cls(model)
-
-    @property
-    def has_stress(self):
-        """Whether stresses can be asked for."""
-        return self.model.has_stress
-
-    def evaluate(self, frames, properties, return_std=False):
-        """Return the `Prediction` of a list of structures."""
-        try:
-            return self.model.evaluate(frames, properties, return_std)
-        except InputError as error:
-            raise InputError(f"The baseline {self.name} refuses: {error}") from None
-
-    def evaluate_training(self, frames):
-        """Return energies and forces of a training set as a `Prediction`."""
-        return self.evaluate(frames, ("energy", "forces"))
-
-    def evaluate_one(self, atoms, properties, return_std=False):
-        """Return the `Prediction` of one structure."""
-        return self.model.evaluate_structure(atoms, properties, return_std)[0]
 
 
 @register
@@ -239,16 +185,17 @@ class CalculatorMember:
                 ]
         except PropertyNotImplementedError as error:
             raise InputError(
-                f"Expected {_listed(names)} from the baseline {self.name}, found that "
-                f"it lacks {'it' if len(names) == 1 else 'one of them'} ({error}): "
-                "choose another one."
+                f"Expected {' and '.join(sorted(names))} from the baseline {self.name},"
+                f" found that it lacks {'it' if len(names) == 1 else 'one of them'} "
+                f"({error}): choose another one."
             ) from error
         # Programs of others fail in all ways.
         except Exception as error:
             self._forget()
+            reason = one_line(f"{type(error).__name__}: {error}")
             raise InputError(
-                f"The baseline {self.name} failed at {where} ({_reason(error)}): remove"
-                " that structure, or change the settings of the baseline."
+                f"The baseline {self.name} failed at {where} ({reason}): remove that "
+                "structure, or change the settings of the baseline."
             ) from error
 
     def _forget(self):
@@ -289,12 +236,3 @@ def _fault(energy, forces, n_atoms):
         return f"forces of shape {forces.shape}"
     finite = np.isfinite(energy).all() and (forces is None or np.isfinite(forces).all())
     return None if finite else "NaN or infinity"
-
-
-def _listed(names):
-    return " and ".join(sorted(names))
-
-
-def _reason(error):
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 200 else f"{text[:197]}..."
