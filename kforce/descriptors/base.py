@@ -113,13 +113,8 @@ class Features:
 
     def take(self, structures: np.ndarray) -> Features:
         """Return the features of some of the structures."""
-        return Features(
-            self.x[structures],
-            self.dx_dq[structures],
-            self.b_matrix[structures],
-            self.coordinates,
-            self.n_atoms,
-        )
+        arrays = (a[structures] for a in (self.x, self.dx_dq, self.b_matrix))
+        return Features(*arrays, self.coordinates, self.n_atoms)
 
     def pull(self, gradient: np.ndarray) -> np.ndarray:
         """Return Jᵀ g: gradients in x (n, n_features) to Cartesian (n, n_atoms, 3)."""

@@ -33,17 +33,6 @@ class FewBodyEnvironments(Environments):
     (n_env, n_members, 3) points from the centre to them, in Å; `dx_dr` (n_env,
     n_distances, n_features) and `df_dr` (n_env, n_distances) are derivatives of x and
     F with respect to the distances.
-
-    Examples
-    --------
-    >>> from ase.build import molecule
-    >>> from kforce.descriptors.three_body import ThreeBody
-    >>> from kforce.neighbours.search import find_neighbours
-    >>> from kforce.structures import Batch
-    >>> batch = Batch.from_frames([molecule("H2O")])
-    >>> environments = ThreeBody(cutoff=3.0)(batch.numbers, find_neighbours(batch, 3.0))
-    >>> [block.dx.shape for block in environments.jacobians()]
-    [(6, 3, 3)]
     """
 
     atoms: np.ndarray

@@ -218,11 +218,6 @@ class LocalDescriptor(BaseEstimator):
         ----------
         species : tuple of int
             Atomic numbers of the training set, in order of first appearance.
-
-        Raises
-        ------
-        InputError
-            If a parameter makes no sense.
         """
         self.check()
         return [self]

@@ -341,10 +341,8 @@ def mixing_matrix(species: Sequence[int], n_mixed: int) -> np.ndarray:
            [ 0.9 , -0.29, -0.32]])
     """
     order = np.argsort(species)
-    points = (
-        np.array([_in_periodic_table(int(z)) for z in np.asarray(species)[order]])
-        / _RANGES
-    )
+    elements = np.asarray(species)[order].tolist()
+    points = np.array([_in_periodic_table(z) for z in elements]) / _RANGES
     distance = np.linalg.norm(points[:, None] - points, axis=-1)
     # Not its square: the eigenvalues fall so slowly that rounding mixes no vectors.
     _, vectors = np.linalg.eigh(np.exp(-distance))
