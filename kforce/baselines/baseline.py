@@ -20,8 +20,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from kforce.baselines.calculators import CalculatorMember
-from kforce.baselines.settings import rebuild
+from kforce.baselines.calculators import CalculatorMember, rebuild
 from kforce.errors import InputError
 from kforce.labels import Labels
 from kforce.prediction import Prediction
