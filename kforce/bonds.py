@@ -1,4 +1,4 @@
-"""Bonds, angles and torsions of a molecule, read off its structures."""
+"""Which atoms are bonded, and the angles and torsions that bonds make."""
 
 from __future__ import annotations
 
@@ -11,29 +11,25 @@ from scipy.sparse.csgraph import shortest_path
 
 _log = logging.getLogger("kforce.descriptors")
 
-#: Distances over the sum of covalent radii: atoms are bonded where the mean is below
-#: the first, and no bond is stable that ever exceeds the second.
-_BONDED, _BROKEN = 1.25, 1.6
+#: Stretches up to which atoms are bonded, and beyond which a bond that was there is
+#: lost: hot molecules stretch their bonds.
+BONDED, BROKEN = 1.25, 1.6
+
+
+def stretches(numbers: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Return distances (..., n_atoms, n_atoms) over the sums of the covalent radii."""
+    radii = covalent_radii[numbers]
+    return distances / (radii[:, None] + radii)
 
 
 def find_bonds(
     numbers: np.ndarray, distances: np.ndarray
 ) -> tuple[tuple[int, int], ...]:
-    """Return the bonds that hold in all structures.
+    """Return the bonds a < b that hold in all structures, at their mean lengths.
 
-    Parameters
-    ----------
-    numbers : ndarray of int, shape (n_atoms,)
-        Atomic numbers.
-    distances : ndarray of shape (n_structures, n_atoms, n_atoms)
-        Interatomic distances in Å.
-
-    Returns
-    -------
-    tuple of (int, int)
-        Pairs a < b. Bonds that break in some structure, or form only in some, are left
-        out, with a warning in the log: angles and torsions are made of what never
-        breaks.
+    `distances` (n_structures, n_atoms, n_atoms) are in Å. Bonds that break in some
+    structure are left out, with a warning in the log: angles and torsions are made of
+    what never breaks.
 
     Examples
     --------
@@ -42,11 +38,10 @@ def find_bonds(
     >>> find_bonds(water.numbers, water.get_all_distances()[None])
     ((0, 1), (0, 2))
     """
-    radii = covalent_radii[numbers]
-    ratio = distances / (radii[:, None] + radii)
-    near = np.triu(ratio.min(axis=0) < _BONDED, 1)
-    broken = near & (ratio.max(axis=0) > _BROKEN)
-    bonded = np.triu(ratio.mean(axis=0) < _BONDED, 1)
+    stretch = stretches(numbers, distances)
+    near = np.triu(stretch.min(axis=0) < BONDED, 1)
+    broken = near & (stretch.max(axis=0) > BROKEN)
+    bonded = np.triu(stretch.mean(axis=0) < BONDED, 1)
     if broken.any():
         pairs = ", ".join(f"{a}-{b}" for a, b in np.argwhere(broken))
         _log.warning(
@@ -57,13 +52,7 @@ def find_bonds(
 
 
 def sorted_bonds(bonds) -> tuple[tuple[int, int], ...]:
-    """Return pairs a < b in order.
-
-    Examples
-    --------
-    >>> sorted_bonds([(2, 0), (1, 0)])
-    ((0, 1), (0, 2))
-    """
+    """Return pairs a < b in order."""
     return tuple(sorted((min(pair), max(pair)) for pair in np.array(bonds).tolist()))
 
 
@@ -88,13 +77,7 @@ def closed_bonds(bonds, permutations) -> tuple[tuple[int, int], ...]:
 
 
 def find_angles(bonds) -> list[tuple[int, int, int]]:
-    """Return the angles a-b-c between bonds, with a < c.
-
-    Examples
-    --------
-    >>> find_angles([(0, 1), (0, 2)])
-    [(1, 0, 2)]
-    """
+    """Return the angles a-b-c between bonds, with a < c."""
     neighbours = _neighbours(bonds)
     return [
         (a, b, c) for b in sorted(neighbours) for a, c in combinations(neighbours[b], 2)
@@ -102,13 +85,7 @@ def find_angles(bonds) -> list[tuple[int, int, int]]:
 
 
 def find_torsions(bonds) -> list[tuple[int, int, int, int]]:
-    """Return the torsions a-b-c-d along three bonds, with b < c.
-
-    Examples
-    --------
-    >>> find_torsions([(0, 1), (1, 2), (2, 3)])
-    [(0, 1, 2, 3)]
-    """
+    """Return the torsions a-b-c-d along three bonds, with b < c."""
     neighbours = _neighbours(bonds)
     return [
         (a, b, c, d)
@@ -128,13 +105,7 @@ def _neighbours(bonds):
 
 
 def bond_distances(bonds, n_atoms: int) -> np.ndarray:
-    """Return how many bonds apart atoms are, (n_atoms, n_atoms); inf if not connected.
-
-    Examples
-    --------
-    >>> bond_distances([(0, 1), (1, 2)], 3)[0]
-    array([0., 1., 2.])
-    """
+    """Return how many bonds apart atoms are, (n_atoms, n_atoms); inf if never."""
     graph = np.zeros((n_atoms, n_atoms))
     for a, b in bonds:
         graph[a, b] = 1.0

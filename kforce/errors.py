@@ -14,6 +14,12 @@ class InputError(ValueError):
     """
 
 
+def one_line(text: str, most: int = 200) -> str:
+    """Return a text, of another program or a file, cut to a line of a message."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def check_positive(
     name: str, value, what: str = "number", or_zero: bool = False
 ) -> None:

@@ -13,13 +13,14 @@ from functools import reduce
 from operator import add
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.calculators.calculator import BaseCalculator
+from sklearn.base import is_regressor
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
 
-from kforce.baselines.check import unit_complaint
-from kforce.baselines.members import CalculatorMember, ModelMember
-from kforce.baselines.settings import rebuild
+from kforce.baselines.calculators import CalculatorMember, rebuild
 from kforce.errors import InputError
 from kforce.labels import Labels
 from kforce.prediction import Prediction
@@ -29,6 +30,67 @@ log = logging.getLogger("kforce.baseline")
 
 #: Methods of tblite that can be named by a string.
 METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
+
+_BOTH = ("energy", "forces")
+
+#: Units that forces come in by mistake, in eV/Å.
+_FORCE_UNITS = {
+    "Hartree/Bohr": units.Hartree / units.Bohr,
+    "Hartree/Å": units.Hartree,
+    "kcal/mol/Å": units.kcal / units.mol,
+    "kJ/mol/Å": units.kJ / units.mol,
+}
+
+
+@register
+class ModelMember:
+    """A fitted force field of kforce: fast, so that nothing is kept on disk.
+
+    Raises InputError if the force field has not been fitted.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.name = type(model).__name__
+        try:
+            check_is_fitted(model)
+        except NotFittedError:
+            raise InputError(
+                f"Expected a fitted {self.name} as a baseline, found one that is not: "
+                "fit it; where scikit-learn clones the regressor, give "
+                "sklearn.frozen.FrozenEstimator(model)."
+            ) from None
+
+    def to_fields(self, with_factor=None):
+        """Return what a file holds of it."""
+        return {"model": self.model}
+
+    @classmethod
+    def from_fields(cls, model):
+        """Return the member of a model that a file holds."""
+        if not is_regressor(model):
+            raise TypeError(f"{type(model).__name__} is no model")
+        return cls(model)
+
+    @property
+    def has_stress(self):
+        """Whether stresses can be asked for."""
+        return self.model.has_stress
+
+    def evaluate(self, frames, properties, return_std=False):
+        """Return the `Prediction` of a list of structures."""
+        try:
+            return self.model.evaluate(frames, properties, return_std)
+        except InputError as error:
+            raise InputError(f"The baseline {self.name} refuses: {error}") from None
+
+    def evaluate_training(self, frames):
+        """Return energies and forces of a training set as a `Prediction`."""
+        return self.evaluate(frames, _BOTH)
+
+    def evaluate_one(self, atoms, properties, return_std=False):
+        """Return the `Prediction` of one structure."""
+        return self.model.evaluate_structure(atoms, properties, return_std)[0]
 
 
 @register
@@ -58,10 +120,7 @@ class Baseline:
         return all(member.has_stress for member in self._members)
 
     def evaluate(
-        self,
-        frames: Sequence[Atoms],
-        properties: Sequence[str] = ("energy", "forces"),
-        return_std: bool = False,
+        self, frames: Sequence[Atoms], properties=_BOTH, return_std: bool = False
     ) -> Prediction:
         """Return what is asked for of 'energy', 'forces' and 'stress'.
 
@@ -71,15 +130,11 @@ class Baseline:
         return _sum(m.evaluate(frames, properties, return_std) for m in self._members)
 
     def evaluate_one(
-        self,
-        atoms: Atoms,
-        properties: Sequence[str] = ("energy", "forces"),
-        return_std: bool = False,
+        self, atoms: Atoms, properties=_BOTH, return_std: bool = False
     ) -> Prediction:
         """Return the same of one structure, which force fields do not check."""
-        return _sum(
-            m.evaluate_one(atoms, properties, return_std) for m in self._members
-        )
+        arguments = atoms, properties, return_std
+        return _sum(m.evaluate_one(*arguments) for m in self._members)
 
     def evaluate_training(self, frames: Sequence[Atoms]) -> Prediction:
         """Return energies and forces of a training set, each calculation done once.
@@ -138,6 +193,10 @@ class Baseline:
         return as_baseline(value)
 
 
+def _sum(predictions):
+    return reduce(add, predictions)
+
+
 def as_baseline(value) -> Baseline | None:
     """Return what a regressor's argument ``baseline`` stands for; it stays untouched.
 
@@ -146,15 +205,6 @@ def as_baseline(value) -> Baseline | None:
     ``sklearn.frozen.FrozenEstimator(model)``), its calculator, or a list or tuple of
     them, which is a sum. InputError is raised if it is something else, or its package
     is not installed.
-
-    Examples
-    --------
-    >>> from ase.calculators.lj import LennardJones
-    >>> from kforce.datasets import load_methanol_ccsdt
-    >>> baseline = as_baseline([LennardJones(), LennardJones(epsilon=0.5)])
-    >>> prediction = baseline.evaluate(load_methanol_ccsdt()[:2])
-    >>> prediction.energy.shape, prediction.forces[0].shape
-    ((2,), (6, 3))
     """
     if value is None or isinstance(value, Baseline):
         return value
@@ -203,5 +253,44 @@ def _by_method(name):
     return rebuild("tblite.ase:TBLite", settings)
 
 
-def _sum(predictions):
-    return reduce(add, predictions)
+def unit_complaint(
+    labels: Sequence[np.ndarray], baseline: Sequence[np.ndarray]
+) -> str | None:
+    """Return a complaint where a baseline leaves more to be learned than without it.
+
+    Both are lists of forces (n_atoms, 3) in eV/Å, with NaN where there is no label.
+    InputError is raised if they differ by a factor that is one between units.
+    """
+    wanted, found = np.concatenate(labels).ravel(), np.concatenate(baseline).ravel()
+    known = np.isfinite(wanted)
+    if not known.any():
+        return None
+    wanted, found = wanted[known], found[known]
+    rms, rest = (np.sqrt(np.mean(v**2)) for v in (wanted, wanted - found))
+    overlap, square = wanted @ found, found @ found
+    if overlap**2 > 0.5 * square * (wanted @ wanted) and overlap > 0:
+        scale = overlap / square
+        suspects = [
+            f"{culprit} in {unit}"
+            for unit, factor in _FORCE_UNITS.items()
+            for culprit, ratio in (
+                ("the baseline gives them", factor),
+                ("the labels are", 1.0 / factor),
+            )
+            # A good baseline is itself off by a fifth; nearer ratios are all named.
+            if abs(np.log(scale / ratio)) < np.log(1.4)
+        ]
+        if suspects:
+            raise InputError(
+                f"The forces of the baseline times {scale:.3g} would fit the labels, "
+                f"and eV/Å is expected of both: it seems that {' or '.join(suspects)}. "
+                "Convert the labels (read_frames takes units, --units), or choose "
+                "another baseline."
+            )
+    if rest <= rms:
+        return None
+    return (
+        f"The baseline leaves forces of {rest:.3g} eV/Å (rms) to be learned, more than "
+        f"the {rms:.3g} eV/Å without it: check that it is meant for these structures, "
+        "and the signs and units of both."
+    )

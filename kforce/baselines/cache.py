@@ -129,12 +129,10 @@ def _read(path):
 def _results(arrays):
     if str(arrays["format"]) != _FORMAT:
         raise ValueError(f"expected {_FORMAT!r}, found {str(arrays['format'])!r}")
-    keys, energy, n_atoms, forces = (
-        arrays[name] for name in ("keys", "energy", "n_atoms", "forces")
-    )
+    values = [arrays[name] for name in ("keys", "energy", "n_atoms", "forces")]
+    keys, energy, n_atoms, forces = values
     fits = (
-        (keys.dtype.kind, energy.dtype.kind, n_atoms.dtype.kind, forces.dtype.kind)
-        == ("U", "f", "i", "f")
+        [array.dtype.kind for array in values] == ["U", "f", "i", "f"]
         and keys.ndim == 1
         and energy.shape == n_atoms.shape == keys.shape
         and n_atoms.min(initial=1) > 0
@@ -145,6 +143,5 @@ def _results(arrays):
     if [int(key.rpartition("-")[2]) for key in keys.tolist()] != n_atoms.tolist():
         raise ValueError("its numbers of atoms are not those of its keys")
     parts = np.split(forces, np.cumsum(n_atoms)[:-1])
-    return dict(
-        zip(keys.tolist(), zip(energy.tolist(), parts, strict=True), strict=True)
-    )
+    results = zip(energy.tolist(), parts, strict=True)
+    return dict(zip(keys.tolist(), results, strict=True))

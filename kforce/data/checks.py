@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
 from ase.geometry import minkowski_reduce
 from ase.neighborlist import neighbor_list
 from scipy.spatial.distance import pdist
 
+from kforce.bonds import stretches
 from kforce.data.comparisons import compare_atoms, compare_geometries
 from kforce.data.consistency import energy_force_slope
 from kforce.data.findings import Finding, LabelledSet, Report, plural
@@ -193,9 +193,8 @@ def _neighbour_ratio(frame: Atoms) -> float:
     """Return the median distance to the nearest atom over the sum of the radii."""
     if not np.isfinite(frame.positions).all() or len(frame) > 200:
         return np.nan
-    radii = covalent_radii[frame.numbers]
-    ratio = frame.get_all_distances(mic=bool(frame.pbc.any()))
-    ratio /= radii[:, None] + radii
+    distances = frame.get_all_distances(mic=bool(frame.pbc.any()))
+    ratio = stretches(frame.numbers, distances)
     np.fill_diagonal(ratio, np.inf)
     return float(np.median(ratio.min(axis=1)))
 

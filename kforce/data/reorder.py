@@ -9,17 +9,13 @@ from functools import cached_property
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.data import covalent_radii
 
+from kforce.bonds import BONDED, BROKEN, stretches
 from kforce.errors import InputError
 from kforce.structures import as_frames
 
 log = logging.getLogger("kforce.data")
 
-# Atoms are bonded up to 1.25 times the sum of their covalent radii; a bond of the
-# reference is lost beyond 1.6 times the sum, because hot molecules stretch their bonds.
-_BOND = 1.25
-_BROKEN = 1.6
 # In Å²: a wrong bond or a wrong class weighs more than any misplaced distance.
 _WRONG_BOND = 100.0
 _WRONG_CLASS = 100.0
@@ -123,11 +119,10 @@ class _Molecule:
     def __init__(self, frame: Atoms):
         self.numbers = frame.numbers
         self.dist = frame.get_all_distances(mic=bool(frame.pbc.any()))
-        radii = covalent_radii[frame.numbers]
         np.fill_diagonal(self.dist, np.inf)
-        self.stretch = self.dist / (radii[:, None] + radii)
+        self.stretch = stretches(frame.numbers, self.dist)
         np.fill_diagonal(self.dist, 0.0)
-        self.bonds = self.stretch <= _BOND
+        self.bonds = self.stretch <= BONDED
 
     @cached_property
     def atom_classes(self) -> np.ndarray:
@@ -141,7 +136,7 @@ class _Molecule:
         if not np.array_equal(self.numbers, other.numbers[order]):
             return False
         stretch = other.stretch[np.ix_(order, order)]
-        return not (self.bonds & (stretch > _BROKEN)).any()
+        return not (self.bonds & (stretch > BROKEN)).any()
 
     def is_transfer(self, other: _Molecule) -> bool:
         """Whether one atom has moved from one partner to another, all else in place.
@@ -150,8 +145,8 @@ class _Molecule:
         """
         if not np.array_equal(self.numbers, other.numbers):
             return False
-        lost = self.bonds & (other.stretch > _BROKEN)
-        made = other.bonds & (self.stretch > _BROKEN)
+        lost = self.bonds & (other.stretch > BROKEN)
+        made = other.bonds & (self.stretch > BROKEN)
         return np.count_nonzero(lost) == np.count_nonzero(made) == 2  # i, j and j, i
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from kforce.descriptors._cutoff import cutoff_function, cutoff_function_derivative
+from kforce.descriptors._environments import cutoff_function, cutoff_function_derivative
 
 
 @njit(cache=True, nogil=True)
@@ -21,10 +21,8 @@ def pairs(dist, cutoff, width, exponents, tail, reach, x, f_cut, dx_dr, df_dr):
             power = r ** float(exponents[q])
             x[p, q] = power
             dx_dr[p, 0, q] = exponents[q] * power / r
-        f, df = (
-            cutoff_function(r, cutoff, width),
-            cutoff_function_derivative(r, cutoff, width),
-        )
+        f = cutoff_function(r, cutoff, width)
+        df = cutoff_function_derivative(r, cutoff, width)
         if tail != 0:
             error = math.erf(reach * r)
             bell = 2.0 * reach / math.sqrt(math.pi) * math.exp(-((reach * r) ** 2))

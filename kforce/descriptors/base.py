@@ -74,6 +74,11 @@ class Coordinates:
         offset = np.arange(self.first[-1]) - self.first[owner]
         return self.first[coordinate_perms[:, owner]] + offset, coordinate_perms
 
+    def atoms_of(self, feature: int) -> np.ndarray:
+        """Return the atoms that the coordinate of a feature touches."""
+        g = np.searchsorted(self.first, feature, side="right") - 1
+        return self.atoms[g, : self.n_body[g]]
+
     def components(self, coordinates: np.ndarray) -> np.ndarray:
         """Return the Cartesian components that some coordinates depend on, sorted."""
         used = np.arange(self.atoms.shape[1]) < self.n_body[coordinates, None]
@@ -113,13 +118,8 @@ class Features:
 
     def take(self, structures: np.ndarray) -> Features:
         """Return the features of some of the structures."""
-        return Features(
-            self.x[structures],
-            self.dx_dq[structures],
-            self.b_matrix[structures],
-            self.coordinates,
-            self.n_atoms,
-        )
+        arrays = (a[structures] for a in (self.x, self.dx_dq, self.b_matrix))
+        return Features(*arrays, self.coordinates, self.n_atoms)
 
     def pull(self, gradient: np.ndarray) -> np.ndarray:
         """Return Jᵀ g: gradients in x (n, n_features) to Cartesian (n, n_atoms, 3)."""
@@ -194,12 +194,10 @@ class Descriptor(BaseEstimator):
         self, n_atoms: int, feature: int, value: float, low: float, high: float
     ) -> str:
         """Say in a sentence that one feature leaves the range low … high."""
-        coordinates = self.coordinates(n_atoms)
-        owner = np.searchsorted(coordinates.first, feature, side="right") - 1
-        atoms = coordinates.atoms[owner, : coordinates.n_body[owner]].tolist()
+        atoms = "-".join(map(str, self.coordinates(n_atoms).atoms_of(feature)))
         return (
-            f"Feature {feature}, of atoms {'-'.join(map(str, atoms))}, is {value:.3g}, "
-            f"outside of the range in training ({low:.3g} to {high:.3g})."
+            f"Feature {feature}, of atoms {atoms}, is {value:.3g}, outside of the "
+            f"range in training ({low:.3g} to {high:.3g})."
         )
 
 

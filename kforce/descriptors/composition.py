@@ -28,18 +28,6 @@ class Composition(LocalDescriptor):
     ----------
     species : tuple of int
         Atomic numbers.
-
-    Examples
-    --------
-    >>> from ase.build import molecule
-    >>> from kforce.neighbours.search import find_neighbours
-    >>> from kforce.structures import Batch
-    >>> batch = Batch.from_frames([molecule("H2O")])
-    >>> neighbours = find_neighbours(batch, 2.0)
-    >>> Composition(species=(1, 8))(batch.numbers, neighbours).x
-    array([[0., 1.],
-           [1., 0.],
-           [1., 0.]])
     """
 
     #: No neighbours matter, but a list of them has a cutoff.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
 
@@ -14,8 +13,9 @@ from kforce.descriptors.local import (
     Environments,
     Jacobian,
     LocalDescriptor,
+    is_atomic_number,
 )
-from kforce.errors import InputError
+from kforce.errors import InputError, check_positive
 
 #: Size of a block of dense derivatives.
 _BLOCK_BYTES = 16e6
@@ -33,17 +33,6 @@ class FewBodyEnvironments(Environments):
     (n_env, n_members, 3) points from the centre to them, in Å; `dx_dr` (n_env,
     n_distances, n_features) and `df_dr` (n_env, n_distances) are derivatives of x and
     F with respect to the distances.
-
-    Examples
-    --------
-    >>> from ase.build import molecule
-    >>> from kforce.descriptors.three_body import ThreeBody
-    >>> from kforce.neighbours.search import find_neighbours
-    >>> from kforce.structures import Batch
-    >>> batch = Batch.from_frames([molecule("H2O")])
-    >>> environments = ThreeBody(cutoff=3.0)(batch.numbers, find_neighbours(batch, 3.0))
-    >>> [block.dx.shape for block in environments.jacobians()]
-    [(6, 3, 3)]
     """
 
     atoms: np.ndarray
@@ -61,11 +50,7 @@ class FewBodyEnvironments(Environments):
             dx = np.empty((stop - start, n_members, 3, n_features))
             df_cut = np.empty((stop - start, n_members, 3))
             few_body_jacobian(
-                self.vec[block],
-                self.dx_dr[block],
-                self.df_dr[block],
-                dx,
-                df_cut,
+                self.vec[block], self.dx_dr[block], self.df_dr[block], dx, df_cut
             )
             yield Jacobian(
                 np.repeat(np.arange(start, stop), n_members),
@@ -93,32 +78,27 @@ class FewBody(LocalDescriptor):
 
     def check(self):  # noqa: D102
         super().check()
-        width = self.transition_width
-        if not (isinstance(width, Real) and 0.0 < width <= self.cutoff):
+        check_positive("transition_width", self.transition_width, "length in Å")
+        if self.transition_width > self.cutoff:
             raise InputError(
-                "transition_width must be a positive length in Å, at most the cutoff "
-                f"({self.cutoff!r}), found {width!r}."
+                f"transition_width must be at most the cutoff ({self.cutoff!r}), found "
+                f"{self.transition_width!r}."
             )
-        check_species(self.species)
-
-
-def check_species(species) -> None:
-    """Raise an error unless it is a pair of atomic numbers or None."""
-    if species is None:
-        return
-    if not isinstance(species, tuple | list) or len(species) != 2:
-        raise InputError(
-            "species must be two atomic numbers, as (14, 6), or None for all, found "
-            f"{species!r}."
-        )
-    for number in species:
-        check_element("species", number)
+        species = self.species
+        if species is None:
+            return
+        if not isinstance(species, tuple | list) or len(species) != 2:
+            raise InputError(
+                "species must be two atomic numbers, as (14, 6), or None for all, "
+                f"found {species!r}."
+            )
+        for number in species:
+            check_element("species", number)
 
 
 def check_element(name: str, number) -> None:
     """Raise an error unless a value is an atomic number or None."""
-    whole = isinstance(number, Integral) and not isinstance(number, bool)
-    if number is not None and not (whole and 0 < number <= HEAVIEST_ELEMENT):
+    if number is not None and not is_atomic_number(number):
         raise InputError(
             f"{name} must be given as atomic numbers from 1 to {HEAVIEST_ELEMENT}, or "
             f"None for any element, found {number!r}."

@@ -118,12 +118,12 @@ class InternalCoordinates(Descriptor):
         """
         coordinates = self.coordinates(n_atoms)
         apart = bond_distances(self.bonds, n_atoms)
-        torsions = np.zeros((len(find_torsions(self.bonds)), n_atoms), dtype=bool)
-        for row, atoms in zip(torsions, find_torsions(self.bonds), strict=True):
-            row[list(atoms)] = True
+        torsion_atoms = coordinates.atoms[coordinates.n_body == 4]
+        in_torsion = np.zeros((len(torsion_atoms), n_atoms), dtype=bool)
+        np.put_along_axis(in_torsion, torsion_atoms, True, axis=1)
         used = np.arange(4) < coordinates.n_body[:, None]
         kinds = []
-        for members in (*(apart <= reach for reach in _REACHES), torsions):
+        for members in (*(apart <= reach for reach in _REACHES), in_torsion):
             inside = (members[:, coordinates.atoms] | ~used).all(axis=-1)
             features = inside.repeat(np.diff(coordinates.first), axis=1)
             features = np.unique(features[features.any(axis=1)], axis=0)
@@ -165,15 +165,12 @@ class InternalCoordinates(Descriptor):
         return Features(x, dx_dq, b_matrix, coordinates, n_atoms)
 
     def describe(self, n_atoms, feature, value, low, high):  # noqa: D102
-        coordinates = self.coordinates(n_atoms)
-        coordinate = int(np.searchsorted(coordinates.first, feature, side="right")) - 1
-        n_body = coordinates.n_body[coordinate]
-        atoms = coordinates.atoms[coordinate, :n_body]
-        if n_body > 2:
-            name = "angle" if n_body == 3 else "torsion"
+        atoms = self.coordinates(n_atoms).atoms_of(feature)
+        if len(atoms) > 2:
+            name = "angle" if len(atoms) == 3 else "torsion"
             atoms = "-".join(map(str, atoms))
             return f"The {name} of atoms {atoms} is unlike any in training."
-        power = _POWERS[feature - coordinates.first[coordinate]]
+        power = _POWERS[feature % len(_POWERS)]  # pairs come first
         # The margin around the training data may reach below zero: no limit there.
         bounds = (max(v, 0.0) for v in (value, low, high))
         with np.errstate(divide="ignore"):

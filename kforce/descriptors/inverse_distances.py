@@ -66,17 +66,11 @@ class InverseDistances(Descriptor):
             s, pair = np.argwhere(dist == 0)[0]
             a, b = coordinates.atoms[pair]
             raise InputError(
-                f"Atoms {b} and {a} of structure {s} are at the same "
-                "place. Remove that structure."
+                f"Atoms {b} and {a} of structure {s} are at the same place. Remove "
+                "that structure."
             )
         x = 1.0 / dist
-        return Features(
-            x=x,
-            dx_dq=-x * x,
-            b_matrix=b_matrix,
-            coordinates=coordinates,
-            n_atoms=n_atoms,
-        )
+        return Features(x, -x * x, b_matrix, coordinates, n_atoms)
 
     def describe(self, n_atoms, feature, value, low, high):  # noqa: D102
         atoms = _pairs(n_atoms).atoms[feature]

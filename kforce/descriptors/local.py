@@ -9,14 +9,14 @@ of those with respect to all members, so strain and forces need no more than tho
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from numbers import Real
+from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from kforce.descriptors._environments import pull_members
-from kforce.errors import InputError
+from kforce.errors import InputError, check_positive
 from kforce.kernels.base import Kernel
 from kforce.kernels.stationary import RBF
 from kforce.neighbours.search import Neighbours
@@ -25,7 +25,13 @@ from kforce.neighbours.search import Neighbours
 HEAVIEST_ELEMENT = 118
 
 #: Cutoffs are at most this, in Å.
-LONGEST_CUTOFF = 50.0
+_LONGEST_CUTOFF = 50.0
+
+
+def is_atomic_number(value) -> bool:
+    """Return whether a value is a whole number that an element has."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and 0 < value <= HEAVIEST_ELEMENT
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,7 @@ class Jacobian:
         """Cut into pieces of at most so many members."""
         for first in range(0, len(self.atoms), most):
             piece = slice(first, first + most)
-            yield Jacobian(
-                *(getattr(self, field.name)[piece] for field in fields(self))
-            )
+            yield Jacobian(*(array[piece] for array in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -199,13 +203,10 @@ class LocalDescriptor(BaseEstimator):
         InputError
             That names the first that does not.
         """
-        if not (isinstance(self.cutoff, Real) and 0.0 < self.cutoff < np.inf):
+        check_positive("cutoff", self.cutoff, "length in Å")
+        if self.cutoff > _LONGEST_CUTOFF:
             raise InputError(
-                f"cutoff must be a positive length in Å, found {self.cutoff!r}."
-            )
-        if self.cutoff > LONGEST_CUTOFF:
-            raise InputError(
-                f"cutoff must be at most {LONGEST_CUTOFF:g} Å, found {self.cutoff!r}: "
+                f"cutoff must be at most {_LONGEST_CUTOFF:g} Å, found {self.cutoff!r}: "
                 "an atom would have tens of thousands of neighbours. Shorten it, or "
                 "check its unit."
             )
@@ -217,11 +218,6 @@ class LocalDescriptor(BaseEstimator):
         ----------
         species : tuple of int
             Atomic numbers of the training set, in order of first appearance.
-
-        Raises
-        ------
-        InputError
-            If a parameter makes no sense.
         """
         self.check()
         return [self]

@@ -16,14 +16,13 @@ of its own, k(x, y) = Σ_t a_t² φ(u_t) with u_t = Σ_k s_tk² (x_k − y_k)².
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 
-from kforce.errors import InputError
+from kforce.errors import InputError, check_positive
 from kforce.registry import check_instance, register
 
 
@@ -199,10 +198,7 @@ class Scaled(Kernel):
         return Sum(inner.kernel, inner.scales, np.sqrt(variance) * inner.amplitudes)
 
     def _variance(self):
-        if not isinstance(self.amplitude, Real) or not 0 < self.amplitude < np.inf:
-            raise InputError(
-                f"The amplitude must be a positive number, found {self.amplitude!r}."
-            )
+        check_positive("The amplitude", self.amplitude)
         return float(self.amplitude) ** 2
 
 

@@ -47,13 +47,7 @@ class Expansion:
 
     @classmethod
     def from_fields(
-        cls,
-        kernel: Kernel,
-        feature_perms: np.ndarray,
-        *,
-        x_train: np.ndarray,
-        directions: np.ndarray,
-        weights: np.ndarray | None,
+        cls, kernel, feature_perms, *, x_train, directions, weights
     ) -> Expansion:
         """Return the expansion of which a file holds this; ValueError if it is none."""
         check_array("x_train", x_train, (None, feature_perms.shape[1]))

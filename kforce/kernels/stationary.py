@@ -6,7 +6,7 @@ from numbers import Real
 
 import numpy as np
 
-from kforce.errors import InputError
+from kforce.errors import InputError, check_positive
 from kforce.kernels import _profiles as profiles
 from kforce.kernels.base import Kernel
 from kforce.registry import register
@@ -180,8 +180,7 @@ class RationalQuadratic(_Compiled):
         self.alpha = alpha
 
     def profile(self, u, orders=(0, 1, 2, 3)):  # noqa: D102
-        if not isinstance(self.alpha, Real) or not 0 < float(self.alpha) < np.inf:
-            raise InputError(f"alpha must be a positive number, found {self.alpha!r}.")
+        check_positive("alpha", self.alpha)
         alpha = float(self.alpha)
         return self._evaluate(0.5 / alpha, alpha, u, orders)
 

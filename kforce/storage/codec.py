@@ -31,18 +31,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from kforce.errors import InputError
+from kforce.errors import InputError, one_line
 from kforce.registry import is_registered, registered
 
 #: What wrong values in a file can lead to.
 DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
+)  # fmt: skip
 
 #: Numbers beyond it come from damage, and their squares would overflow.
 LARGEST_NUMBER = 1e100
@@ -58,12 +53,8 @@ class NotRestorableError(InputError):
 def encode(value, with_factor: bool | None = None) -> tuple[Any, dict[str, np.ndarray]]:
     """Return a value as a tree for JSON, and the arrays that it refers to.
 
-    `with_factor` is for the classes that may leave something large out.
-
-    Raises
-    ------
-    InputError
-        If something in it is not of kforce.
+    `with_factor` is for the classes that may leave something large out. An InputError
+    says if something in it is not of kforce.
 
     Examples
     --------
@@ -139,15 +130,8 @@ def _stored_types(cls) -> dict[str, Any]:
 def decode(tree, arrays: Mapping[str, np.ndarray]):
     """Return the value that `encode` has written down.
 
-    Raises
-    ------
-    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
-        If it describes nothing that could have been written, or not all of the arrays.
-
-    Examples
-    --------
-    >>> decode({"items": [["pair", {"tuple": [6, 1]}]]}, {})
-    {'pair': (6, 1)}
+    One of `DAMAGE` is raised if the tree describes nothing that could have been
+    written, or not all of the arrays.
     """
     used = set()
     value = _read(tree, arrays, used)
@@ -174,20 +158,17 @@ def _read(tree, arrays, used):
     if tree.keys() == {"items"}:
         return {inner(key): inner(part) for key, part in _listed(tree["items"])}
     fields = {key: inner(part) for key, part in tree.items()}
-    cls = _class_of(fields.pop("class"))
+    name = fields.pop("class")
+    try:
+        cls = registered(name)
+    except KeyError:
+        raise TypeError(f"{_short(name)} is no class of kforce") from None
     if hasattr(cls, "from_fields"):
         return cls.from_fields(**fields)
     value = build(cls, fields)
     if hasattr(value, "check_stored"):
         value.check_stored()
     return value
-
-
-def _class_of(name):
-    try:
-        return registered(name)
-    except KeyError:
-        raise TypeError(f"{_short(name)} is no class of kforce") from None
 
 
 def _listed(parts):
@@ -211,12 +192,9 @@ def _numbers(name, array):
 
 
 def build(cls: type, fields: Mapping[str, Any]):
-    """Make an object of its stored attributes, all of them and of the right types.
+    """Make an object of its stored attributes.
 
-    Raises
-    ------
-    TypeError
-        That names the first that is missing, unknown or of another type.
+    A TypeError names the first that is missing, unknown or of another type.
     """
     types = _stored_types(cls)
     if different := sorted(types.keys() ^ fields.keys()):
@@ -256,8 +234,7 @@ def _is_of(value, known) -> bool:
 
 
 def _short(value):
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return one_line(repr(value), 60)
 
 
 def check_array(
@@ -267,12 +244,6 @@ def check_array(
 
     None in the shape stands for any length but 0; the kinds of whole numbers, booleans
     and real numbers are "i", "b" and "f".
-
-    Examples
-    --------
-    >>> check_array("x", np.ones(2), (3,))
-    Traceback (most recent call last):
-    ValueError: x has shape (2,) and type float64, expected (3,)
     """
     fits = array.ndim == len(shape) and all(
         wanted in (None, n) for wanted, n in zip(shape, array.shape, strict=True)

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.validation import check_is_fitted
 
-from kforce.errors import InputError
+from kforce.errors import InputError, one_line
 from kforce.registry import registered
 from kforce.storage import version_0_1
 from kforce.storage.codec import DAMAGE, NotRestorableError, decode, encode
@@ -104,14 +104,7 @@ def load(path: str | os.PathLike, baseline=None) -> BaseEstimator:
 
 
 def read(path: str | os.PathLike) -> tuple[Any, dict[str, np.ndarray]]:
-    """Return the tree and the arrays of a file, in the present layout.
-
-    Raises
-    ------
-    InputError
-        If the file is not a model of kforce, is damaged, or was written by a newer
-        version.
-    """
+    """Return the tree and the arrays of a file, in the present layout."""
     arrays = read_arrays(path)
     if as_text(arrays.get("format")) != _FORMAT:
         raise InputError(f"{path} is not a model of kforce.{_hint(arrays)}")
@@ -153,23 +146,15 @@ def _one_sentence(path) -> Iterator[None]:
     except NotRestorableError:  # a package that is missing is no damage
         raise
     except DAMAGE as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, KeyError):
-            text = f"it lacks {text}"
-        text = text if len(text) <= 200 else f"{text[:197]}..."
+        text = str(error) or type(error).__name__
+        text = one_line(f"it lacks {text}" if isinstance(error, KeyError) else text)
         raise InputError(
             f"{path} is damaged ({text}): save it again, or get a fresh copy."
         ) from None
 
 
 def refuse_structures(path: str | os.PathLike) -> None:
-    """Raise an error if a file is given as a model and looks like another kind.
-
-    Raises
-    ------
-    InputError
-        If its name does not end in .npz, and it is none.
-    """
+    """Raise an error if a file of another kind and name is given as a model."""
     path = Path(path)
     if path.is_file() and path.suffix.lower() != ".npz" and not is_zipfile(path):
         raise InputError(

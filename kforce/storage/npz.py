@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from kforce.errors import InputError
+from kforce.errors import InputError, one_line
 
 try:
     import fcntl
@@ -57,21 +57,8 @@ def read_arrays(
 
     Of `names`, those are read that the file holds. Object arrays, which would have to
     be unpickled, are skipped, and refused if they are among the `known` fields that
-    mean something to the caller.
-
-    Raises
-    ------
-    InputError
-        If the file is not there, is not an `.npz` file, is damaged, or holds fields
-        of another kind.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write_arrays(f"{folder}/a.npz", {"x": np.arange(3)})
-    ...     read_arrays(f"{folder}/a.npz")
-    {'x': array([0, 1, 2])}
+    mean something to the caller. So is a file that is not there, is not an `.npz` file
+    or is damaged.
     """
     path = Path(path)
     require_readable(path, "an .npz file")
@@ -85,7 +72,8 @@ def read_arrays(
     except Exception as error:
         raise InputError(
             f"Expected an intact .npz file, but {path} is damaged or of another kind "
-            f"({_reason(error)}): get a fresh copy or choose another file."
+            f"({one_line(str(error) or type(error).__name__, 150)}): get a fresh copy "
+            "or choose another file."
         ) from error
     skipped = [name for name, array in arrays.items() if array is None]
     lost = sorted({*known}.intersection(skipped))
@@ -100,11 +88,7 @@ def read_arrays(
 
 
 def require_readable(path: Path, what: str) -> None:
-    """Raise an error unless a path names a regular file that may be read.
-
-    The error says what was expected there, and whether it is missing, a folder or
-    protected from reading.
-    """
+    """Raise an error unless a path names a regular file that may be read."""
     try:
         if not path.exists():
             raise InputError(f"Expected {what}, but there is no {path}.")
@@ -117,11 +101,6 @@ def require_readable(path: Path, what: str) -> None:
             f"Could not read {path}: {error.strerror or error}; check the permissions "
             "of the file and of its folders."
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 150 else text[:147] + "..."
 
 
 def _members(archive, wanted, file_size) -> dict[str, zipfile.ZipInfo]:
@@ -176,13 +155,7 @@ def _read_exactly(stream, n_bytes) -> np.ndarray:
 
 
 def as_text(value) -> str:
-    """Return a field of text or bytes as text; '' for anything else.
-
-    Examples
-    --------
-    >>> as_text(np.array(b"kcal/mol")), as_text(np.ones(3)), as_text(None)
-    ('kcal/mol', '', '')
-    """
+    """Return a field of text or bytes as text; '' for anything else."""
     value = np.asarray("" if value is None else value)
     if value.size != 1 or value.dtype.kind not in "SU":
         return ""
@@ -194,19 +167,8 @@ def write_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
     """Write arrays to an uncompressed `.npz` file, all or nothing.
 
     The bytes depend on the arrays, numbers, booleans or text, alone: equal arrays give
-    equal file hashes. No suffix is added to the path.
-
-    Raises
-    ------
-    InputError
-        If an array holds objects or the file cannot be written (a full disk, say). A
-        file that stood there before is untouched then.
-
-    Examples
-    --------
-    >>> write_arrays("/no/such/folder/a.npz", {"x": np.ones(2)})
-    Traceback (most recent call last):
-    kforce.errors.InputError: Could not write /no/such/folder/a.npz: No such file...
+    equal file hashes. No suffix is added to the path. If an array holds objects or the
+    file cannot be written (a full disk, say), one that stood there before is untouched.
     """
     arrays = {name: np.asanyarray(array) for name, array in arrays.items()}
     for name, array in arrays.items():
@@ -228,13 +190,8 @@ def replaced_file(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path that replaces `path` when the block ends well.
 
     The new file has the mode of the one that it replaces. What processes that were
-    killed have left behind of the same file is removed first.
-
-    Raises
-    ------
-    InputError
-        If the operating system cannot write, or `path` is a folder or may not be
-        written to; `path` is as it was before then.
+    killed have left behind of the same file is removed first. If the operating system
+    cannot write, or `path` is a folder or may not be written to, it stays as it was.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -257,17 +214,6 @@ def require_writable(path: str | os.PathLike) -> None:
     """Raise an error now if `replaced_file` could not replace a file later.
 
     For the start of a long computation. A disk may still be full at its end.
-
-    Raises
-    ------
-    InputError
-        That says why.
-
-    Examples
-    --------
-    >>> require_writable("/")
-    Traceback (most recent call last):
-    kforce.errors.InputError: Could not write /: it is a folder: name a file.
     """
     target = Path(os.path.realpath(path))
     try:

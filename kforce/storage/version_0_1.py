@@ -18,12 +18,8 @@ _RENAMED = {"Additive": "Sum"}
 _MOVED = {"kforce.models.zbl:ZBL": "kforce.baselines.zbl:ZBL"}
 
 #: Arrays of a term, and the fields that hold them by now.
-_TERM = {
-    "length_scales": "length_scales",
-    "centers": "inducing_points",
-    "fade": "f_cut",
-    "weights": "weights",
-}
+_TERM = {"length_scales": "length_scales", "centers": "inducing_points"}
+_TERM |= {"fade": "f_cut", "weights": "weights"}
 _NUMBERS = ("noise_energy", "noise_forces", "noise_virial", "log_marginal_likelihood")
 
 
@@ -32,12 +28,8 @@ def upgraded(
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """Return the tree and the arrays that stand for a file of version 0.1.
 
-    Names of arrays begin with the place of the model in the whole.
-
-    Raises
-    ------
-    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
-        If something is missing.
+    Names of arrays begin with the place of the model in the whole. If something is
+    missing, one of `kforce.storage.codec.DAMAGE` is raised.
     """
     models = {"GDMLRegressor": _global_model, "GAPRegressor": _local_model}
     name, header = str(arrays["model"]), json.loads(str(arrays["header"]))
@@ -45,29 +37,21 @@ def upgraded(
         raise ValueError(f"model is {name}, expected one of {list(models)}")
     store = _Store(arrays, place)
     tree = models[name](header, store)
-    tree["baseline_"] = _baseline(header["baseline"], arrays, place, store.kept)
+    tree["baseline_"] = _baseline(header["baseline"], store)
     return tree, store.kept
 
 
-class _Store:
+class _Store(dict):
     """The arrays of a file, of which those are kept that a tree refers to."""
 
     def __init__(self, arrays, place):
-        self._arrays = arrays
-        self._place = place
-        self.kept = {}
-
-    def __contains__(self, name):
-        return name in self._arrays
-
-    def __getitem__(self, name):
-        return self._arrays[name]
+        super().__init__(arrays)
+        self.place, self.kept = place, {}
 
     def refer(self, name, array=None):
         """Return the reference to an array of the file, or to what it has become."""
-        place = f"{self._place}{name}"
-        self.kept[place] = self._arrays[name] if array is None else array
-        return {"array": place}
+        self.kept[self.place + name] = self[name] if array is None else array
+        return {"array": self.place + name}
 
 
 def _global_model(header, store):
@@ -96,14 +80,14 @@ def _global_model(header, store):
 
 
 def _uncertainty(store):
-    reference = store["reference"]
-    factor = None
+
+    def tile(i, j):
+        return store.refer(f"factor_{i}_{j}", store[f"factor_{i}_{j}"].T)
+
+    reference, factor = store["reference"], None
     if "factor_offsets" in store:
-        tiles = [
-            [store.refer(f"factor_{i}_{j}", store[f"factor_{i}_{j}"].T)
-             for j in range(i + 1)]
-            for i in range(len(store["factor_offsets"]) - 1)
-        ]  # fmt: skip
+        n = len(store["factor_offsets"]) - 1
+        tiles = [[tile(i, j) for j in range(i + 1)] for i in range(n)]
         offsets = store.refer("factor_offsets")
         factor = {"class": "TiledMatrix", "offsets": offsets, "tiles": tiles}
     observations = [
@@ -127,10 +111,11 @@ def _local_model(header, store):
     described = header["terms"]
     solution, calibration = header["solution"], None
     if solution is not None:
+        weights = [store[f"term_{t}.weights"] for t in range(len(described))]
         calibration = {"tuple": solution["calibration"]}
         solution = {
             "class": "SparseSolution",
-            "coef": store.refer("coef", _coefficients(store, len(described))),
+            "coef": store.refer("coef", np.concatenate(weights)),
             "prior": store.refer("prior"),
             "factor": store.refer("factor"),
             "jitter": solution["jitter"],
@@ -148,10 +133,6 @@ def _local_model(header, store):
         "solution_": solution,
         "calibration_": calibration,
     }
-
-
-def _coefficients(store, n_terms):
-    return np.concatenate([store[f"term_{t}.weights"] for t in range(n_terms)])
 
 
 def _term(t, facts, store):
@@ -196,7 +177,7 @@ def _renamed(tree):
     return tree
 
 
-def _baseline(terms, arrays, place, kept):
+def _baseline(terms, store):
     """Return the tree of a baseline; its models were files within the file."""
     if terms is None:
         return None
@@ -204,22 +185,20 @@ def _baseline(terms, arrays, place, kept):
     for k, term in enumerate(terms):
         if "model" in term:
             start = f"baseline_{term['model']}."
-            inner = {
-                n[len(start) :]: a for n, a in arrays.items() if n.startswith(start)
-            }
-            tree, found = upgraded(inner, f"{place}baseline_.members.{k}.model.")
-            kept |= found
-            trees.append({"class": "ModelMember", "model": tree})
+            names = [name for name in store if name.startswith(start)]
+            inner = {name.removeprefix(start): store[name] for name in names}
+            tree, kept = upgraded(inner, f"{store.place}baseline_.members.{k}.model.")
+            store.kept |= kept
+            tree = {"class": "ModelMember", "model": tree}
         else:
-            name, settings = term["calculator"], term["settings"]
-            trees.append(
-                {
-                    "class": "CalculatorMember",
-                    "calculator": _MOVED.get(name, name),
-                    "settings": _items(settings),
-                    "version": term["version"],
-                }
-            )
+            name = term["calculator"]
+            tree = {
+                "class": "CalculatorMember",
+                "calculator": _MOVED.get(name, name),
+                "settings": _items(term["settings"]),
+                "version": term["version"],
+            }
+        trees.append(tree)
     return {"class": "Baseline", "members": trees}
 
 

@@ -83,7 +83,7 @@ def test_settings_and_versions_have_files_of_their_own(frames, folder, monkeypat
     assert train(frames[:2], k=1.0) == 3
     assert train(frames[:2], k=2.0) == 3
     assert len(list(folder.iterdir())) == 2
-    monkeypatch.setattr("kforce.baselines.settings.version_of", lambda name: "2")
+    monkeypatch.setattr("kforce.baselines.calculators.version_of", lambda name: "2")
     assert train(frames[:2], k=1.0) == 3
     assert len(list(folder.iterdir())) == 3
 

@@ -16,7 +16,7 @@ from conformance.local_descriptors import (
 from sklearn.base import clone
 
 from kforce.descriptors import few_body
-from kforce.descriptors._cutoff import cutoff_function
+from kforce.descriptors._environments import cutoff_function
 from kforce.descriptors.three_body import ThreeBody
 from kforce.errors import InputError
 from kforce.neighbours.search import find_neighbours

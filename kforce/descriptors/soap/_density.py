@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from kforce.descriptors._cutoff import cutoff_function, cutoff_function_derivative
+from kforce.descriptors._environments import cutoff_function, cutoff_function_derivative
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -139,10 +139,8 @@ def weigh_members(vec, dist, cutoff, width, exponent, scale, rate):
     members = np.empty((dist.size, 6))
     for k in range(dist.size):
         r = dist[k]
-        weight, dweight = (
-            cutoff_function(r, cutoff, width),
-            cutoff_function_derivative(r, cutoff, width),
-        )
+        weight = cutoff_function(r, cutoff, width)
+        dweight = cutoff_function_derivative(r, cutoff, width)
         if exponent > 0.0:
             power = (r / scale) ** exponent
             damping = (rate if rate > 0.0 else 1.0) / (rate + power)

@@ -25,24 +25,10 @@ from kforce.descriptors.soap._radial import radial_functions, weighted_with_slop
 
 @njit(cache=True, nogil=True)
 def soap_pull(
-    first,
-    last,
-    starts,
-    members,
-    alpha,
-    points,
-    begins,
-    matrices,
-    mixing,
-    pairs,
-    factor,
-    normalise,
-    x,
-    c,
-    length,
-    by_x,
-    along,
-):
+    first, last, starts, members,
+    alpha, points, begins, matrices, mixing, pairs, factor, normalise,
+    x, c, length, by_x, along,
+):  # fmt: skip
     """Write to the rows of along (n_pairs, 3) what members of first to last receive.
 
     by_x (n_env, n_features): derivatives with respect to x. See `soap_values`.
@@ -142,23 +128,10 @@ def _to_positions(even, odd, lanes, sums, around, n):
 
 @njit(cache=True, nogil=True)
 def soap_jacobian(
-    first,
-    last,
-    starts,
-    members,
-    alpha,
-    points,
-    begins,
-    matrices,
-    mixing,
-    pairs,
-    factor,
-    normalise,
-    x,
-    c,
-    length,
-    dx,
-):
+    first, last, starts, members,
+    alpha, points, begins, matrices, mixing, pairs, factor, normalise,
+    x, c, length, dx,
+):  # fmt: skip
     """Fill dx (n_members, 3, n_features) for the members of environments first to last.
 
     The first member is row 0. See `soap_values`.

@@ -101,23 +101,10 @@ def before_normalising(x, length, g, normalise, out):
 
 @njit(cache=True, nogil=True)
 def soap_values(
-    first,
-    last,
-    starts,
-    members,
-    central,
-    alpha,
-    points,
-    begins,
-    matrices,
-    mixing,
-    pairs,
-    factor,
-    normalise,
-    x,
-    c,
-    length,
-):
+    first, last, starts, members, central,
+    alpha, points, begins, matrices, mixing, pairs, factor, normalise,
+    x, c, length,
+):  # fmt: skip
     """Fill the rows first to last of x, c and length.
 
     Parameters

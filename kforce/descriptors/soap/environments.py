@@ -87,16 +87,9 @@ class SoapEnvironments(Environments):
 
         def fill(a, b):
             soap_jacobian(
-                a,
-                b,
-                self.starts,
-                self.members,
-                *self.tables,
-                self.x,
-                self.c,
-                self.length,
-                dx[offsets[a] - begin :],
-            )
+                a, b, self.starts, self.members, *self.tables,
+                self.x, self.c, self.length, dx[offsets[a] - begin :],
+            )  # fmt: skip
 
         in_spans(fill, first, last)
         return dx
@@ -108,17 +101,9 @@ class SoapEnvironments(Environments):
 
         def fill(first, last):
             soap_pull(
-                first,
-                last,
-                self.starts,
-                self.members,
-                *self.tables,
-                self.x,
-                self.c,
-                self.length,
-                by_x,
-                along,
-            )
+                first, last, self.starts, self.members, *self.tables,
+                self.x, self.c, self.length, by_x, along,
+            )  # fmt: skip
 
         in_spans(fill, 0, len(self.central_atoms))
         neighbours = self.neighbours

@@ -56,11 +56,6 @@ def radial_basis(
     References
     ----------
     Bartók, Kondor and Csányi, Phys. Rev. B 87, 184115 (2013).
-
-    Examples
-    --------
-    >>> radial_basis("equispaced", 4, 3, 5.0, 0.5, 10.0).matrices.shape
-    (1, 4, 4)
     """
     try:
         with np.errstate(invalid="raise"):

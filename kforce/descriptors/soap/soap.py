@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
+from ase.data import covalent_radii
 
 from kforce.descriptors.local import (
     HEAVIEST_ELEMENT,
     LocalDescriptor,
     TermDefaults,
+    is_atomic_number,
 )
 from kforce.descriptors.soap._density import weigh_members
 from kforce.descriptors.soap._power_spectrum import factors, soap_values
 from kforce.descriptors.soap._radial import bessel_starts
-from kforce.descriptors.soap.compression import mixing_matrix
 from kforce.descriptors.soap.environments import SoapEnvironments, SoapTables, in_spans
 from kforce.descriptors.soap.radial_basis import BASES, radial_basis
-from kforce.errors import InputError, check_count
+from kforce.errors import InputError, check_count, check_positive
 from kforce.kernels.dot_product import Polynomial
 from kforce.registry import register
 
@@ -73,9 +74,9 @@ class SOAP(LocalDescriptor):
         Whether (2l + 1)^−½ is left out, as in old versions of GAP.
     compression : int, default=None
         The densities of `species` are mixed into so many, fewer ones, with weights that
-        are much the same for elements that are alike; see
-        `kforce.descriptors.soap.compression`. The number of features shrinks with
-        the square of the number of densities. None mixes nothing.
+        are much the same for elements that are alike; see `mixing_matrix`. The number
+        of features shrinks with the square of the number of densities. None mixes
+        nothing.
 
     References
     ----------
@@ -96,26 +97,11 @@ class SOAP(LocalDescriptor):
     defaults = TermDefaults(Polynomial(zeta=4), n_inducing=1000)
 
     def __init__(
-        self,
-        *,
-        cutoff,
-        n_max,
-        l_max,
-        atom_sigma,
-        transition_width=0.5,
-        species=None,
-        centre=None,
-        central_weight=1.0,
-        sigma0=0.0,
-        normalise=True,
-        radial_basis="equispaced",
-        basis_error_exponent=10.0,
-        central_everywhere=None,
-        damping=None,
-        diagonal_radial=False,
-        legacy_factor=False,
-        compression=None,
-    ):
+        self, *, cutoff, n_max, l_max, atom_sigma, transition_width=0.5, species=None,
+        centre=None, central_weight=1.0, sigma0=0.0, normalise=True,
+        radial_basis="equispaced", basis_error_exponent=10.0, central_everywhere=None,
+        damping=None, diagonal_radial=False, legacy_factor=False, compression=None,
+    ):  # fmt: skip
         self.cutoff = cutoff
         self.n_max = n_max
         self.l_max = l_max
@@ -153,15 +139,11 @@ class SOAP(LocalDescriptor):
                     f"{name} must be at most {largest}, found {getattr(self, name)}: "
                     "lower it."
                 )
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if not _is_number(value) or value <= 0.0:
-                raise InputError(f"{name} must be a positive number, found {value!r}.")
         super().check()
+        for name in ("atom_sigma", "transition_width", "basis_error_exponent"):
+            check_positive(name, getattr(self, name))
         for name in ("central_weight", "sigma0"):
-            value = getattr(self, name)
-            if not _is_number(value) or value < 0.0:
-                raise InputError(f"{name} must be a number ≥ 0, found {value!r}.")
+            check_positive(name, getattr(self, name), or_zero=True)
         for name in ("species", "centre"):
             value = getattr(self, name)
             if value is not None and not _are_elements(as_tuple(value)):
@@ -205,9 +187,8 @@ class SOAP(LocalDescriptor):
         tables, origin = self._tables()
         n_env = len(neighbours.central_atoms)
         n_coefficients = len(tables.mixing) * self.n_max
-        central = self._central(
-            numbers[neighbours.central_atoms], tables.mixing, origin
-        )
+        elements = numbers[neighbours.central_atoms]
+        central = self._central(elements, tables.mixing, origin)
         members = self._members(neighbours)
         x = np.empty((n_env, len(tables.pairs) * (self.l_max + 1) + 1))
         x[:, -1] = self.sigma0
@@ -219,27 +200,15 @@ class SOAP(LocalDescriptor):
 
         in_spans(fill, 0, n_env)
         return SoapEnvironments(
-            x,
-            np.ones(n_env),
-            neighbours.central_atoms,
-            1,
-            neighbours,
-            starts,
-            members,
-            tables,
-            c,
-            length,
-        )
+            x, np.ones(n_env), neighbours.central_atoms, 1,
+            neighbours, starts, members, tables, c, length,
+        )  # fmt: skip
 
     def _tables(self):
         basis = radial_basis(
-            self.radial_basis,
-            self.n_max,
-            self.l_max,
-            self.cutoff,
-            self.atom_sigma,
-            self.basis_error_exponent,
-        )
+            self.radial_basis, self.n_max, self.l_max,
+            self.cutoff, self.atom_sigma, self.basis_error_exponent,
+        )  # fmt: skip
         alpha = 0.5 / self.atom_sigma**2
         mixing = np.eye(self._n_channels)
         if self.compression is not None:
@@ -250,15 +219,10 @@ class SOAP(LocalDescriptor):
             pairs = pairs[n[:, 0] == n[:, 1]]
         begins = bessel_starts(alpha, basis.points, float(self.cutoff), self.l_max)
         tables = SoapTables(
-            alpha,
-            basis.points,
-            begins,
-            basis.matrices,
-            mixing,
-            np.ascontiguousarray(pairs),
-            factors(self.l_max, self.legacy_factor),
-            bool(self.normalise),
-        )
+            alpha, basis.points, begins, basis.matrices,
+            mixing, np.ascontiguousarray(pairs),
+            factors(self.l_max, self.legacy_factor), bool(self.normalise),
+        )  # fmt: skip
         return tables, basis.origin
 
     @property
@@ -281,13 +245,9 @@ class SOAP(LocalDescriptor):
         starts = np.concatenate([[0], np.cumsum(counts)])
         if n_channels > 1:
             order = np.argsort(key, kind="stable")
-            neighbours = replace(
-                neighbours,
-                atoms=neighbours.atoms[order],
-                vec=neighbours.vec[order],
-                dist=neighbours.dist[order],
-                shifts=neighbours.shifts[order],
-            )
+            names = ("atoms", "vec", "dist", "shifts")
+            sorted_arrays = {name: getattr(neighbours, name)[order] for name in names}
+            neighbours = replace(neighbours, **sorted_arrays)
         return neighbours, starts
 
     def _central(self, numbers, mixing, origin):
@@ -319,18 +279,9 @@ class SOAP(LocalDescriptor):
 #: of more radial functions would fill the memory.
 _LARGEST_L, _LARGEST_N = 40, 100
 
-#: Parameters that are positive numbers.
-_POSITIVE = ("cutoff", "atom_sigma", "transition_width", "basis_error_exponent")
-
 
 def as_tuple(value) -> tuple:
-    """Return one value or several as a tuple.
-
-    Examples
-    --------
-    >>> as_tuple(6), as_tuple([6, 1])
-    ((6,), (6, 1))
-    """
+    """Return one value or several as a tuple."""
     return tuple(value) if isinstance(value, Iterable) else (value,)
 
 
@@ -354,10 +305,69 @@ def _is_number(value):
 
 
 def _are_elements(numbers):
-    good = all(isinstance(z, Integral) and 0 < z <= HEAVIEST_ELEMENT for z in numbers)
-    return good and 0 < len(numbers) == len(set(numbers))
+    return all(map(is_atomic_number, numbers)) and 0 < len(numbers) == len(set(numbers))
 
 
 def _is_damping(numbers):
     good = len(numbers) == 3 and all(_is_number(number) for number in numbers)
     return good and numbers[0] > 0.0 and numbers[1] > 0.0 and numbers[2] >= 0.0
+
+
+#: Atomic numbers of the noble gases: the ends of the periods.
+_NOBLE_GASES = (0, 2, 10, 18, 36, 54, 86, 118)
+
+#: Differences of period, group and covalent radius (in Å) that count as one: their
+#: ranges. In smaller units an element unlike all others has hardly any weight in the
+#: first density, and there may be no other.
+_RANGES = (6.0, 17.0, 2.3)
+
+#: ASE knows no radii beyond this element, and what it has instead depends on its
+#: version.
+_CURIUM = 96
+
+
+def mixing_matrix(species: Sequence[int], n_mixed: int) -> np.ndarray:
+    """Return weights (n_mixed, n_species) of densities of elements in fewer densities.
+
+    Elements are points with the coordinates period, group and covalent radius. Rows are
+    the leading eigenvectors of the matrix exp(−d) of their distances, orthonormal: the
+    first sums all densities, with positive weights, and those that follow tell apart
+    the elements that differ most. Nothing but the elements decides on them.
+
+    Examples
+    --------
+    >>> mixing_matrix((1, 7, 8), 2).round(2)
+    array([[ 0.43,  0.64,  0.64],
+           [ 0.9 , -0.29, -0.32]])
+    """
+    order = np.argsort(species)
+    elements = np.asarray(species)[order].tolist()
+    points = np.array([_in_periodic_table(z) for z in elements]) / _RANGES
+    distance = np.linalg.norm(points[:, None] - points, axis=-1)
+    # Not its square: the eigenvalues fall so slowly that rounding mixes no vectors.
+    _, vectors = np.linalg.eigh(np.exp(-distance))
+    leading = vectors.T[::-1][:n_mixed]
+    # Of a vector and its negative we take the one whose largest weight is positive; of
+    # weights that differ by rounding, the first.
+    size = np.abs(leading)
+    largest = np.argmax(size > size.max(axis=1, keepdims=True) - 1e-6, axis=1)
+    signs = np.sign(leading[np.arange(n_mixed), largest])
+    mixing = np.empty_like(leading)
+    mixing[:, order] = leading * signs[:, None]
+    return np.ascontiguousarray(mixing)
+
+
+def _in_periodic_table(z):
+    """Return period, group and covalent radius of an element.
+
+    Elements from lanthanum to lutetium, and those below, are between groups 3 and 4.
+    """
+    period = int(np.searchsorted(_NOBLE_GASES, z))
+    place, before_end = z - _NOBLE_GASES[period - 1], _NOBLE_GASES[period] - z
+    if place <= 2 and z != 2:
+        group = float(place)
+    elif before_end < 15 or period < 6:
+        group = 18.0 - before_end
+    else:
+        group = 3.0 + (place - 3) / 15.0
+    return period, group, covalent_radii[min(z, _CURIUM)]

@@ -8,8 +8,7 @@ from stored import through_file
 from toys import assert_second_order, rotation
 
 from kforce.descriptors.local import Environments
-from kforce.descriptors.soap.compression import mixing_matrix
-from kforce.descriptors.soap.soap import SOAP
+from kforce.descriptors.soap.soap import SOAP, mixing_matrix
 from kforce.errors import InputError
 from kforce.io.quip_descriptors import write_descriptor
 

@@ -1,31 +1,30 @@
-"""The members of a baseline: calculators of ASE, and fitted force fields."""
+"""Calculators of ASE as members of a baseline, and what name and settings say."""
 
 from __future__ import annotations
 
 import copy
+import inspect
+import json
+import logging
+import math
+import sys
 import threading
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from importlib import import_module, metadata
 
 import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
-from sklearn.base import is_regressor
-from sklearn.exceptions import NotFittedError
-from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import ThreadpoolController
 
 from kforce.baselines.cache import ResultCache
-from kforce.baselines.settings import (
-    identity_of,
-    name_of,
-    rebuild,
-    settings_of,
-    version_of,
-)
-from kforce.errors import InputError
+from kforce.errors import InputError, one_line
 from kforce.prediction import Prediction
 from kforce.progress import progress_bar
 from kforce.registry import register
+from kforce.storage.codec import NotRestorableError
+
+log = logging.getLogger("kforce.baseline")
 
 # Two computations of one structure differ by less, in eV/Å (rms) and eV per atom. The
 # forces of GFN2-xTB vary by up to 3e-4 eV/Å with the start of the self-consistency,
@@ -37,56 +36,19 @@ MAX_ENERGY_CHANGE = 1e-5
 # where the processors are shared they cost factors of 100.
 MAX_SERIAL_ATOMS = 100
 
+#: Calculators that a file may build, and what to install for them. Files come from
+#: strangers, and other calculators of ASE run shell commands or read files that their
+#: settings name; these compute within the process from plain numbers.
+RESTORABLE = {
+    "tblite.ase:TBLite": "kforce[baseline]",
+    "ase.calculators.emt:EMT": "ase",
+    "ase.calculators.lj:LennardJones": "ase",
+    "kforce.baselines.zbl:ZBL": "kforce",
+}
 
-@register
-class ModelMember:
-    """A fitted force field of kforce: fast, so that nothing is kept on disk.
-
-    Raises InputError if the force field has not been fitted.
-    """
-
-    def __init__(self, model):
-        self.model = model
-        self.name = type(model).__name__
-        try:
-            check_is_fitted(model)
-        except NotFittedError:
-            raise InputError(
-                f"Expected a fitted {self.name} as a baseline, found one that is not: "
-                "fit it; where scikit-learn clones the regressor, give "
-                "sklearn.frozen.FrozenEstimator(model)."
-            ) from None
-
-    def to_fields(self, with_factor=None):
-        """Return what a file holds of it."""
-        return {"model": self.model}
-
-    @classmethod
-    def from_fields(cls, model):
-        """Return the member of a model that a file holds."""
-        if not is_regressor(model):
-            raise TypeError(f"{type(model).__name__} is no model")
-        return cls(model)
-
-    @property
-    def has_stress(self):
-        """Whether stresses can be asked for."""
-        return self.model.has_stress
-
-    def evaluate(self, frames, properties, return_std=False):
-        """Return the `Prediction` of a list of structures."""
-        try:
-            return self.model.evaluate(frames, properties, return_std)
-        except InputError as error:
-            raise InputError(f"The baseline {self.name} refuses: {error}") from None
-
-    def evaluate_training(self, frames):
-        """Return energies and forces of a training set as a `Prediction`."""
-        return self.evaluate(frames, ("energy", "forces"))
-
-    def evaluate_one(self, atoms, properties, return_std=False):
-        """Return the `Prediction` of one structure."""
-        return self.model.evaluate_structure(atoms, properties, return_std)[0]
+# Arguments of ASE's own constructor: they name files or a structure, no settings.
+_NO_SETTINGS = {"self", "atoms", "restart", "label", "directory"}
+_NO_SETTINGS |= {"ignore_bad_restart_file"}
 
 
 @register
@@ -239,16 +201,17 @@ class CalculatorMember:
                 ]
         except PropertyNotImplementedError as error:
             raise InputError(
-                f"Expected {_listed(names)} from the baseline {self.name}, found that "
-                f"it lacks {'it' if len(names) == 1 else 'one of them'} ({error}): "
-                "choose another one."
+                f"Expected {' and '.join(sorted(names))} from the baseline {self.name},"
+                f" found that it lacks {'it' if len(names) == 1 else 'one of them'} "
+                f"({error}): choose another one."
             ) from error
         # Programs of others fail in all ways.
         except Exception as error:
             self._forget()
+            reason = one_line(f"{type(error).__name__}: {error}")
             raise InputError(
-                f"The baseline {self.name} failed at {where} ({_reason(error)}): remove"
-                " that structure, or change the settings of the baseline."
+                f"The baseline {self.name} failed at {where} ({reason}): remove that "
+                "structure, or change the settings of the baseline."
             ) from error
 
     def _forget(self):
@@ -291,10 +254,108 @@ def _fault(energy, forces, n_atoms):
     return None if finite else "NaN or infinity"
 
 
-def _listed(names):
-    return " and ".join(sorted(names))
+def name_of(calculator) -> str:
+    """Return module and class of a calculator, as 'ase.calculators.emt:EMT'."""
+    cls = type(calculator)
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _reason(error):
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 200 else f"{text[:197]}..."
+def version_of(name: str) -> str:
+    """Return the version of the package of a calculator; '' where it is not known."""
+    package = name.partition(":")[0].partition(".")[0]
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return str(getattr(sys.modules.get(package), "__version__", ""))
+
+
+def settings_of(calculator) -> dict | None:
+    """Return all settings of a calculator for JSON, None if they do not describe it.
+
+    They describe it if each argument of the constructor is found again in
+    ``parameters``, and all are plain values. Attributes that were changed afterwards
+    are not seen.
+    """
+    parameters = getattr(calculator, "parameters", None)
+    if not isinstance(parameters, dict):
+        return None
+    try:
+        arguments = inspect.signature(type(calculator).__init__).parameters.values()
+        settings = _encode(dict(parameters))
+    except (TypeError, ValueError):  # compiled classes can lack a signature
+        return None
+    named = {a.name for a in arguments if a.kind is not a.VAR_KEYWORD}
+    return settings if named - _NO_SETTINGS <= settings.keys() else None
+
+
+def identity_of(calculator) -> str | None:
+    """Return a text that stands for all results of a calculator, or None.
+
+    Name, settings and version of the package. A class of a script or a function has no
+    name that would mean the same tomorrow.
+    """
+    name, settings = name_of(calculator), settings_of(calculator)
+    if settings is None or name.startswith("__main__:") or "<locals>" in name:
+        return None
+    parts = {"calculator": name, "settings": settings, "version": version_of(name)}
+    return json.dumps(parts, sort_keys=True)
+
+
+def rebuild(name: str, settings: dict | None, saved: str = ""):
+    """Return a new calculator of a name and settings, if that is safe and possible.
+
+    `saved` is the version of its package that the settings are of, if that is known. A
+    NotRestorableError is raised if the calculator is none that a file may build, its
+    package is missing, or the installed version does not know a setting.
+    """
+    if name not in RESTORABLE or settings is None:
+        raise NotRestorableError(
+            f"The baseline {name} cannot be built from a file: give it when loading, "
+            "kforce.load(path, baseline=your_calculator)."
+        )
+    module, _, cls = name.partition(":")
+    try:
+        cls = getattr(import_module(module), cls)
+    except ImportError as error:
+        raise NotRestorableError(
+            f"The baseline {name} cannot be imported ({error}): install it, pip "
+            f'install "{RESTORABLE[name]}".'
+        ) from None
+    settings = {key: _decode(value) for key, value in settings.items()}
+    installed = version_of(name)
+    unknown = sorted(settings.keys() - cls.default_parameters.keys())
+    if unknown:
+        raise NotRestorableError(
+            f"The baseline {name} of version {installed} has no setting {unknown[0]!r}:"
+            f" install version {saved or 'that it comes from'}, or give a calculator, "
+            "kforce.load(path, baseline=your_calculator)."
+        )
+    if saved and saved != installed:
+        log.warning("%s was of version %s, found version %s", name, saved, installed)
+    return cls(**settings)
+
+
+def _encode(value):
+    """Return plain values for JSON; an array stays one; TypeError for all else."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return {"__array__": _encode(value.tolist())}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, list | tuple):
+        return [_encode(part) for part in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _encode(part) for key, part in value.items()}
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if value is None or (isinstance(value, str | bool | int | float) and finite):
+        return value
+    raise TypeError(f"{type(value).__name__} is no plain value")
+
+
+def _decode(value):
+    if isinstance(value, list):
+        return [_decode(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"__array__"}:
+        return np.array(value["__array__"])
+    return {key: _decode(part) for key, part in value.items()}

@@ -15,7 +15,7 @@ from stored import through_file
 from toys import WATER, toy_frames
 
 from kforce.baselines.baseline import as_baseline
-from kforce.baselines.settings import RESTORABLE, rebuild, settings_of, version_of
+from kforce.baselines.calculators import RESTORABLE, rebuild, settings_of, version_of
 from kforce.errors import InputError
 from kforce.storage.codec import DAMAGE, decode
 

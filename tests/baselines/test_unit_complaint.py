@@ -6,7 +6,7 @@ from ase import units
 from sparse_toys import mixed_frames
 
 from kforce import GAPRegressor, Term, TwoBody
-from kforce.baselines.check import unit_complaint
+from kforce.baselines.baseline import unit_complaint
 from kforce.errors import InputError
 
 UNITS = [
