@@ -16,7 +16,6 @@ from kforce.labels import Labels
 from kforce.prediction import Prediction
 from kforce.storage.npz import as_text, read_arrays, write_arrays
 
-
 #: A model of which nothing is learned but its permutations.
 QUICK = ["--kernel", "matern52", "--length-scale", "10"]
 
