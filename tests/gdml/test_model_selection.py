@@ -52,7 +52,7 @@ def default(methanol):
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel("INFO")
-    model = GDMLRegressor().fit(methanol[:20])
+    model = GDMLRegressor().fit(methanol[:14])
     logger.setLevel(level)
     logger.removeHandler(handler)
     return model, records
@@ -61,7 +61,7 @@ def default(methanol):
 @pytest.fixture(scope="module")
 def both(methanol, default):
     """What is kept on methanol, and what is not."""
-    frames = methanol[:20]
+    frames = methanol[:14]
     return {
         "default": default[0],
         "scales": GDMLRegressor(descriptor=InternalCoordinates()).fit(frames),
@@ -104,7 +104,7 @@ def test_what_is_kept_is_what_is_said(name, seed, caplog):
 def test_errors_that_are_said_are_those_of_left_out_structures(default, methanol):
     model, records = default
     count, first, second, keeps_scales = said(records)
-    assert (count, keeps_scales) == (20, True)
+    assert (count, keeps_scales) == (14, True)
     assert first < second
     # Forces of new structures are off by as much, to within a factor.
     assert 0.3 < first / force_error(model, methanol[-40:]) < 3.0
