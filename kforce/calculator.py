@@ -61,7 +61,8 @@ class KForceCalculator(Calculator):
     >>> import kforce
     >>> frames = kforce.datasets.load_methanol_ccsdt()
     >>> atoms = frames[30].copy()
-    >>> atoms.calc = kforce.GDMLRegressor().fit(frames[:20]).calculator()
+    >>> model = kforce.GDMLRegressor(kernel=kforce.Matern52()).fit(frames[:10])
+    >>> atoms.calc = model.calculator()
     >>> atoms.get_forces().shape
     (6, 3)
     """

@@ -1,4 +1,5 @@
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ def shared():
     if not folder.is_dir():
         pytest.skip("no reference data: set KFORCE_SHARED to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_frames(shared):
+    """A function that reads the first frames of a data set once; not to be modified."""
+    from kforce import read_frames
+
+    return cache(lambda name: read_frames(shared / "data" / name)[:1500])
 
 
 @pytest.fixture(scope="session")

@@ -109,7 +109,8 @@ def learning_curve(
     --------
     >>> import kforce
     >>> frames = kforce.datasets.load_methanol_ccsdt()
-    >>> curve = kforce.learning_curve(kforce.GDMLRegressor(), frames, sizes=[10, 20])
+    >>> model = kforce.GDMLRegressor(kernel=kforce.Matern52())
+    >>> curve = kforce.learning_curve(model, frames, sizes=[5, 10])
     >>> curve.n_test
     40
     >>> bool(curve.forces_mae[1] < curve.forces_mae[0])

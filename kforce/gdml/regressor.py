@@ -127,7 +127,7 @@ class GDMLRegressor(ForceField):
     --------
     >>> import kforce
     >>> frames = kforce.datasets.load_methanol_ccsdt()
-    >>> model = kforce.GDMLRegressor().fit(frames[:25])
+    >>> model = kforce.GDMLRegressor().fit(frames[:15])
     >>> bool(model.score(frames[-60:]) > 0.97)
     True
     """

@@ -76,7 +76,7 @@ def load(path: str | os.PathLike, baseline=None) -> BaseEstimator:
     --------
     >>> import kforce, tempfile, pathlib
     >>> frames = kforce.datasets.load_methanol_ccsdt()
-    >>> model = kforce.GDMLRegressor().fit(frames[:10])
+    >>> model = kforce.GDMLRegressor(kernel=kforce.Matern52()).fit(frames[:5])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder) / "methanol.npz"
     ...     model.save(path)

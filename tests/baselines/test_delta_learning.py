@@ -189,9 +189,9 @@ def test_saved_and_loaded(frames, low, tmp_path, with_factor):
 
 
 def test_learned_scales_above_and_below(methanol, tmp_path):
-    below = GDMLRegressor(descriptor=InternalCoordinates()).fit(methanol[:8])
+    below = GDMLRegressor(descriptor=InternalCoordinates()).fit(methanol[:5])
     kwargs = {"descriptor": InternalCoordinates(), "kernel": Matern52()}
-    model = GDMLRegressor(**kwargs, baseline=below).fit(methanol[8:18])
+    model = GDMLRegressor(**kwargs, baseline=below).fit(methanol[8:14])
     model.save(tmp_path / "model.npz")
     again = kforce.load(tmp_path / "model.npz")
     a, b = (m.evaluate(methanol[-5:], return_std=True) for m in (model, again))

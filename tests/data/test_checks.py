@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from kforce.data import check_frames, read_frames
+from kforce.data import check_frames
 from kforce.datasets import load_methanol_ccsdt
 from kforce.errors import InputError
 from kforce.labels import Labels
@@ -190,9 +190,8 @@ def test_proton_transfer_is_no_other_order():
         ("zro2/ZrO2_train.xyz", set()),
     ],
 )
-def test_shared_data(shared, name, expected):
-    frames = read_frames(shared / "data" / name)[:1500]
-    assert {f.code for f in check_frames(frames).findings} == expected
+def test_shared_data(shared_frames, name, expected):
+    assert {f.code for f in check_frames(shared_frames(name)).findings} == expected
 
 
 def test_logs_no_warning(caplog):

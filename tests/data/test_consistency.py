@@ -5,7 +5,6 @@ import pytest
 from ase import Atoms
 from ase import units as ase_units
 
-from kforce.data import read_frames
 from kforce.data.consistency import energy_force_slope
 from kforce.datasets import load_methanol_ccsdt
 from kforce.labels import Labels
@@ -127,9 +126,9 @@ SHARED = [
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_shared_data(shared, name):
+def test_shared_data(shared_frames, name):
     """No false alarm on right labels; sign and unit found from 30 frames on."""
-    frames = read_frames(shared / "data" / name)[:1000]
+    frames = shared_frames(name)[:500]
     labels = Labels.from_frames(frames)
     forces = np.array(labels.forces)
     rng = np.random.default_rng(5)

@@ -26,29 +26,32 @@ FILES = {
 }
 
 
-def read_apart(path):
-    """Read a file in a process that can be ended; return what it says."""
+def read_apart(paths):
+    """Read files in a process that can be ended; return what it says of each."""
     program = (
         "import resource, sys, kforce\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
         "resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))\n"
-        "try:\n"
-        "    print(kforce.read_frames(sys.argv[1]))\n"
-        "except kforce.InputError as error:\n"
-        "    print(error)\n"
+        "for path in sys.argv[1:]:\n"
+        "    try:\n"
+        "        print(kforce.read_frames(path))\n"
+        "    except kforce.InputError as error:\n"
+        "        print(error)\n"
     )
-    command = [sys.executable, "-c", program, str(path)]
+    command = [sys.executable, "-c", program, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-300:]
-    return done.stdout
+    return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("text", FILES.values(), ids=FILES)
-def test_more_than_there_is(tmp_path, text):
-    (tmp_path / "a.xyz").write_text(text)
-    frame = 1 if "frame" in text or text.startswith((WATER, "1\n\n")) else 0
-    said = read_apart(tmp_path / "a.xyz")
-    assert f"Frame {frame} of {tmp_path / 'a.xyz'} promises 1,000," in said
+def test_more_than_there_is(tmp_path):
+    paths = [tmp_path / f"{name}.xyz" for name in FILES]
+    for path, text in zip(paths, FILES.values(), strict=True):
+        path.write_text(text)
+    said = read_apart(paths)
+    for path, text, line in zip(paths, FILES.values(), said, strict=True):
+        frame = 1 if text.startswith((WATER, "1\n\n")) else 0
+        assert f"Frame {frame} of {path} promises 1,000," in line
 
 
 @pytest.mark.parametrize("module", [gzip, bz2, lzma])

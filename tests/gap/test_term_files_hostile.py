@@ -24,23 +24,27 @@ MERGES = "a0: &a0 {x: 1}\n" + "\n".join(
 )
 
 
-@pytest.mark.parametrize("text", [LISTS, MAPPINGS, MERGES], ids=["l", "m", "merge"])
-def test_aliases_of_aliases(tmp_path, text):
-    path = tmp_path / "terms.yaml"
-    path.write_text(text)
+def test_aliases_of_aliases(tmp_path):
+    paths = [tmp_path / f"{name}.yaml" for name in ("lists", "mappings", "merges")]
+    for path, text in zip(paths, (LISTS, MAPPINGS, MERGES), strict=True):
+        path.write_text(text)
     program = (
         "import resource, sys\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
         "from kforce.gap.term_files import read_terms\n"
-        "try:\n"
-        "    read_terms(sys.argv[1])\n"
-        "except ValueError as error:\n"
-        "    print(error)\n"
+        "for path in sys.argv[1:]:\n"
+        "    try:\n"
+        "        read_terms(path)\n"
+        "    except ValueError as error:\n"
+        "        print(error)\n"
     )
-    command = [sys.executable, "-c", program, str(path)]
+    command = [sys.executable, "-c", program, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert "Expected a list of terms" in done.stdout, done.stderr
-    assert len(done.stdout) < len(str(path)) + 400
+    said = done.stdout.splitlines()
+    assert len(said) == len(paths), done.stderr
+    for path, line in zip(paths, said, strict=True):
+        assert "Expected a list of terms" in line
+        assert len(line) < len(str(path)) + 400
 
 
 def test_aliases_in_an_entry(tmp_path):
