@@ -12,7 +12,7 @@ from kforce.data.training import Training
 from kforce.descriptors.base import Descriptor, check_descriptor
 from kforce.errors import InputError, check_noise, check_seed
 from kforce.force_field import ForceField
-from kforce.gdml.energy_check import mismatch_complaint, scale_complaint
+from kforce.gdml.energy_differences import mismatch_complaint, scale_complaint
 from kforce.gdml.model_selection import choose_prior
 from kforce.gdml.molecule import Molecule
 from kforce.gdml.observations import Observations
