@@ -9,8 +9,8 @@ from scipy.stats import multivariate_normal
 from toys import assert_second_order, shaken, symmetric_group
 
 from kforce.gdml.covariance import covariance
-from kforce.gdml.evidence import log_evidence
 from kforce.gdml.prior import Noise, Prior
+from kforce.gdml.relevance import log_evidence
 from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import Matern52
 
