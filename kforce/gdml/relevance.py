@@ -10,7 +10,7 @@ With C = v (K + R) + Σ and G = C⁻¹ y yᵀ C⁻¹ − C⁻¹::
     log p    = −½ (yᵀ C⁻¹ y + log det C + n log 2π)
     ∂ log p  = ½ ⟨G, ∂C⟩
 
-(Rasmussen and Williams, Gaussian Processes for Machine Learning, eqs. 5.8 and 5.9).
+(Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.1).
 """
 
 from __future__ import annotations
@@ -88,24 +88,9 @@ def learn_scales(
     and amplitude. `observations` are a subset of the training data, and `seed` is that
     of the starts beside the first.
 
-    Returned are the prior of largest likelihood, and the logarithm of this.
-
-    Raises
-    ------
-    InputError
-        If the covariance matrix cannot be factored.
-
-    References
-    ----------
-    Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.1.
+    Returned are the prior of largest likelihood, and the logarithm of this. An
+    `InputError` says that the covariance matrix cannot be factored.
     """
-    try:
-        return _learn(prior, features, observations, parts, seed)
-    except np.linalg.LinAlgError as error:
-        raise InputError(unfactored(error)) from None
-
-
-def _learn(prior, features, observations, parts, seed):
     search = ScaleSearch(prior, features, observations, parts)
     names, start, bounds = search.start()
     thin = np.arange(0, len(features.x), _TRIAL_STRIDE)
@@ -235,14 +220,16 @@ class ScaleSearch:
     def start(self):
         """Return names, first values and bounds: typical scales."""
         scales, no_amplitudes = self.typical, np.zeros(self.n_parts)
-        entries = [("scale", scale, _shifted(_SCALE_BOUNDS, scale)) for scale in scales]
+        far = np.array(_SCALE_BOUNDS)
+        entries = [("scale", scale, tuple(scale + far)) for scale in scales]
         entries += [("amplitude of parts", 0.0, _PART_BOUNDS)] * self.n_parts
         noises = {"noise_forces": _NOISE_FORCES, "noise_energy": _NOISE_ENERGY}
         if not self.is_scale_free:
             first = [np.log(noise[0]) for noise in noises.values()]
             kernel = self._kernel(scales, no_amplitudes)
             rough = 0.5 * np.log(self._evidence(kernel, first, None).variance)
-            entries.append(("amplitude", rough, _shifted(_AMPLITUDE_BOUNDS, rough)))
+            bounds = tuple(rough + np.array(_AMPLITUDE_BOUNDS))
+            entries.append(("amplitude", rough, bounds))
         for (name, noise), rows in zip(noises.items(), self.learned, strict=True):
             if rows is not None:
                 first, low, high = np.log(noise)
@@ -254,7 +241,7 @@ class ScaleSearch:
         """Return −log p(y), with the prior of the scales, and its gradient."""
         try:
             _, evidence = self._at(point)
-        except np.linalg.LinAlgError:
+        except InputError:
             return 1e10, np.zeros_like(point)
         by_scale = np.zeros(self.n_scales)
         np.add.at(by_scale, self.ties[self.masks], evidence.scales[self.masks])
@@ -315,11 +302,11 @@ class ScaleSearch:
             if rows is not None:
                 relative[rows] = np.exp(log_noise)
         prior = replace(self.prior, kernel=kernel)
-        return log_evidence(prior, self.features, self.observations, relative, variance)
-
-
-def _shifted(bounds, start):
-    return start + bounds[0], start + bounds[1]
+        small = self.observations.n_rows < _ONE_THREAD_ROWS
+        with single_threaded_blas if small else nullcontext():
+            return log_evidence(
+                prior, self.features, self.observations, relative, variance
+            )
 
 
 @dataclass(frozen=True)
@@ -352,15 +339,9 @@ def log_evidence(
     R are the squares of `relative_noise` (n_observations,) times the prior variance:
     the mean of all forces, or of all energies. Where that is NaN the noise is the
     prior's, Σ. A `variance` v of None takes v (K + R + Σ) with the most likely v,
-    yᵀ (K + R + Σ)⁻¹ y / n. A `LinAlgError` says that C is not positive definite in
+    yᵀ (K + R + Σ)⁻¹ y / n. An `InputError` says that C is not positive definite in
     double precision.
     """
-    small = observations.n_rows < _ONE_THREAD_ROWS
-    with single_threaded_blas if small else nullcontext():
-        return _evidence(prior, features, observations, relative_noise, variance)
-
-
-def _evidence(prior, features, observations, relative_noise, variance):
     n, y = observations.n_rows, observations.y
     # One tile is the lower triangle in the layout that LAPACK works on in place.
     K = covariance(prior, features, observations, tile_rows=n)
@@ -376,9 +357,12 @@ def _evidence(prior, features, observations, relative_noise, variance):
             learned = rows & (relative > 0.0)
             noise[learned] = relative[learned] * prior_variance[rows].mean()
     K.add_diagonal(noise)
-    factor, _ = cho_factor(
-        K.tile(0, 0), lower=True, overwrite_a=True, check_finite=False
-    )
+    try:
+        factor, _ = cho_factor(
+            K.tile(0, 0), lower=True, overwrite_a=True, check_finite=False
+        )
+    except np.linalg.LinAlgError as error:
+        raise InputError(unfactored(error)) from None
     alpha = cho_solve((factor, True), y, check_finite=False)
     quadratic = float(y @ alpha)
     variance = quadratic / n if variance is None else float(variance)
