@@ -203,7 +203,7 @@ def mismatch_complaint(model, frames, labels: Labels) -> str | None:
 
 
 def _mismatch(prior, features, observations):
-    """Return how far energies are from what the forces of other structures predict.
+    """How far energies are from what the forces of other structures predict.
 
     The forces give a predictive distribution of differences of the energies. If they
     are the gradient of these, the root mean square error of the energies, their mean

@@ -77,22 +77,13 @@ def elimination(basis: np.ndarray, n_rigid: np.ndarray) -> np.ndarray:
 class Observations:
     """Rows and targets of the linear system, and the noises that the frames bring.
 
-    Attributes
-    ----------
-    rows : ndarray of int, shape (n_structures, 3 n_atoms + 1)
-        Row of each coordinate that remains after the elimination of the rigid motions;
-        the last column is the energy's. −1: not observed.
-    y : ndarray of shape (n_observations,)
-        Targets in eV/Å and eV.
-    label_variance : ndarray of shape (n_observations,)
-        Noise variances that the frames themselves bring, in the squares of these units;
-        NaN elsewhere.
-    positions : ndarray of shape (n_structures, n_atoms, 3)
-        The structures, in Å.
-    rigid : ndarray of shape (n_structures, 3 n_atoms, 6)
-        W, see `elimination`.
-    n_rigid : ndarray of int, shape (n_structures,)
-        Rigid motions taken out of each structure.
+    `rows` (n_structures, 3 n_atoms + 1) are those of the coordinates that remain after
+    the elimination of the rigid motions; the last column is the energy's, and −1 is not
+    observed. `y` (n_observations,) are the targets in eV/Å and eV, and `label_variance`
+    (n_observations,) the noise variances that the frames themselves bring, in the
+    squares of these units; NaN elsewhere. `positions` (n_structures, n_atoms, 3) are in
+    Å, `rigid` (n_structures, 3 n_atoms, 6) is W, see `elimination`, and `n_rigid`
+    (n_structures,) counts the rigid motions taken out of each structure.
     """
 
     rows: np.ndarray
@@ -150,12 +141,7 @@ class Observations:
 
     @classmethod
     def from_fields(
-        cls,
-        is_periodic: bool,
-        positions: np.ndarray,
-        is_observed: np.ndarray,
-        n_rigid: np.ndarray,
-        variance: np.ndarray,
+        cls, is_periodic, positions, is_observed, n_rigid, variance
     ) -> Observations:
         """Return the observations that a file holds, without targets.
 
@@ -177,14 +163,8 @@ class Observations:
             raise ValueError("noise variances are negative")
         rows = np.full(is_observed.shape, -1, dtype=np.intp)
         rows[is_observed] = np.arange(len(variance))
-        return cls(
-            rows,
-            y=np.zeros(len(variance)),
-            label_variance=variance,
-            positions=positions,
-            rigid=elimination(basis, n_rigid),
-            n_rigid=n_rigid,
-        )
+        rigid = elimination(basis, n_rigid)
+        return cls(rows, np.zeros(len(variance)), variance, positions, rigid, n_rigid)
 
     @property
     def n_rows(self) -> int:
