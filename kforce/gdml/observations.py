@@ -124,8 +124,7 @@ class Observations:
         used = np.empty((n_structures, n_cart + 1), dtype=bool)
         used[:, :-1] = observed & (np.arange(n_cart) >= n_rigid[:, None])
         used[:, -1] = np.isfinite(labels.energy) & with_energies
-        rows = np.full(used.shape, -1, dtype=np.intp)
-        rows[used] = np.arange(used.sum())
+        rows = _numbered(used)
         noise[:, -1] *= np.sqrt(n_cart // 3)
         frame_wise = cls(rows, np.empty(0), noise[used] ** 2, positions, rigid, n_rigid)
         y = frame_wise.collect(clean, np.nan_to_num(labels.energy - energy_offset))
@@ -161,9 +160,7 @@ class Observations:
             )
         if not (variance >= 0.0).all():
             raise ValueError("noise variances are negative")
-        rows = np.full(is_observed.shape, -1, dtype=np.intp)
-        rows[is_observed] = np.arange(len(variance))
-        rigid = elimination(basis, n_rigid)
+        rows, rigid = _numbered(is_observed), elimination(basis, n_rigid)
         return cls(rows, np.zeros(len(variance)), variance, positions, rigid, n_rigid)
 
     @property
@@ -229,10 +226,9 @@ class Observations:
     def _with_rows(self, kept):
         """Return what is observed in some rows, numbered anew."""
         chosen = kept[kept >= 0]
-        rows = np.where(kept >= 0, np.cumsum(kept >= 0).reshape(kept.shape) - 1, -1)
         return replace(
             self,
-            rows=rows,
+            rows=_numbered(kept >= 0),
             y=self.y[chosen],
             label_variance=self.label_variance[chosen],
         )
@@ -265,6 +261,12 @@ class Observations:
         cart = full[:, :-1].copy()
         cart[:, :6] -= np.einsum("sre,sr->se", self.rigid, full[:, :-1])
         return cart.reshape(len(cart), -1, 3), full[:, -1].copy()
+
+
+def _numbered(is_observed):
+    """Return rows that count what is observed, −1 elsewhere."""
+    rows = np.cumsum(is_observed).reshape(is_observed.shape) - 1
+    return np.where(is_observed, rows, -1)
 
 
 def _label_noises(labels, shape):
