@@ -43,11 +43,8 @@ def covariance(
     """Return cov(y, y) of the noise-free observations, as tiles.
 
     A tile has `tile_rows` rows at most; `progress` is called with the number of matrix
-    entries after each.
-
-    References
-    ----------
-    Chmiela et al., Nat. Commun. 9, 3887 (2018), eq. 4.
+    entries after each. The blocks are those of Chmiela et al., Nat. Commun. 9, 3887
+    (2018), eq. 4.
     """
     assembly = Assembly(prior, features.coordinates)
     structures = _observed(features, observations)

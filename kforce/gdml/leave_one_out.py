@@ -1,4 +1,4 @@
-"""Leave-one-structure-out prediction of a fitted model, and what it says of its errors.
+"""Leave-one-structure-out: errors of a fitted model, and the score of candidates.
 
 The forces of a structure are observed as Q̃ᵀF (see `kforce.gdml.observations`). Their
 errors have no part along the rigid motions, so that Q̃ᵀ acts on them as the transpose
@@ -11,9 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
+from kforce.descriptors.base import Features
+from kforce.errors import InputError
+from kforce.gdml.covariance import covariance
 from kforce.gdml.observations import Observations
-from kforce.solvers.cholesky import blocks_of, left_out_blocks
+from kforce.gdml.prior import RELATIVE_NOISE, Prior
+from kforce.kernels.base import Kernel, Scaled
+from kforce.solvers.cholesky import Cholesky, blocks_of, left_out_blocks
 from kforce.solvers.tiles import TiledMatrix
 
 #: Rows up to which all structures are left out: it takes a fraction of a second.
@@ -22,25 +28,22 @@ _ROWS_OF_ALL = 1500
 #: Structures that are left out of a larger system.
 _MIN_LEFT_OUT, _MAX_LEFT_OUT = 10, 100
 
+#: Noise of forces that bring none, over their rms, beside others that do.
+_NOISE_BESIDE_NOISY = 1e-3
+
+#: Directions of less prior variance than this, over the largest, have none.
+_NO_VARIANCE = 1e-9
+
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """What some structures look like to a model of all others.
+    """What some `structures`, left out one at a time, look like to a model of the rest.
 
-    Attributes
-    ----------
-    structures : ndarray of int, shape (n_structures,)
-        Which were left out, one at a time.
-    residual : ndarray of shape (n_rows,)
-        Observed minus predicted: forces in eV/Å, energies in eV.
-    variance : ndarray of shape (n_rows,)
-        Predictive variance of the observations, noise included.
-    is_force : ndarray of bool, shape (n_rows,)
-        Which rows are forces; the others are energies.
-    n_components : int
-        Cartesian force components behind the force rows.
-    is_independent : bool
-        Whether the kernel was learned without these structures.
+    `residual` (n_rows,) is observed minus predicted, forces in eV/Å where `is_force`
+    (n_rows,) and energies in eV elsewhere, and `variance` (n_rows,) that of the
+    predicted observations, noise included. `n_components` Cartesian force components
+    are behind the force rows; `is_independent` says whether the kernel was learned
+    without these structures.
     """
 
     structures: np.ndarray
@@ -81,9 +84,8 @@ class LeaveOneOut:
     @property
     def forces_rmse(self) -> float:
         """Root mean square error of a force component, in eV/Å."""
-        return float(
-            np.sqrt(np.sum(self.residual[self.is_force] ** 2) / self.n_components)
-        )
+        squares = np.sum(self.residual[self.is_force] ** 2)
+        return float(np.sqrt(squares / self.n_components))
 
     @property
     def calibration(self) -> float:
@@ -118,5 +120,110 @@ def structures_to_leave_out(
         count = n
     others = np.setdiff1d(np.arange(n), learned_from)
     candidates = others if len(others) >= _MIN_LEFT_OUT else np.arange(n)
-    chosen = np.random.default_rng(seed).permutation(candidates)[:count]
-    return np.sort(chosen)
+    return np.sort(np.random.default_rng(seed).permutation(candidates)[:count])
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a kernel predicts structures that are left out.
+
+    The `kernel` is `Scaled` if its amplitude was learned; `density` is the logarithm of
+    the leave-one-out density, −inf where K cannot be factored, and `rmse` the root mean
+    square of the residuals, in the unit of the rows.
+    """
+
+    kernel: Kernel
+    density: float
+    rmse: float
+
+
+def score(
+    prior: Prior,
+    features: Features,
+    observations: Observations,
+    free_amplitude: bool = False,
+) -> Score:
+    """Leave out each structure in turn.
+
+    With `free_amplitude` the kernel is scaled by the amplitude of largest likelihood.
+    A noise of None (of forces alone) grows with the prior, whose amplitude is free
+    then: the density is the largest over all amplitudes.
+    """
+    kernel = prior.kernel
+    K = covariance(prior, features, observations).to_dense()
+    directions, sizes = _informative(K, observations)
+    is_relative = prior.noise.forces is None and not observations.is_given.any()
+    y, variance = observations.y, _variance(prior, observations, K, free_amplitude)
+    if directions.shape[1] < len(K):
+        K = directions.T @ K @ directions
+        y, variance = directions.T @ y, variance @ directions**2
+    if is_relative:
+        variance = np.full(len(K), RELATIVE_NOISE**2 * np.trace(K) / len(K))
+    scale = 1.0
+    try:
+        if free_amplitude and not is_relative:
+            scale = _likely_scale(K, y, variance)
+        solution = Cholesky().solve(TiledMatrix.from_dense(scale * K), y, variance)
+    except (InputError, np.linalg.LinAlgError):
+        return Score(kernel, -np.inf, np.inf)
+    if free_amplitude and is_relative:
+        scale = float(y @ solution.coef / len(y))
+    if free_amplitude:
+        kernel = Scaled(kernel, amplitude=float(np.sqrt(scale)))
+    left_out = left_out_blocks(solution.factor, solution.coef, blocks_of(sizes))
+    rmse = float(np.sqrt(np.mean(np.concatenate(left_out.residuals) ** 2)))
+    return Score(kernel, left_out.log_density(free_amplitude=is_relative), rmse)
+
+
+def _variance(prior, observations, K, free_amplitude):
+    """Noise variances of the rows; noises of the frames' own are absolute.
+
+    So are the others beside them.
+    """
+    if prior.noise.forces is not None:
+        return prior.noise.variance(observations)
+    is_given = observations.is_given
+    least = RELATIVE_NOISE**2 * np.trace(K) / len(K)
+    if free_amplitude and not is_given.all():
+        least = _NOISE_BESIDE_NOISY**2 * np.mean(observations.y[~is_given] ** 2)
+    return np.where(is_given, observations.label_variance, least)
+
+
+def _informative(K, observations):
+    """Return directions with prior variance, and how many each structure has.
+
+    Rotations of a molecule in a periodic box, bending of a linear molecule and some
+    motions beside atoms without forces change no distance to first order. Their forces
+    are zero with certainty: predicting them says nothing about the kernel.
+    """
+    columns, sizes = [], []
+    for block in blocks_of(observations.sizes):
+        rows = np.arange(block.start, block.stop)
+        of_forces = rows[observations.is_force[rows]]
+        variance, vectors = np.linalg.eigh(K[np.ix_(of_forces, of_forces)])
+        kept = vectors[:, variance > _NO_VARIANCE * variance.max(initial=0.0)]
+        directions = np.zeros((len(K), kept.shape[1] + len(rows) - len(of_forces)))
+        directions[of_forces, : kept.shape[1]] = kept
+        energies = rows[~observations.is_force[rows]]
+        directions[energies, kept.shape[1] + np.arange(len(energies))] = 1.0
+        columns.append(directions)
+        sizes.append(directions.shape[1])
+    return np.hstack(columns), sizes
+
+
+def _likely_scale(K, y, variance):
+    """Return the most likely s for the covariance s K + Σ."""
+    sigma = np.sqrt(variance)
+    eigenvalues, vectors = np.linalg.eigh(K / np.outer(sigma, sigma))
+    eigenvalues = np.maximum(eigenvalues, 0.0)
+    squares = (vectors.T @ (y / sigma)) ** 2
+
+    def cost(log_scale):
+        total = np.exp(log_scale) * eigenvalues + 1.0
+        return np.log(total).sum() + (squares / total).sum()
+
+    middle = np.log(squares.sum() / eigenvalues.sum())
+    # Beyond this the noise would no longer keep the matrix regular.
+    most = -np.log(RELATIVE_NOISE**2 * eigenvalues.mean())
+    best = minimize_scalar(cost, bounds=(min(middle, most) - 10.0, most))
+    return float(np.exp(best.x))

@@ -1,7 +1,8 @@
 """What a fit takes for descriptor, kernel and noises, as far as they are not given.
 
 Internal coordinates with learned scales are compared with the plain kernel of inverse
-distances by how well both predict the forces of structures that are left out.
+distances by how well both predict the forces of structures that are left out; the one
+length scale of the latter has the best leave-one-out density of a subset.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 from sklearn.base import clone
 
-from kforce.descriptors.base import Descriptor
+from kforce.descriptors.base import Descriptor, Features
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
-from kforce.gdml.length_scale import learn_length_scale, score
+from kforce.gdml.leave_one_out import Score, score
 from kforce.gdml.observations import Observations
 from kforce.gdml.prior import Noise, Prior
 from kforce.gdml.relevance import learn_scales
 from kforce.gdml.subsets import farthest_points, random_subset
 from kforce.kernels.stationary import Matern52, Matern72
 from kforce.labels import Labels
+from kforce.progress import progress_bar
 from kforce.structures import Batch
 
 _log = logging.getLogger("kforce.choice")
+_search_log = logging.getLogger("kforce.gdml.length_scale")
 
 #: Plain kernels to choose from where none is given.
 _CANDIDATES = (Matern52(), Matern72())
@@ -41,16 +45,9 @@ _MIN_STRUCTURES = 10
 class Selection:
     """What a fit conditions on its observations.
 
-    Attributes
-    ----------
-    descriptor : Descriptor
-        Ready to be called.
-    prior : Prior
-        Its kernel has no open parameters; a noise of energies of None leaves them out.
-    free_amplitude : bool
-        Whether the amplitude is to be taken from all data, in closed form.
-    learned_from : ndarray of int
-        Structures that hyper-parameters were learned from.
+    The kernel of the `prior` has no open parameters, and its noise of energies is None
+    where these are left out. With `free_amplitude` the amplitude is to be taken from
+    all data, in closed form. Hyper-parameters were `learned_from` these structures.
     """
 
     descriptor: Descriptor
@@ -64,12 +61,8 @@ def choose_prior(
 ) -> Selection:
     """Return what the parameters of a GDMLRegressor and its training data give.
 
-    The labels are what the model is to learn, its energies less the offset, in eV.
-
-    Raises
-    ------
-    InputError
-        If there is nothing to learn from.
+    The labels are what the model is to learn, its energies less the offset, in eV. An
+    `InputError` says that there is nothing to learn from.
     """
     candidates = _Candidates(model, batch, labels, permutations, offset)
     if not candidates.learns_scales:
@@ -217,3 +210,55 @@ class _Candidates:
         if self._noise.forces is None:
             subset = subset.without_energies()
         return chosen, subset
+
+
+def learn_length_scale(
+    prior: Prior, features: Features, observations: Observations, free_amplitude: bool
+) -> Score:
+    """Find the length scale, where it is None, of the best leave-one-out density.
+
+    `observations` are a subset of the training data; for the amplitude see `score`. The
+    score has the kernel that was found.
+    """
+
+    def evaluate(kernel):
+        candidate = replace(prior, kernel=kernel)
+        result = score(candidate, features, observations, free_amplitude)
+        advance(1)
+        return result
+
+    def of_length_scale(length):
+        # A Python float: parameters should print and compare as plain numbers.
+        return evaluate(prior.kernel.with_length_scale(float(length)))
+
+    with progress_bar(19, "choosing the length scale") as advance:
+        if prior.kernel.needs_length_scale:
+            best = _search(of_length_scale, features)
+        else:
+            best = evaluate(clone(prior.kernel))
+    _search_log.info(
+        "%s: leave-one-out log density %.1f of %d structures",
+        best.kernel,
+        best.density,
+        len(features.x),
+    )
+    return best
+
+
+def _search(evaluate, features):
+    """Look on a grid and then around its best point."""
+    spread = np.log(np.sqrt(2.0 * features.x.var(axis=0).sum()))
+    # Longer scales only cost digits: the prior amplitude grows with their square, and
+    # predictions become differences of ever larger numbers.
+    grid = np.linspace(spread - 1.0, spread + 3.5, 7)
+    tried = [evaluate(np.exp(point)) for point in grid]
+    best = int(np.argmax([result.density for result in tried]))
+
+    def cost(point):
+        tried.append(evaluate(np.exp(point)))
+        return -tried[-1].density
+
+    bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
+    options = {"xatol": 0.05, "maxiter": 12}
+    minimize_scalar(cost, bounds=bounds, method="bounded", options=options)
+    return max(tried, key=lambda result: result.density)

@@ -23,14 +23,8 @@ _MAX_ATOMS = 3000
 class Molecule:
     """Atoms in a fixed order, and the boundary conditions.
 
-    Attributes
-    ----------
-    numbers : ndarray of int, shape (n_atoms,)
-        Atomic numbers.
-    pbc : ndarray of bool, shape (3,)
-        Periodic directions.
-    cell : ndarray of shape (3, 3)
-        Cell vectors in Å; it only counts where there are periodic directions.
+    They are atomic numbers (n_atoms,), the periodic directions (3,) and the cell (3, 3)
+    in Å, which only counts where there are any.
     """
 
     numbers: np.ndarray
@@ -57,13 +51,7 @@ class Molecule:
         return Atoms(self.numbers).get_chemical_formula()
 
     def check(self, atoms: Atoms, name: str = "this structure") -> None:
-        """Raise an error unless a structure is of this molecule.
-
-        Raises
-        ------
-        InputError
-            If composition, atom order or periodicity differ.
-        """
+        """Raise an `InputError` if composition, atom order or periodicity differ."""
         if not np.array_equal(atoms.numbers, self.numbers):
             as_frames([atoms])  # elements that are none have no symbols
             if sorted(atoms.numbers) == sorted(self.numbers):

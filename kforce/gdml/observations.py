@@ -77,22 +77,13 @@ def elimination(basis: np.ndarray, n_rigid: np.ndarray) -> np.ndarray:
 class Observations:
     """Rows and targets of the linear system, and the noises that the frames bring.
 
-    Attributes
-    ----------
-    rows : ndarray of int, shape (n_structures, 3 n_atoms + 1)
-        Row of each coordinate that remains after the elimination of the rigid motions;
-        the last column is the energy's. −1: not observed.
-    y : ndarray of shape (n_observations,)
-        Targets in eV/Å and eV.
-    label_variance : ndarray of shape (n_observations,)
-        Noise variances that the frames themselves bring, in the squares of these units;
-        NaN elsewhere.
-    positions : ndarray of shape (n_structures, n_atoms, 3)
-        The structures, in Å.
-    rigid : ndarray of shape (n_structures, 3 n_atoms, 6)
-        W, see `elimination`.
-    n_rigid : ndarray of int, shape (n_structures,)
-        Rigid motions taken out of each structure.
+    `rows` (n_structures, 3 n_atoms + 1) are those of the coordinates that remain after
+    the elimination of the rigid motions; the last column is the energy's, and −1 is not
+    observed. `y` (n_observations,) are the targets in eV/Å and eV, and `label_variance`
+    (n_observations,) the noise variances that the frames themselves bring, in the
+    squares of these units; NaN elsewhere. `positions` (n_structures, n_atoms, 3) are in
+    Å, `rigid` (n_structures, 3 n_atoms, 6) is W, see `elimination`, and `n_rigid`
+    (n_structures,) counts the rigid motions taken out of each structure.
     """
 
     rows: np.ndarray
@@ -133,8 +124,7 @@ class Observations:
         used = np.empty((n_structures, n_cart + 1), dtype=bool)
         used[:, :-1] = observed & (np.arange(n_cart) >= n_rigid[:, None])
         used[:, -1] = np.isfinite(labels.energy) & with_energies
-        rows = np.full(used.shape, -1, dtype=np.intp)
-        rows[used] = np.arange(used.sum())
+        rows = _numbered(used)
         noise[:, -1] *= np.sqrt(n_cart // 3)
         frame_wise = cls(rows, np.empty(0), noise[used] ** 2, positions, rigid, n_rigid)
         y = frame_wise.collect(clean, np.nan_to_num(labels.energy - energy_offset))
@@ -150,12 +140,7 @@ class Observations:
 
     @classmethod
     def from_fields(
-        cls,
-        is_periodic: bool,
-        positions: np.ndarray,
-        is_observed: np.ndarray,
-        n_rigid: np.ndarray,
-        variance: np.ndarray,
+        cls, is_periodic, positions, is_observed, n_rigid, variance
     ) -> Observations:
         """Return the observations that a file holds, without targets.
 
@@ -175,16 +160,8 @@ class Observations:
             )
         if not (variance >= 0.0).all():
             raise ValueError("noise variances are negative")
-        rows = np.full(is_observed.shape, -1, dtype=np.intp)
-        rows[is_observed] = np.arange(len(variance))
-        return cls(
-            rows,
-            y=np.zeros(len(variance)),
-            label_variance=variance,
-            positions=positions,
-            rigid=elimination(basis, n_rigid),
-            n_rigid=n_rigid,
-        )
+        rows, rigid = _numbered(is_observed), elimination(basis, n_rigid)
+        return cls(rows, np.zeros(len(variance)), variance, positions, rigid, n_rigid)
 
     @property
     def n_rows(self) -> int:
@@ -249,10 +226,9 @@ class Observations:
     def _with_rows(self, kept):
         """Return what is observed in some rows, numbered anew."""
         chosen = kept[kept >= 0]
-        rows = np.where(kept >= 0, np.cumsum(kept >= 0).reshape(kept.shape) - 1, -1)
         return replace(
             self,
-            rows=rows,
+            rows=_numbered(kept >= 0),
             y=self.y[chosen],
             label_variance=self.label_variance[chosen],
         )
@@ -285,6 +261,12 @@ class Observations:
         cart = full[:, :-1].copy()
         cart[:, :6] -= np.einsum("sre,sr->se", self.rigid, full[:, :-1])
         return cart.reshape(len(cart), -1, 3), full[:, -1].copy()
+
+
+def _numbered(is_observed):
+    """Return rows that count what is observed, −1 elsewhere."""
+    rows = np.cumsum(is_observed).reshape(is_observed.shape) - 1
+    return np.where(is_observed, rows, -1)
 
 
 def _label_noises(labels, shape):

@@ -34,7 +34,6 @@ from kforce.solvers.cholesky import Cholesky
 from kforce.solvers.resources import Forecast
 from kforce.solvers.tiles import TiledMatrix
 from kforce.storage.codec import check_array
-from kforce.structures import Batch
 
 _log = logging.getLogger("kforce.uncertainty")
 
@@ -43,24 +42,13 @@ _log = logging.getLogger("kforce.uncertainty")
 class Posterior:
     """A Gaussian process on the latent energy, conditioned on observations.
 
-    Attributes
-    ----------
-    prior : Prior
-        Kernel, permutations and noise, with all values that were learned.
-    features, observations : Features, Observations
-        Where and what is observed.
-    coef : ndarray of shape (n_observations,) or None
-        α; None where only the covariance is known.
-    factor : TiledMatrix or None
-        L. It takes as much memory as the fit, 4 n² bytes: 1.9 GB for n = 21,000 rows.
-        None makes it, in the time of the fit, when it is needed.
-    log_marginal_likelihood : float or None
-        log p(y) of the projected observations.
-    reference : Expansion or None
-        cov(f̄, f(·)) of the mean f̄ that energies are relative to, see `mean_energy`;
-        None in a fit of energies, and where nothing is known of the constant.
-    calibration : float, default=1.0
-        All standard deviations are multiplied by it.
+    The `prior` has all values that were learned. `coef` (n_observations,) are α, None
+    where only the covariance is known, and `factor` is L, which takes as much memory as
+    the fit, 4 n² bytes: 1.9 GB for n = 21,000 rows. None makes it, in the time of the
+    fit, when it is needed. `log_marginal_likelihood` is log p(y) of the projected
+    observations, and `reference` cov(f̄, f(·)) of the mean f̄ that energies are relative
+    to, see `mean_energy`: None in a fit of energies, and where nothing is known of the
+    constant. All standard deviations are multiplied by the `calibration`.
 
     Examples
     --------
@@ -96,8 +84,8 @@ class Posterior:
     def to_fields(self, with_factor: bool = False) -> dict:
         """Return what a file holds of it, beside the model that it belongs to.
 
-        The factor takes 4 n² bytes for n rows; without it the first standard deviation
-        of the restored model takes the time of a fit.
+        Without the factor the first standard deviation of the restored model takes the
+        time of a fit.
         """
         if with_factor:
             self.prepare()
@@ -111,26 +99,16 @@ class Posterior:
 
     @classmethod
     def from_fields(
-        cls,
-        prior: Prior,
-        mean: Expansion,
-        batch: Batch,
-        features: Features,
-        *,
-        observations: dict[str, np.ndarray],
-        variance: np.ndarray,
-        reference: np.ndarray | None,
-        calibration: float,
-        factor: TiledMatrix | None,
-    ) -> Posterior:
+        cls, prior, mean, batch, features, *,
+        observations, variance, reference, calibration, factor,
+    ) -> Posterior:  # fmt: skip
         """Return the covariance of a model, of which a file holds this.
 
         `mean` is that of the model, and `batch` and `features` are of the structures of
         the observations. TypeError and ValueError say that they do not fit together.
         """
-        is_periodic = bool(batch.pbc.any())
         observed = Observations.from_fields(
-            is_periodic, **observations, variance=variance
+            bool(batch.pbc.any()), **observations, variance=variance
         )
         if not calibration > 0.0:
             raise ValueError(f"the calibration is {calibration}")
@@ -141,14 +119,8 @@ class Posterior:
             raise ValueError(
                 f"the factor has {factor.n_rows} rows, expected {observed.n_rows}"
             )
-        return cls(
-            prior,
-            features,
-            observed,
-            factor=factor,
-            reference=reference,
-            calibration=float(calibration),
-        )
+        known = {"reference": reference, "calibration": float(calibration)}
+        return cls(prior, features, observed, factor=factor, **known)
 
     @cached_property
     def mean(self) -> Expansion:
@@ -256,13 +228,7 @@ class Posterior:
         )
 
     def prepare(self) -> None:
-        """Make the factor unless it is there.
-
-        Raises
-        ------
-        InputError
-            If there is too little memory.
-        """
+        """Make the factor unless it is there; `InputError` if there is no memory."""
         if self.factor is not None:
             return
         n = self.observations.n_rows
@@ -315,12 +281,7 @@ def condition(
 
     With `free_amplitude` kernel and noise are scaled together by the amplitude of
     largest likelihood, which leaves the mean as it is; no label may bring a noise of
-    its own then.
-
-    Raises
-    ------
-    InputError
-        If the covariance matrix cannot be factored.
+    its own then. An `InputError` says that the covariance matrix cannot be factored.
     """
     n, y = observations.n_rows, observations.y
     K = _assemble(prior, features, observations)

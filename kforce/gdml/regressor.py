@@ -12,7 +12,7 @@ from kforce.data.training import Training
 from kforce.descriptors.base import Descriptor, check_descriptor
 from kforce.errors import InputError, check_noise, check_seed
 from kforce.force_field import ForceField
-from kforce.gdml.energy_check import mismatch_complaint, scale_complaint
+from kforce.gdml.energy_differences import mismatch_complaint, scale_complaint
 from kforce.gdml.model_selection import choose_prior
 from kforce.gdml.molecule import Molecule
 from kforce.gdml.observations import Observations
@@ -240,6 +240,9 @@ class GDMLRegressor(ForceField):
         left_out = posterior.leave_one_out(selection.learned_from, self.seed)
         if self.optimize:
             posterior.calibration = left_out.calibration
+        uncertainty = posterior if self.variance else None
+        if self.variance == "subset":
+            uncertainty = posterior.subset(seed=self.seed)
         self._restore(
             molecule_=molecule,
             permutations_=permutations,
@@ -250,17 +253,11 @@ class GDMLRegressor(ForceField):
             log_marginal_likelihood_=posterior.log_marginal_likelihood,
             expansion_=posterior.mean,
             constant_=float(offset),
-            uncertainty_=self._kept(posterior),
+            uncertainty_=uncertainty,
             leave_one_out_=left_out,
         )
         if known.any() and self.noise_energy is None:
             self._check_energies(frames, features, labels, forces_alone)
-
-    def _kept(self, posterior):
-        """Return what the parameter `variance` leaves of the posterior."""
-        if self.variance == "subset":
-            return posterior.subset(seed=self.seed)
-        return None if self.variance is None else posterior
 
     def _check_parameters(self):
         if self.variance not in ("exact", "subset", None):

@@ -1,25 +1,36 @@
-"""Learned scales: how much each feature of a descriptor counts, and in which component.
+"""Learned scales: the marginal likelihood of the observations, and its maximum.
 
 The energy of a molecule is a sum of parts as much as it is one function of everything:
 the kernel here has a component that looks at all features, and one for each of some
 parts of the molecule. Features that the atom permutations take to one another share a
 scale (anything else would break the symmetry), and so do all parts of a kind.
+
+With C = v (K + R) + Σ and G = C⁻¹ y yᵀ C⁻¹ − C⁻¹::
+
+    log p    = −½ (yᵀ C⁻¹ y + log det C + n log 2π)
+    ∂ log p  = ½ ⟨G, ∂C⟩
+
+(Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.1).
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
 from kforce.descriptors.base import Features
 from kforce.errors import InputError
-from kforce.gdml.evidence import Evidence, log_evidence
+from kforce.gdml.covariance import covariance, sensitivity
 from kforce.gdml.observations import Observations
 from kforce.gdml.prior import RELATIVE_NOISE, Noise, Prior
 from kforce.kernels.base import Scaled, Sum
+from kforce.parallel import single_threaded_blas
 from kforce.progress import progress_bar
 from kforce.solvers.cholesky import unfactored
 
@@ -56,6 +67,10 @@ _SCALE_WIDTH = 1.0
 #: Logarithms this close to a bound are at it.
 _AT_BOUND = 1e-3
 
+#: Fewer rows than this are factored by one thread: the threads of BLAS gain little on
+#: small matrices, and wait for one another very long where other programs run.
+_ONE_THREAD_ROWS = 4000
+
 
 def learn_scales(
     prior: Prior,
@@ -73,24 +88,9 @@ def learn_scales(
     and amplitude. `observations` are a subset of the training data, and `seed` is that
     of the starts beside the first.
 
-    Returned are the prior of largest likelihood, and the logarithm of this.
-
-    Raises
-    ------
-    InputError
-        If the covariance matrix cannot be factored.
-
-    References
-    ----------
-    Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.1.
+    Returned are the prior of largest likelihood, and the logarithm of this. An
+    `InputError` says that the covariance matrix cannot be factored.
     """
-    try:
-        return _learn(prior, features, observations, parts, seed)
-    except np.linalg.LinAlgError as error:
-        raise InputError(unfactored(error)) from None
-
-
-def _learn(prior, features, observations, parts, seed):
     search = ScaleSearch(prior, features, observations, parts)
     names, start, bounds = search.start()
     thin = np.arange(0, len(features.x), _TRIAL_STRIDE)
@@ -220,14 +220,16 @@ class ScaleSearch:
     def start(self):
         """Return names, first values and bounds: typical scales."""
         scales, no_amplitudes = self.typical, np.zeros(self.n_parts)
-        entries = [("scale", scale, _shifted(_SCALE_BOUNDS, scale)) for scale in scales]
+        far = np.array(_SCALE_BOUNDS)
+        entries = [("scale", scale, tuple(scale + far)) for scale in scales]
         entries += [("amplitude of parts", 0.0, _PART_BOUNDS)] * self.n_parts
         noises = {"noise_forces": _NOISE_FORCES, "noise_energy": _NOISE_ENERGY}
         if not self.is_scale_free:
             first = [np.log(noise[0]) for noise in noises.values()]
             kernel = self._kernel(scales, no_amplitudes)
             rough = 0.5 * np.log(self._evidence(kernel, first, None).variance)
-            entries.append(("amplitude", rough, _shifted(_AMPLITUDE_BOUNDS, rough)))
+            bounds = tuple(rough + np.array(_AMPLITUDE_BOUNDS))
+            entries.append(("amplitude", rough, bounds))
         for (name, noise), rows in zip(noises.items(), self.learned, strict=True):
             if rows is not None:
                 first, low, high = np.log(noise)
@@ -239,7 +241,7 @@ class ScaleSearch:
         """Return −log p(y), with the prior of the scales, and its gradient."""
         try:
             _, evidence = self._at(point)
-        except np.linalg.LinAlgError:
+        except InputError:
             return 1e10, np.zeros_like(point)
         by_scale = np.zeros(self.n_scales)
         np.add.at(by_scale, self.ties[self.masks], evidence.scales[self.masks])
@@ -300,8 +302,79 @@ class ScaleSearch:
             if rows is not None:
                 relative[rows] = np.exp(log_noise)
         prior = replace(self.prior, kernel=kernel)
-        return log_evidence(prior, self.features, self.observations, relative, variance)
+        small = self.observations.n_rows < _ONE_THREAD_ROWS
+        with single_threaded_blas if small else nullcontext():
+            return log_evidence(
+                prior, self.features, self.observations, relative, variance
+            )
 
 
-def _shifted(bounds, start):
-    return start + bounds[0], start + bounds[1]
+@dataclass(frozen=True)
+class Evidence:
+    """The `value` of log p(y), and its derivatives with respect to logarithms.
+
+    They are those of the `scales` (n_components, n_features) and `amplitudes`
+    (n_components,) of the kernel's components, and of the `noises` (n_observations,) of
+    the rows. `variance` is the factor v of the covariance, noise included, and `noise`
+    (n_observations,) the noise variances without that factor.
+    """
+
+    value: float
+    variance: float
+    noise: np.ndarray
+    scales: np.ndarray
+    amplitudes: np.ndarray
+    noises: np.ndarray
+
+
+def log_evidence(
+    prior: Prior,
+    features: Features,
+    observations: Observations,
+    relative_noise: np.ndarray | None = None,
+    variance: float | None = 1.0,
+) -> Evidence:
+    """Return the marginal likelihood of the observations, with its gradient.
+
+    R are the squares of `relative_noise` (n_observations,) times the prior variance:
+    the mean of all forces, or of all energies. Where that is NaN the noise is the
+    prior's, Σ. A `variance` v of None takes v (K + R + Σ) with the most likely v,
+    yᵀ (K + R + Σ)⁻¹ y / n. An `InputError` says that C is not positive definite in
+    double precision.
+    """
+    n, y = observations.n_rows, observations.y
+    # One tile is the lower triangle in the layout that LAPACK works on in place.
+    K = covariance(prior, features, observations, tile_rows=n)
+    of_forces, prior_variance = observations.is_force, K.diagonal()
+    kinds = [rows for rows in (of_forces, ~of_forces) if rows.any()]
+    noise = prior.noise.variance(observations)
+    if variance is not None:
+        noise /= variance
+    relative = np.zeros(n)
+    if relative_noise is not None:
+        relative = np.nan_to_num(relative_noise) ** 2
+        for rows in kinds:
+            learned = rows & (relative > 0.0)
+            noise[learned] = relative[learned] * prior_variance[rows].mean()
+    K.add_diagonal(noise)
+    try:
+        factor, _ = cho_factor(
+            K.tile(0, 0), lower=True, overwrite_a=True, check_finite=False
+        )
+    except np.linalg.LinAlgError as error:
+        raise InputError(unfactored(error)) from None
+    alpha = cho_solve((factor, True), y, check_finite=False)
+    quadratic = float(y @ alpha)
+    variance = quadratic / n if variance is None else float(variance)
+    log_det = 2.0 * np.log(factor.diagonal()).sum() + n * np.log(variance)
+    value = -0.5 * (quadratic / variance + log_det + n * np.log(2.0 * np.pi))
+    G, _ = dpotri(factor, lower=1, overwrite_c=1)
+    # The upper triangle was never written: whatever is there is not read either.
+    with np.errstate(all="ignore"):
+        np.subtract(np.outer(alpha, alpha / variance).T, G, out=G)
+    noises = noise * G.diagonal()
+    # A relative noise grows with the prior variance, as if all of it were on G.
+    for rows in kinds:
+        G[rows, rows] += (relative * G.diagonal())[rows].sum() / rows.sum()
+    scales, amplitudes = sensitivity(prior, features, observations, G)
+    return Evidence(float(value), variance, noise, 0.5 * scales, amplitudes, noises)

@@ -30,17 +30,10 @@ class Solution:
     factor: TiledMatrix
 
     def explained(self, K_star: np.ndarray) -> np.ndarray:
-        """Return the prior variance that the observations explain.
+        """Return the prior variance that the observations explain, (n_star,).
 
-        Parameters
-        ----------
-        K_star : ndarray of shape (n_observations, n_star)
-            Covariance of the observations with what is predicted.
-
-        Returns
-        -------
-        ndarray of shape (n_star,)
-            diag(K_*ᵀ (K + Σ)⁻¹ K_*); posterior variance = prior − explained.
+        It is diag(K_*ᵀ (K + Σ)⁻¹ K_*) of the covariance K_* (n_observations, n_star) of
+        the observations with what is predicted; posterior variance = prior − explained.
         """
         half = self.factor.half_solve(K_star)
         return np.einsum("ij,ij->j", half, half)
@@ -130,12 +123,8 @@ _COLUMNS = 256
 class LeftOut:
     """Blocks of observations as all other observations predict them.
 
-    Attributes
-    ----------
-    residuals : list of ndarray of shape (n_b,)
-        Observed minus predicted.
-    covariances : list of ndarray of shape (n_b, n_b)
-        Predictive covariances, noise included.
+    `residuals` (n_b,) are observed minus predicted, and `covariances` (n_b, n_b) the
+    predictive ones, noise included.
     """
 
     residuals: list[np.ndarray]
@@ -145,11 +134,8 @@ class LeftOut:
         """Return the sum of the logarithms of the predictive densities.
 
         With `free_amplitude` the covariances are meant up to a common factor, and the
-        density is the largest over all factors.
-
-        References
-        ----------
-        Rasmussen and Williams, Gaussian Processes for Machine Learning, sec. 5.4.2.
+        density is the largest over all factors (Rasmussen and Williams, Gaussian
+        Processes for Machine Learning, sec. 5.4.2).
         """
         pairs = list(zip(self.residuals, self.covariances, strict=True))
         chi2 = sum(float(r @ np.linalg.solve(C, r)) for r, C in pairs)
@@ -172,30 +158,20 @@ def left_out_blocks(
     With α = A⁻¹ y the residual of block b, observed minus predicted, is
     (A⁻¹)_bb⁻¹ α_b, and its predictive covariance, noise included, is (A⁻¹)_bb⁻¹. With
     A = L Lᵀ the precision (A⁻¹)_bb is Hᵀ H with H = L⁻¹ e_b, whose rows before the
-    block are zero: all blocks of A together cost as much as its factorisation.
+    block are zero: all blocks of A together cost as much as its factorisation
+    (Rasmussen and Williams, Gaussian Processes for Machine Learning, eqs. 5.10 to
+    5.12).
 
-    Parameters
-    ----------
-    factor : TiledMatrix
-        The factored matrix, A = K + Σ.
-    coef : ndarray of shape (n_rows,)
-        α.
-    blocks : sequence of slice
-        Rows of each block, in ascending order.
-    columns : int, default=256
-        Rows of blocks that are solved for together.
-
-    References
-    ----------
-    Rasmussen and Williams, Gaussian Processes for Machine Learning, eqs. 5.10 to 5.12.
+    `factor` is that of A = K + Σ, coef (n_rows,) α, and the blocks are in ascending
+    order; as many as have `columns` rows are solved for together.
 
     Examples
     --------
     >>> A = TiledMatrix.from_dense(np.diag([4.0, 2.0]))
     >>> A.factor()
-    >>> left_out_blocks(A, np.array([0.5, 1.0]), [slice(0, 1), slice(1, 2)])
-    LeftOut(residuals=[array([2.]), array([2.])], covariances=[array([[4.]]), array([[2.]])])
-    """  # noqa: E501
+    >>> left_out_blocks(A, np.array([0.5, 1.0]), [slice(0, 1), slice(1, 2)]).residuals
+    [array([2.]), array([2.])]
+    """
     residuals, covariances = [], []
     for group in _groups(blocks, columns):
         first = group[0].start

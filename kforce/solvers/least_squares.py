@@ -33,18 +33,10 @@ _LARGEST_JITTER = 1e-4
 class SparseSolution:
     """Posterior of the weights of inducing environments.
 
-    Attributes
-    ----------
-    coef : ndarray of shape (m,)
-        α.
-    prior : ndarray of shape (m, m)
-        U, upper triangular, with Uᵀ U = K_mm + jitter.
-    factor : ndarray of shape (m, m)
-        R, upper triangular, with Rᵀ R = K_mm + K_mn Λ⁻¹ K_nm.
-    jitter : float
-        What was added to the diagonal of K_mm, in eV².
-    misfit : float
-        Least value of the sum of squares, without unit.
+    `coef` (m,) are α; `prior` (m, m) is U, upper triangular, with Uᵀ U = K_mm + jitter,
+    and `factor` (m, m) is R, upper triangular, with Rᵀ R = K_mm + K_mn Λ⁻¹ K_nm. The
+    `jitter`, in eV², was added to the diagonal of K_mm, and `misfit` is the least value
+    of the sum of squares, without unit.
     """
 
     coef: np.ndarray
@@ -59,14 +51,7 @@ class SparseSolution:
         return vars(self) | {"prior": self.prior[upper], "factor": self.factor[upper]}
 
     @classmethod
-    def from_fields(
-        cls,
-        coef: np.ndarray,
-        prior: np.ndarray,
-        factor: np.ndarray,
-        jitter: float,
-        misfit: float,
-    ) -> SparseSolution:
+    def from_fields(cls, coef, prior, factor, jitter, misfit) -> SparseSolution:
         """Return the solution that a file holds; ValueError if it is none."""
         check_array("coef", coef, (None,))
         size = len(coef) * (len(coef) + 1) // 2
@@ -105,14 +90,7 @@ class SparseSolution:
         )
 
 
-class _System:
-    """What both ways of solving share: the root of the prior covariance."""
-
-    def __init__(self, K_mm: np.ndarray, jitter: float = 1e-10):
-        self.prior, self.jitter = _root(K_mm, jitter)
-
-
-class SparseQR(_System):
+class SparseQR:
     """Triangular factor of a growing least-squares problem.
 
     Parameters
@@ -136,7 +114,7 @@ class SparseQR(_System):
     """
 
     def __init__(self, K_mm: np.ndarray, jitter: float = 1e-10):
-        super().__init__(K_mm, jitter)
+        self.prior, self.jitter = _root(K_mm, jitter)
         # The last column is the right-hand side; its end becomes the residual.
         self._data = np.zeros((len(K_mm) + 1, len(K_mm) + 1), order="F")
 
@@ -170,28 +148,16 @@ class SparseQR(_System):
         return white @ white.T, white @ self._data[:, -1]
 
 
-class NormalEquations(_System):
+class NormalEquations:
     """The same least-squares problem by normal equations of whitened variables.
 
     A few times faster, but it squares the condition number. In variables U α the matrix
     is 1 + U⁻ᵀ K_mn Λ⁻¹ K_nm U⁻¹, which the prior keeps from being worse conditioned
-    than the data are precise.
-
-    Parameters
-    ----------
-    K_mm, jitter
-        As for `SparseQR`.
-
-    Examples
-    --------
-    >>> normal = NormalEquations(np.eye(2), jitter=0.0)
-    >>> normal.add(np.array([[1.0, 0.0]]), np.array([1.0]))
-    >>> normal.solve().coef
-    array([0.5, 0. ])
+    than the data are precise. It is used like `SparseQR`.
     """
 
     def __init__(self, K_mm: np.ndarray, jitter: float = 1e-10):
-        super().__init__(K_mm, jitter)
+        self.prior, self.jitter = _root(K_mm, jitter)
         self._gram = np.zeros((len(K_mm), len(K_mm)), order="F")
         self._right = np.zeros(len(K_mm))
         self._square = 0.0

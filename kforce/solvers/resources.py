@@ -110,14 +110,9 @@ def _statistic(folder, name) -> float:
 class Forecast:
     """Memory and time of an exact fit.
 
-    Attributes
-    ----------
-    n_rows : int
-        Rows of the linear system.
-    memory : float
-        Bytes of the matrix and of all else that grows with the data.
-    seconds : float
-        Factorisation at the measured rate of matrix products.
+    `n_rows` are those of the linear system, `memory` the bytes of the matrix and of all
+    else that grows with the data, and `seconds` what the factorisation takes at the
+    measured rate of matrix products.
     """
 
     n_rows: int
@@ -146,26 +141,17 @@ class Forecast:
         return f"{self.n_rows} equations, {memory:.2f} GB, {took} to solve"
 
     def require_memory(self, task: str = "fit", remedy: str = "train on") -> None:
-        """Raise an error when there is too little memory.
+        """Raise an `InputError` when there is too little memory.
 
-        Parameters
-        ----------
-        task : str
-            What needs the memory, in the words of the error.
-        remedy : str
-            What to do with fewer structures.
-
-        Raises
-        ------
-        InputError
-            With the memory that is needed and that is there.
+        It says which `task` needs it, and what to do with fewer structures, the
+        `remedy`.
         """
-        there = available_memory()
-        if self.memory > there:
-            share = (there / self.memory) ** 0.5
+        available = available_memory()
+        if self.memory > available:
+            share = (available / self.memory) ** 0.5
             raise InputError(
                 f"The {task} needs {_readable(self.memory)} for {self.n_rows} rows, "
-                f"and {_readable(there)} are available: {remedy} fewer structures "
+                f"and {_readable(available)} are available: {remedy} fewer structures "
                 f"(about {100 * share:.0f} % of them), or use a larger machine."
             )
 

@@ -58,9 +58,7 @@ class TiledMatrix:
         return tiled
 
     @classmethod
-    def from_tiles(
-        cls, offsets: np.ndarray, tiles: list[list[np.ndarray]]
-    ) -> TiledMatrix:
+    def from_tiles(cls, offsets: np.ndarray, tiles: list[list]) -> TiledMatrix:
         """Take over tiles [i][j], j ≤ i, without copying those in Fortran order."""
         tiled = cls(offsets)
         tiled._tiles = [
@@ -79,9 +77,7 @@ class TiledMatrix:
         return {"offsets": self.offsets, "tiles": tiles}
 
     @classmethod
-    def from_fields(
-        cls, offsets: np.ndarray, tiles: list[list[np.ndarray]]
-    ) -> TiledMatrix:
+    def from_fields(cls, offsets: np.ndarray, tiles: list[list]) -> TiledMatrix:
         """Return the factor that a file holds; ValueError if it is none."""
         check_array("offsets", offsets, (len(tiles) + 1,), "i")
         sizes = np.diff(offsets)

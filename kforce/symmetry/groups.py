@@ -97,9 +97,8 @@ def cycles(permutation: ArrayLike) -> str:
     >>> cycles([0, 1])
     '()'
     """
-    return "".join(f"({' '.join(map(str, c))})" for c in cycle_lists(permutation)) or (
-        "()"
-    )
+    written = (f"({' '.join(map(str, c))})" for c in cycle_lists(permutation))
+    return "".join(written) or "()"
 
 
 def closure(factors, n_atoms: int, limit: int) -> np.ndarray | None:

@@ -189,12 +189,8 @@ def condition(
     Where none of the noises, standard deviations of values and of gradients, is given,
     all of K + Σ is proportional to the square of the amplitude, and the most likely one
     is known: yᵀ (K + Σ)⁻¹ y / n. Unless the kernel is `Scaled`, the kernel that is
-    returned with the solution has it.
-
-    Raises
-    ------
-    InputError
-        If the covariance matrix cannot be factored.
+    returned with the solution has it. An `InputError` says that the covariance matrix
+    cannot be factored.
     """
     n, y, sites = len(observations.y), observations.y, observations.sites
     variance = np.where(observations.is_value, *noise_variances(kernel, noises))
@@ -215,12 +211,8 @@ def learn(
 
     These are the length scale, where it is None, and the amplitude, where the kernel
     is not `Scaled` and there is a noise (there is a formula otherwise: `condition`).
-    `observations` are a subset of all.
-
-    Raises
-    ------
-    InputError
-        If all points are equal and the length scale is None.
+    `observations` are a subset of all; where their points are all equal there is no
+    length scale to learn, and an `InputError` says so.
     """
     length_is_free = kernel.needs_length_scale
     amplitude_is_free = not (kernel.is_scaled or observations.is_exact(noises))

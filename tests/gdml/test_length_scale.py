@@ -5,9 +5,9 @@ import pytest
 from toys import toy_frames
 
 from kforce.descriptors.inverse_distances import InverseDistances
-from kforce.gdml import length_scale as module
+from kforce.gdml import leave_one_out
 from kforce.gdml.covariance import covariance
-from kforce.gdml.length_scale import learn_length_scale
+from kforce.gdml.model_selection import learn_length_scale
 from kforce.gdml.observations import Observations
 from kforce.gdml.prior import Noise, Prior
 from kforce.kernels.stationary import RBF, Matern52
@@ -21,7 +21,7 @@ from kforce.structures import Batch
 @pytest.mark.parametrize("kernel", [Matern52(), RBF()], ids=repr)
 def test_it_is_the_best_of_a_fine_grid(kernel, noise, monkeypatch):
     # A larger one: the density then changes slowly with the length scale.
-    monkeypatch.setattr(module, "RELATIVE_NOISE", 1e-2)
+    monkeypatch.setattr(leave_one_out, "RELATIVE_NOISE", 1e-2)
     frames = toy_frames([8, 1, 1], 25)
     batch = Batch.from_frames(frames)
     features = InverseDistances()(batch)

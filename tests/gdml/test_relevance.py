@@ -5,11 +5,10 @@ import pytest
 from toys import labelled, morse, shaken, symmetric_group
 
 from kforce.descriptors.internal_coordinates import InternalCoordinates
-from kforce.gdml.evidence import log_evidence
 from kforce.gdml.observations import Observations
 from kforce.gdml.prior import Noise, Prior
 from kforce.gdml.regressor import GDMLRegressor
-from kforce.gdml.relevance import ScaleSearch, learn_scales
+from kforce.gdml.relevance import ScaleSearch, learn_scales, log_evidence
 from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import Matern72
 from kforce.labels import Labels
