@@ -18,8 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from kforce.gap.covariance import FORCES, blocks_of, sparse_rows
-from kforce.gap.evidence import free_energy
-from kforce.gap.probes import Probes
+from kforce.gap.evidence import Probes, free_energy
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
 from kforce.gap.training_set import TrainingSet
 from kforce.kernels.base import Kernel, Scaled

@@ -15,15 +15,14 @@ from kforce.baselines.baseline import Baseline
 from kforce.data.training import Training
 from kforce.errors import InputError, check_noise
 from kforce.force_field import ForceField
-from kforce.gap.extrapolation import describe_extrapolation, novelty
 from kforce.gap.fitting import fit_posterior
 from kforce.gap.parameters import check_parameters, free_parameters
 from kforce.gap.posterior import Posterior
-from kforce.gap.prediction import predict_local
-from kforce.gap.prior import build_terms, composition_term
+from kforce.gap.prediction import describe_extrapolation, novelty, predict_local
 from kforce.gap.reference_energies import find_reference_energies, species_of
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
 from kforce.gap.splines import TabulatedTerm, tabulate
+from kforce.gap.term import build_terms, composition_term
 from kforce.gap.terms_from_data import default_terms
 from kforce.gap.training_set import TrainingSet
 from kforce.labels import Labels, read_stresses, stress_of
@@ -384,7 +383,7 @@ class GAPRegressor(ForceField):
         frames : list of ase.Atoms
             Structures of known elements.
         regularisation : float, default=1e-3
-            In eV; see `kforce.gap.extrapolation.novelty`.
+            In eV; see `kforce.gap.prediction.novelty`.
 
         Returns
         -------

@@ -23,8 +23,8 @@ from kforce.gap.leave_one_out import (
     squared_errors,
 )
 from kforce.gap.posterior import gather
-from kforce.gap.prior import build_terms, composition_term
 from kforce.gap.regressor import GAPRegressor
+from kforce.gap.term import build_terms, composition_term
 
 JITTER = 1e-7
 
