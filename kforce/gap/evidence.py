@@ -17,7 +17,6 @@ Titsias, AISTATS 2009, eq. 9.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -108,25 +107,30 @@ class Probes:
 
     `columns` (n_rows, n_probes) are the combinations, times `weights` (n_probes,) with
     which those that are probed stand for all energies and force components. `kinds` are
-    the kinds of noise of all rows, -1 for those that are not learned.
+    the kinds of noise of all rows, -1 for those that are not learned. Neighbours are
+    those within the largest `cutoff` of all terms, in Å.
     """
 
     def __init__(
         self,
         training: TrainingSet,
+        cutoff: float,
         chosen: np.ndarray,
         first_rows: np.ndarray,
         kinds: np.ndarray,
         rng: np.random.Generator,
         n_frames: int = 6,
     ):
-        self._training = training
+        self._training, self._cutoff = training, cutoff
         self.probes, columns, n_probed = [], [], np.zeros(2)
-        for p in _small_frames(training, chosen, n_frames):
+        # Some of the smaller half of frames, but single atoms.
+        sizes = np.array([len(training.frames[s]) for s in chosen])
+        places = np.argsort(sizes, kind="stable")
+        places = places[sizes[places] > 1]
+        for p in places[: len(places) // 2 + 1][:n_frames]:
             s = chosen[p]
             observed, noise = training.observations[s], training.noise(s)
-            n_atoms = len(training.frames[s])
-            for kind, n_all in ((ENERGY, 1), (FORCES, 3 * n_atoms)):
+            for kind, n_all in ((ENERGY, 1), (FORCES, 3 * sizes[p])):
                 rows = observed.of(kind)
                 if len(rows) < n_all:
                     continue
@@ -138,53 +142,35 @@ class Probes:
                 columns[-1][rows] = signs
                 self.probes.append(Probe(s, kind, int(kinds[rows[0]]), motion))
                 n_probed[kind] += n_all
-        counts = sum(
-            np.bincount(training.observations[s].kind, minlength=3) for s in chosen
-        )
-        weight = np.sqrt(counts[:2] / np.maximum(n_probed, 1))
+        observed = np.concatenate([training.observations[s].kind for s in chosen])
+        counts = np.bincount(observed, minlength=3)[:2]
+        weight = np.sqrt(counts / np.maximum(n_probed, 1))
         self.weights = np.array([weight[probe.kind] for probe in self.probes])
         self.noise_kinds = np.array([probe.noise for probe in self.probes], dtype=int)
-        self.columns = np.zeros((len(kinds), 0))
-        if columns:
-            self.columns = np.array(columns).T * self.weights
+        self.columns = np.reshape(columns, (-1, len(kinds))).T * self.weights
 
-    def n_environments(self, term: SparseTerm, cutoff: float) -> int:
-        """Return how many environments of a term a probed frame has, at most.
-
-        The cutoff is that of the neighbours to look among, in Å.
-        """
+    def n_environments(self, term: SparseTerm) -> int:
+        """Return how many environments of a term a probed frame has, at most."""
         frames = {probe.frame for probe in self.probes}
-        sizes = [len(self._environments(term, s, cutoff).x) for s in frames]
-        return max(sizes, default=0)
+        return max((len(self._environments(term, s).x) for s in frames), default=0)
 
-    def prior_variances(self, term: SparseTerm, cutoff: float) -> np.ndarray:
+    def prior_variances(self, term: SparseTerm) -> np.ndarray:
         """Return the prior variance of each probe by one term, (n_probes,)."""
-        return np.array([self._variance(term, probe, cutoff) for probe in self.probes])
+        return np.array([self._variance(term, probe) for probe in self.probes])
 
-    def _environments(self, term, s, cutoff):
-        batch, neighbours = self._training.neighbours.of(s, cutoff)
+    def _environments(self, term, s):
+        batch, neighbours = self._training.neighbours.of(s, self._cutoff)
         return term.descriptor(batch.numbers, neighbours)
 
-    def _variance(self, term, probe, cutoff):
-        environments = self._environments(term, probe.frame, cutoff)
+    def _variance(self, term, probe):
+        environments = self._environments(term, probe.frame)
         f_cut = environments.f_cut * environments.multiplicity
         if len(f_cut) == 0:
             return 0.0
         if probe.kind == ENERGY:
             return probe.motion**2 * energy_variance(term, environments.x, f_cut)
         tangents, df_cut = environments.push(probe.motion)
+        df_cut = environments.multiplicity * df_cut
         return derivative_covariance(
-            term,
-            environments.x,
-            f_cut,
-            tangents[None],
-            environments.multiplicity * df_cut[None],
+            term, environments.x, f_cut, tangents[None], df_cut[None]
         )[0, 0]
-
-
-def _small_frames(training, chosen, n_frames) -> Sequence[int]:
-    """Return the places of some of the smaller half of frames, but single atoms."""
-    sizes = np.array([len(training.frames[s]) for s in chosen])
-    candidates = np.flatnonzero(sizes > 1)
-    order = candidates[np.argsort(sizes[candidates], kind="stable")]
-    return order[: len(order) // 2 + 1][:n_frames]

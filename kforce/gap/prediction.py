@@ -47,44 +47,30 @@ def predict_local(
     `chunk` central atoms are worked on at a time: the arrays of a chunk stay in the
     cache, and matrix products of it outweigh the rest.
     """
-    n_central = len(neighbours.central_atoms)
+    n_atoms, n_central = len(numbers), len(neighbours.central_atoms)
     n_parts = max(1, min(n_threads(), n_central // MIN_ATOMS_PER_THREAD))
     bounds = np.linspace(0, n_central, n_parts + 1).astype(int)
 
     def predict_part(part):
         """Evaluate the central atoms of a thread in arrays of its own."""
-        total = _zeros(len(numbers), with_gradient)
+        energies, *derivatives = np.zeros(n_atoms), None, None
+        if with_gradient:
+            derivatives = [np.zeros((n_atoms, 3)), np.zeros((n_atoms, 3, 3))]
         for start in range(bounds[part], bounds[part + 1], chunk):
             stop = min(start + chunk, bounds[part + 1])
-            _add(total, terms, numbers, neighbours.take(start, stop))
-        return total
+            near = neighbours.take(start, stop)
+            for term in terms:
+                environments = term.descriptor(numbers, near)
+                if len(environments.x) == 0:
+                    continue
+                energy, by_x, by_f_cut = term.jet(environments)
+                np.add.at(energies, environments.central_atoms, energy)
+                if with_gradient:
+                    environments.pull(by_x, by_f_cut, *derivatives)
+        return energies, *derivatives
 
-    first, *others = run_parallel(predict_part, range(n_parts))
-    for other in others:
-        first.energies[:] += other.energies
-        if with_gradient:
-            first.gradient[:] += other.gradient
-            first.strain[:] += other.strain
-    return first
-
-
-def _zeros(n_atoms, with_gradient):
-    if not with_gradient:
-        return LocalPrediction(np.zeros(n_atoms), None, None)
-    return LocalPrediction(
-        np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((n_atoms, 3, 3))
-    )
-
-
-def _add(total, terms, numbers, neighbours):
-    for term in terms:
-        environments = term.descriptor(numbers, neighbours)
-        if len(environments.x) == 0:
-            continue
-        energy, by_x, by_f_cut = term.jet(environments)
-        np.add.at(total.energies, environments.central_atoms, energy)
-        if total.gradient is not None:
-            environments.pull(by_x, by_f_cut, total.gradient, total.strain)
+    parts = zip(*run_parallel(predict_part, range(n_parts)), strict=True)
+    return LocalPrediction(*(None if a[0] is None else sum(a[1:], a[0]) for a in parts))
 
 
 def novelty(
@@ -123,7 +109,16 @@ def describe_extrapolation(terms: Sequence[SparseTerm], atoms: Atoms) -> str | N
     shorter than those of the inducing environments of its term. None where there are
     no such pairs, or the model has no two-body terms.
     """
-    shortest, cutoff = _shortest(terms)
+    shortest, cutoff = {}, 0.0
+    for term in terms:
+        pairs = term.descriptor
+        if tuple(getattr(pairs, "exponents", ())) == (1,):
+            distances = term.inducing_points[:, 0]
+            # One inducing distance stands for a cell of a grid, which it is within.
+            cell = 1.5 * np.ptp(distances) / len(distances)
+            key = tuple(sorted(pairs.species))
+            shortest[key] = min(shortest.get(key, np.inf), distances.min() - cell)
+            cutoff = max(cutoff, pairs.cutoff)
     if not shortest:
         return None
     neighbours = find_neighbours(Batch.from_frames([atoms]), cutoff)
@@ -139,18 +134,3 @@ def describe_extrapolation(terms: Sequence[SparseTerm], atoms: Atoms) -> str | N
                 f"It holds {names} pairs at {dist:.2f} Å, and the training set {held}."
             )
     return None
-
-
-def _shortest(terms):
-    """Return distances by pair of elements, and how far these are looked for."""
-    shortest, cutoff = {}, 0.0
-    for term in terms:
-        pairs = term.descriptor
-        if tuple(getattr(pairs, "exponents", ())) == (1,):
-            distances = term.inducing_points[:, 0]
-            # One inducing distance stands for a cell of a grid, which it is within.
-            cell = 1.5 * np.ptp(distances) / len(distances)
-            key = tuple(sorted(pairs.species))
-            shortest[key] = min(shortest.get(key, np.inf), distances.min() - cell)
-            cutoff = max(cutoff, pairs.cutoff)
-    return shortest, cutoff

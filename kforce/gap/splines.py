@@ -69,11 +69,11 @@ class TabulatedTerm:
 def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
     """Put a term on a grid that is refined until it is as accurate as wanted.
 
-    The term has weights, and a descriptor of one or three features that are distances
-    r, or (r + r', (r − r')², r''). `error` bounds that of local energies, over F, at
+    The term has weights, and a descriptor that can be tabulated: of distances r, or of
+    (r + r', (r − r')², r''). `error` bounds that of local energies, over F, at
     random points, in eV; that of their derivatives is at most ten times as large, in eV
     over the length scales of the term. `start` is the shortest distance in Å. Raises
-    `InputError` if the grid would not fit into memory, or the term has other features.
+    `InputError` if the grid would not fit into memory, or features are powers of r.
     """
     cutoff = term.descriptor.cutoff
     if getattr(term.descriptor, "exponents", (1,)) != (1,):
@@ -83,15 +83,10 @@ def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
         )
     if term.inducing_points.shape[1] == 1:
         low, high = np.array([start]), np.array([cutoff])
-    elif term.inducing_points.shape[1] == 3:
+    else:
         # Third sides shorter than `start` have no place on the grid either.
         low = np.array([2.0 * start, 0.0, start])
         high = np.array([2.0 * cutoff, (cutoff - start) ** 2, 2.0 * cutoff])
-    else:
-        raise InputError(
-            "Only two- and three-body terms can be tabulated, found "
-            f"{type(term.descriptor).__name__}."
-        )
     rng = np.random.default_rng(0)
     sample = low + (high - low) * rng.random((_SAMPLE, len(low)))
     exact, slopes = _energies(term, sample)

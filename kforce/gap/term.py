@@ -115,8 +115,12 @@ class Term(BaseEstimator):
         n = self.n_inducing
         if n is not None and (not isinstance(n, Integral) or n < 1):
             raise InputError(f"n_inducing must be a whole number above 0, found {n!r}.")
-        if self.kernel is not None:
-            _check_kernel(self.kernel)
+        kernel = self.kernel
+        if kernel is not None:
+            # Parameters are valid, or to be learned.
+            if kernel.needs_length_scale:
+                kernel = kernel.with_length_scale(1.0)
+            kernel.profile(np.ones(1), orders=(0,))
         if self.selection is not None and self.selection not in list(METHODS):
             raise InputError(
                 f"selection must be one of {', '.join(map(repr, METHODS))}, found "
@@ -128,13 +132,6 @@ class Term(BaseEstimator):
             )
         if not isinstance(self.constant, Real) or not 0.0 <= self.constant < np.inf:
             raise InputError(f"constant must not be negative, found {self.constant!r}.")
-
-
-def _check_kernel(kernel):
-    """Raise an error unless its parameters are valid, or to be learned."""
-    if kernel.needs_length_scale:
-        kernel = kernel.with_length_scale(1.0)
-    kernel.profile(np.ones(1), orders=(0,))
 
 
 def _are_lengths(values):
@@ -164,15 +161,14 @@ def build_terms(
             _log.warning("no atoms of its elements, left out: %r", term.descriptor)
         for descriptor in descriptors:
             sparse_term = _build(term, descriptor, training, rng)
-            if sparse_term is None:
-                # What was asked for by name is missed, one of all pairs is not.
-                level = (
-                    logging.WARNING if descriptor is term.descriptor else logging.INFO
-                )
-                _log.log(level, "no environments, left out: %r", descriptor)
+            if sparse_term is not None:
+                built.append(sparse_term)
+                origins.append(term)
                 continue
-            built.append(sparse_term)
-            origins.append(term)
+            # What was asked for by name is missed, one of all pairs is not.
+            is_named = descriptor is term.descriptor
+            log = _log.warning if is_named else _log.info
+            log("no environments, left out: %r", descriptor)
     if not built:
         raise InputError(
             "No term has any environment in the training set: expected neighbours "
@@ -192,21 +188,21 @@ def composition_term(species: tuple[int, ...]) -> SparseTerm:
 
 def _build(term, descriptor, training, rng):
     n = term.n_inducing or descriptor.defaults.n_inducing
-    pool = sample_environments(descriptor, training, POOL_PER_INDUCING * n, rng)
-    x, f_cut, types = pool
+    x, f_cut, types = sample_environments(
+        descriptor, training, POOL_PER_INDUCING * n, rng
+    )
     if len(x) == 0:
         return None
     kernel, lengths = _kernel(term, descriptor, x)
-    chosen = choose_inducing(
-        x / lengths,
-        n,
-        term.selection or descriptor.defaults.selection,
-        rng,
-        types if term.stratify else None,
-        lambda a, b: SparseTerm(
-            descriptor, kernel, np.ones(a.shape[1]), 0.0, b, np.ones(len(b))
-        ).compare(a, orders=(0,))[0],
-    )
+
+    def covariance(a, b):
+        ones, unit = np.ones(len(b)), np.ones(a.shape[1])
+        prior = SparseTerm(descriptor, kernel, unit, 0.0, b, ones)
+        return prior.compare(a, orders=(0,))[0]
+
+    groups = types if term.stratify else None
+    method = term.selection or descriptor.defaults.selection
+    chosen = choose_inducing(x / lengths, n, method, rng, groups, covariance)
     if term.n_inducing and len(chosen) < term.n_inducing:
         _log.warning(
             "%d inducing environments were asked for, but only %d different ones are "
@@ -248,10 +244,7 @@ def sample_environments(
 
 def _kernel(term, descriptor, x):
     """Return the kernel for features divided by length scales, and these."""
-    kernel = term.kernel
-    if kernel is None:
-        kernel = descriptor.defaults.kernel
-    kernel = clone(kernel)
+    kernel = clone(term.kernel or descriptor.defaults.kernel)
     if not kernel.is_scaled:
         kernel = Scaled(kernel, amplitude=1.0)
     if kernel.is_product:
