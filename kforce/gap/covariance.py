@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.sparse import csr_array
 from sklearn.utils import gen_batches
 
@@ -103,19 +104,13 @@ def sparse_rows(
 
 def blocks_of(terms: Sequence[SparseTerm]) -> list[slice]:
     """Return where the inducing environments of each term are among all of them."""
-    ends = np.cumsum([term.n_inducing for term in terms])
-    return [
-        slice(end - term.n_inducing, end) for term, end in zip(terms, ends, strict=True)
-    ]
+    bounds = np.cumsum([0] + [term.n_inducing for term in terms])
+    return list(map(slice, bounds[:-1], bounds[1:]))
 
 
 def prior_covariance(terms: Sequence[SparseTerm]) -> np.ndarray:
     """Return K_mm of all inducing environments, (m, m): terms are independent."""
-    blocks = blocks_of(terms)
-    K = np.zeros((blocks[-1].stop, blocks[-1].stop))
-    for term, block in zip(terms, blocks, strict=True):
-        K[block, block] = term.covariance()
-    return K
+    return block_diag(*(term.covariance() for term in terms))
 
 
 def _add_derivatives(term, environments, owner, forces, virials):

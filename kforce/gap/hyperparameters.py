@@ -224,8 +224,7 @@ class FreeEnergyProblem:
         """Return amplitudes that explain as much each, and noises of a tenth of y."""
         # Forces say most about amplitudes: energies have an arbitrary mean.
         used = self._kinds == FORCES
-        if not used.any():
-            used[:] = True
+        used |= not used.any()
         target = np.sum(self._y[used] ** 2) / len(self.terms)
         logs = []
         for t in self.free_amplitudes:

@@ -95,10 +95,8 @@ class Posterior:
             np.add.at(term_rows, environments.central_atoms, k * f_cut[:, None])
             rows.append(term_rows)
             for atom in np.unique(environments.central_atoms):
-                of_atom = environments.central_atoms == atom
-                prior[atom] += energy_variance(
-                    term, environments.x[of_atom], f_cut[of_atom]
-                )
+                own = environments.central_atoms == atom
+                prior[atom] += energy_variance(term, environments.x[own], f_cut[own])
         variances = prior + self.solution.unexplained(np.hstack(rows))
         return self.calibration[0] * np.sqrt(np.maximum(variances, 0.0))
 
@@ -137,10 +135,8 @@ class LeastSquares:
     def condition(self, noise: float = 1.0) -> Posterior:
         """Return the posterior with all noises multiplied by a number."""
         solution = self.system.solve(noise)
-        terms = [
-            replace(term, weights=solution.coef[block])
-            for term, block in zip(self.terms, blocks_of(self.terms), strict=True)
-        ]
+        blocks = zip(self.terms, blocks_of(self.terms), strict=True)
+        terms = [replace(term, weights=solution.coef[b]) for term, b in blocks]
         log_variance = 2.0 * (self.log_noise + self.n_rows * np.log(noise))
         evidence = solution.log_evidence(log_variance, self.n_rows)
         return Posterior(terms, solution, log_marginal_likelihood=evidence)

@@ -188,13 +188,13 @@ class GAPRegressor(ForceField):
         model = super().from_fields(**fields)
         model._check_parameters()
         model._check_elements()
-        names = ("noise_energy_", "noise_forces_", "noise_virial_")
-        noises = {name: getattr(model, name) for name in names}
-        for name, noise in noises.items():
-            check_noise(name, noise)
+        noises = []
+        for name in ("noise_energy_", "noise_forces_", "noise_virial_"):
+            noises.append(getattr(model, name))
+            check_noise(name, noises[-1])
         if model.solution_ is None:
             return model
-        if None in noises.values():
+        if None in noises:
             raise ValueError("there are no noises")
         if not min(model.calibration_) > 0.0:
             raise ValueError(f"the calibration is {model.calibration_}")
