@@ -243,9 +243,8 @@ class GAPRegressor(ForceField):
         if not self.terms:
             raise InputError(f"{wanted}, found none.")
         for term in self.terms:
-            check_instance(
-                "Each of the terms", term, Term, "Term(descriptor, kernel, n_inducing)"
-            )
+            described = "a Term(descriptor, kernel, n_inducing)"
+            check_instance("Each of the terms", term, Term, described)
             term.check()
 
     def _training_set(self, frames):
