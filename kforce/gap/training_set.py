@@ -246,17 +246,15 @@ class NeighbourCache:
 
 def _type_noises(frame, s, config_noises):
     """Return the noises of a frame's config_type, (3,), NaN where it has none."""
-    if config_noises is None:
-        return np.full(3, np.nan)
     name = frame.info.get("config_type")
-    given = config_noises.get(name, config_noises.get("default"))
-    if given is None and name is None:
+    if config_noises is None or (name is None and "default" not in config_noises):
         return np.full(3, np.nan)
-    if given is None:
+    if name not in config_noises and "default" not in config_noises:
         raise InputError(
             f"Frame {s} has the config_type {name!r}, for which config_noises has no "
             "noises: add it, or an entry 'default'."
         )
+    given = config_noises.get(name, config_noises.get("default"))
     try:
         noises = np.array([float(value) for value in given])
     except (TypeError, ValueError):
