@@ -10,7 +10,7 @@ import kforce
 from kforce.evaluation.metrics import mae
 from kforce.gap.covariance import sparse_rows
 from kforce.gap.posterior import gather
-from kforce.gap.prior import build_terms
+from kforce.gap.term import build_terms
 from kforce.gap.training_set import TrainingSet
 from kforce.labels import Labels, read_stresses
 from kforce.neighbours.search import find_neighbours

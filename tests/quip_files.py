@@ -4,8 +4,7 @@ import numpy as np
 from ase.build import bulk, molecule
 
 from kforce import RBF, SOAP, GAPRegressor, Polynomial, Scaled, ThreeBody, TwoBody
-from kforce.gap.permuted_term import PermutedTerm
-from kforce.gap.sparse_term import SparseTerm
+from kforce.gap.sparse_term import PermutedTerm, SparseTerm
 from kforce.kernels.stationary import PiecewisePolynomial
 from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch

@@ -14,9 +14,8 @@ from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
 from kforce.gap.covariance import sparse_rows
 from kforce.gap.prediction import predict_local
-from kforce.gap.prior import composition_term
 from kforce.gap.sparse_term import SparseTerm
-from kforce.gap.term import Term
+from kforce.gap.term import Term, composition_term
 from kforce.gap.training_set import Observations, TrainingSet
 from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial

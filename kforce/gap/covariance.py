@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.sparse import csr_array
+from sklearn.utils import gen_batches
 
 from kforce.descriptors.local import Jacobian
 from kforce.gap._covariance import add_members
@@ -88,9 +90,12 @@ def sparse_rows(
             continue
         # Whole arrays of their own: the compiled loops run over contiguous rows.
         parts = [np.zeros((*a.shape[:-1], term.n_inducing)) for a in (forces, virials)]
-        energies[:, columns] = _energy_rows(
-            term, environments, owner, batch.n_structures
-        )
+        structures = owner[environments.central_atoms]
+        f_cut = float(environments.multiplicity) * environments.f_cut
+        for block in gen_batches(len(structures), COMPARED_ENVIRONMENTS):
+            k, _ = term.compare(environments.x[block], orders=(0,))
+            k *= f_cut[block, None]
+            np.add.at(energies[:, columns], structures[block], k)
         if with_forces:
             _add_derivatives(term, environments, owner, *parts)
         forces[..., columns], virials[..., columns] = parts
@@ -99,32 +104,13 @@ def sparse_rows(
 
 def blocks_of(terms: Sequence[SparseTerm]) -> list[slice]:
     """Return where the inducing environments of each term are among all of them."""
-    ends = np.cumsum([term.n_inducing for term in terms])
-    return [
-        slice(end - term.n_inducing, end) for term, end in zip(terms, ends, strict=True)
-    ]
+    bounds = np.cumsum([0] + [term.n_inducing for term in terms])
+    return list(map(slice, bounds[:-1], bounds[1:]))
 
 
 def prior_covariance(terms: Sequence[SparseTerm]) -> np.ndarray:
     """Return K_mm of all inducing environments, (m, m): terms are independent."""
-    blocks = blocks_of(terms)
-    K = np.zeros((blocks[-1].stop, blocks[-1].stop))
-    for term, block in zip(terms, blocks, strict=True):
-        K[block, block] = term.covariance()
-    return K
-
-
-def _energy_rows(term, environments, owner, n_structures):
-    """Return the rows of energies of one term, (n_structures, n_inducing)."""
-    structures = owner[environments.central_atoms]
-    f_cut = float(environments.multiplicity) * environments.f_cut
-    energies = np.zeros((n_structures, term.n_inducing))
-    for first in range(0, len(structures), COMPARED_ENVIRONMENTS):
-        block = slice(first, first + COMPARED_ENVIRONMENTS)
-        k, _ = term.compare(environments.x[block], orders=(0,))
-        k *= f_cut[block, None]
-        np.add.at(energies, structures[block], k)
-    return energies
+    return block_diag(*(term.covariance() for term in terms))
 
 
 def _add_derivatives(term, environments, owner, forces, virials):
@@ -249,9 +235,11 @@ def prior_variances(
         environments = term.descriptor(batch.numbers, neighbours)
         f_cut = environments.multiplicity * environments.f_cut
         energy += energy_variance(term, environments.x, f_cut)
-        members = _members(environments) if with_forces or with_virial else None
-        if members is None:
+        blocks = environments.jacobians() if with_forces or with_virial else ()
+        blocks = [[getattr(b, field.name) for field in fields(b)] for b in blocks]
+        if not blocks:
             continue
+        members = Jacobian(*map(np.concatenate, zip(*blocks, strict=True)))
         if with_forces:
             for atom in range(n_atoms):
                 motions = _motions_of_atom(members, atom)
@@ -259,19 +247,6 @@ def prior_variances(
         if with_virial:
             virial += _variances(term, environments, members, *_strains(members))
     return in_rows(energy, forces, virial)
-
-
-def _members(environments):
-    """Return the derivatives of all environments, None if there are none."""
-    blocks = list(environments.jacobians())
-    if not blocks:
-        return None
-    return Jacobian(
-        *(
-            np.concatenate([getattr(block, field.name) for block in blocks])
-            for field in fields(Jacobian)
-        )
-    )
 
 
 def _motions_of_atom(members, atom):

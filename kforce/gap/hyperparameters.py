@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import minimize
 
-from kforce.gap.covariance import FORCES, blocks_of, sparse_rows
-from kforce.gap.evidence import free_energy
-from kforce.gap.probes import Probes
+from kforce.gap.covariance import FORCES, VIRIAL, blocks_of, sparse_rows
+from kforce.gap.evidence import Probes, free_energy
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
+from kforce.gap.term import Term
 from kforce.gap.training_set import TrainingSet
 from kforce.kernels.base import Kernel, Scaled
 from kforce.parallel import single_threaded_blas
@@ -55,6 +55,25 @@ class FreeParameters:
     amplitudes: list[bool]
     length_scales: list[bool]
     noises: tuple[bool, bool, bool]
+
+    @classmethod
+    def of(
+        cls,
+        terms: Sequence[SparseTerm],
+        origins: Sequence[Term],
+        noises: Sequence[float | None],
+    ) -> FreeParameters:
+        """Return what is not given of terms, by their `origins`, and of noises."""
+        amplitudes = [
+            term.kernel is None or not term.kernel.is_scaled for term in origins
+        ]
+        length_scales = [
+            not built.kernel.is_product
+            and term.length_scales is None
+            and (term.kernel is None or term.kernel.needs_length_scale)
+            for built, term in zip(terms, origins, strict=True)
+        ]
+        return cls(amplitudes, length_scales, tuple(noise is None for noise in noises))
 
 
 def maximise_free_energy(
@@ -157,10 +176,11 @@ class FreeEnergyProblem:
         self._cutoff = largest_cutoff(self.terms)
         self.chosen = training.sample(rng, n_rows)
         self._collect_rows()
-        self.probes = Probes(training, self.chosen, self._first_rows, self._kinds, rng)
+        self.probes = Probes(
+            training, self._cutoff, self.chosen, self._first_rows, self._kinds, rng
+        )
         self.is_probed = [
-            self.probes.n_environments(term, self._cutoff) <= max_environments
-            for term in self.terms
+            self.probes.n_environments(term) <= max_environments for term in self.terms
         ]
         self._blocks = blocks_of(self.terms)
         self._fixed = [self._matrices(t, term) for t, term in enumerate(self.terms)]
@@ -175,48 +195,36 @@ class FreeEnergyProblem:
 
         What is learned of the noises multiplies those of the training set.
         """
-        observations = [self.training.observations[s] for s in self.chosen]
-        self._first_rows = np.cumsum(
-            [0] + [len(observed.y) for observed in observations]
-        )
-        self._batch, self._neighbours = self.training.neighbours.of_all(
-            self.chosen, self._cutoff
-        )
-        self._noise = np.concatenate([self.training.noise(s) for s in self.chosen])
-        self._y = (
-            np.concatenate([observed.y for observed in observations]) / self._noise
-        )
-        self._kinds = np.concatenate(
-            [
-                np.where(observed.is_default, observed.kind, NOT_LEARNED)
-                for observed in observations
-            ]
-        )
-        largest = max(observed.kind.max() for observed in observations)
-        self._has_forces, self._has_virials = largest >= 1, largest == 2
+        training, chosen = self.training, self.chosen
+        observations = [training.observations[s] for s in chosen]
+        self._structures = training.neighbours.of_all(chosen, self._cutoff)
+        self._first_rows = np.cumsum([0] + [len(seen.y) for seen in observations])
+        self._noise = np.concatenate([training.noise(s) for s in chosen])
+        self._y = np.concatenate([seen.y for seen in observations]) / self._noise
+        kinds = np.concatenate([seen.kind for seen in observations])
+        is_default = np.concatenate([seen.is_default for seen in observations])
+        self._kinds = np.where(is_default, kinds, NOT_LEARNED)
+        self._has_forces, self._has_virials = kinds.max() >= FORCES, VIRIAL in kinds
 
     def _matrices(self, t, term):
         """Return the matrices of the t-th term."""
-        found = sparse_rows(
-            [term], self._batch, self._neighbours, self._has_forces, self._has_virials
+        rows = sparse_rows(
+            [term], *self._structures, self._has_forces, self._has_virials
         )
+        observations = self.training.observations
         rows = np.concatenate(
-            [
-                found.of(i)[self.training.observations[s].rows]
-                for i, s in enumerate(self.chosen)
-            ]
+            [rows.of(i)[observations[s].rows] for i, s in enumerate(self.chosen)]
         )
         variances = np.zeros_like(self.probes.weights)
         if self.is_probed[t]:
-            variances = self.probes.prior_variances(term, self._cutoff)
+            variances = self.probes.prior_variances(term)
         return _Matrices(term.covariance(), rows / self._noise[:, None], variances)
 
     def start(self) -> np.ndarray:
         """Return amplitudes that explain as much each, and noises of a tenth of y."""
         # Forces say most about amplitudes: energies have an arbitrary mean.
         used = self._kinds == FORCES
-        if not used.any():
-            used[:] = True
+        used |= not used.any()
         target = np.sum(self._y[used] ** 2) / len(self.terms)
         logs = []
         for t in self.free_amplitudes:
@@ -226,12 +234,11 @@ class FreeEnergyProblem:
             # A term that no label depends on keeps the amplitude of 1 eV.
             ratio = target / explained if explained > 0.0 else 1.0
             logs.append(0.5 * np.log(max(ratio, 1e-30)))
-        noise = []
+        logs.extend(np.zeros(len(self.free_lengths)))
         if self.free_noises.any():
             # A single label has no spread.
-            spread = np.std(self._y[used]) or 1.0
-            noise.append(np.log(FIRST_NOISE * spread))
-        return np.concatenate([logs, np.zeros(len(self.free_lengths)), noise])
+            logs.append(np.log(FIRST_NOISE * (np.std(self._y[used]) or 1.0)))
+        return np.array(logs)
 
     def _split(self, theta):
         """Return the changes of all amplitudes, length scales and noises."""
@@ -260,8 +267,7 @@ class FreeEnergyProblem:
             return -1e12, np.zeros_like(theta)
         weights = (self.probes.weights / factors[probe_kinds]) ** 2
         # The trace of the prior, by terms and probes.
-        trace = [c * m.variances for c, m in zip(scale, matrices, strict=True)]
-        trace = np.array(trace) * weights
+        trace = scale[:, None] * [m.variances for m in matrices] * weights
         value = bound.value - np.log(sigma).sum() - 0.5 * trace.sum()
         by_amplitude, by_length = np.zeros((2, len(self.terms)))
         for t, block in enumerate(self._blocks):
@@ -284,7 +290,8 @@ class FreeEnergyProblem:
             for k in np.flatnonzero(self.free_noises)
         ]
         parts = [by_amplitude[self.free_amplitudes], by_length[self.free_lengths]]
-        return value, np.concatenate([*parts, [np.sum(by_noise)] if by_noise else []])
+        parts.append([np.sum(by_noise)] if by_noise else [])
+        return value, np.concatenate(parts)
 
     def _at_lengths(self, lengths):
         """Return the matrices of all terms, and derivatives by free length scales."""
@@ -293,9 +300,8 @@ class FreeEnergyProblem:
             term = _stretched(self.terms[t], lengths[t])
             matrices[t] = self._matrices(t, term)
             kernel = LengthDerivative(term.kernel)
-            derivatives[t] = self._matrices(
-                t, replace(term, kernel=kernel, constant=0.0)
-            )
+            change = replace(term, kernel=kernel, constant=0.0)
+            derivatives[t] = self._matrices(t, change)
         return matrices, derivatives
 
     def _joined(self, matrices, scale):
@@ -316,10 +322,8 @@ class FreeEnergyProblem:
         for term, a, length in zip(terms, amplitudes, lengths, strict=True):
             factor = float(np.exp(a))
             kernel = Scaled(term.kernel.kernel, term.kernel.amplitude * factor)
-            stretched = _stretched(term, length)
-            learned.append(
-                replace(stretched, kernel=kernel, constant=term.constant * factor)
-            )
+            scaled = replace(term, kernel=kernel, constant=term.constant * factor)
+            learned.append(_stretched(scaled, length))
         return learned, self.training.noises * np.exp(noises)
 
 

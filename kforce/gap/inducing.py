@@ -80,13 +80,10 @@ def _without_copies(x):
     key = x @ direction
     order = np.argsort(key, kind="stable")
     candidates = np.flatnonzero(np.diff(key[order]) < MIN_DIFFERENCE)
-    same = (
-        np.abs(x[order[candidates]] - x[order[candidates + 1]]).max(axis=1)
-        < MIN_DIFFERENCE
-    )
+    apart = np.abs(x[order[candidates]] - x[order[candidates + 1]]).max(axis=1)
     # Chains of copies become runs, of which the earliest point stays.
     starts = np.ones(len(x), dtype=bool)
-    starts[candidates[same] + 1] = False
+    starts[candidates[apart < MIN_DIFFERENCE] + 1] = False
     runs = np.cumsum(starts) - 1
     earliest = np.full(runs[-1] + 1, len(x))
     np.minimum.at(earliest, runs, order)
@@ -172,7 +169,7 @@ def _variance(x, n, rng, covariance):
         chosen.append(pivot)
         column = covariance(x, x[pivot : pivot + 1])[:, 0]
         column -= columns[:, :k] @ columns[pivot, :k]
-        if remaining[pivot] > ROUNDING * largest:  # less than that is rounding
+        if remaining[pivot] > ROUNDING * largest:
             columns[:, k] = column / np.sqrt(remaining[pivot])
             remaining -= columns[:, k] ** 2
         remaining[chosen] = -np.inf

@@ -8,6 +8,7 @@ frames need no belief in the model.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,15 @@ from scipy.linalg import cho_factor, cho_solve, eigh, solve_triangular
 from scipy.stats import norm
 
 from kforce.gap.covariance import ENERGY, FORCES, VIRIAL
-from kforce.gap.posterior import LeastSquares, Posterior, fitc_factors
+from kforce.gap.posterior import LeastSquares, Posterior, whitened
 from kforce.gap.training_set import TrainingSet
 from kforce.structures import is_isolated
+
+_log = logging.getLogger("kforce.gap")
+
+#: Errors of left-out frames over the spread of labels (rms) from which a fit is
+#: worthless.
+MAX_RELATIVE_ERROR = 0.7
 
 #: Frames that are left out in turn, and rows of them, at most.
 MAX_LEFT_OUT_FRAMES, MAX_LEFT_OUT_ROWS = 50, 3000
@@ -96,20 +103,45 @@ class LeftOutErrors:
         explain, which is most of the deviation of their energies. Without errors the
         factors are 1.
         """
-        ratio = np.abs(self.errors) / np.hypot(1.0, self.epistemic)
-        energy, forces = (_factor(ratio[self.kinds == k]) for k in (ENERGY, FORCES))
+        energy, forces = self._factor(ENERGY), self._factor(FORCES)
         forces = forces or energy or 1.0
         return min(energy, forces) or forces, forces
 
+    def _factor(self, kind):
+        """Return the factor by which deviations are too small; 0 if it is not known."""
+        own = self.kinds == kind
+        ratio = np.abs(self.errors[own]) / np.hypot(1.0, self.epistemic[own])
+        if len(ratio) == 0:
+            return 0.0
+        is_many = len(ratio) >= MANY_ERRORS
+        levels = [CALIBRATED_SHARE] if is_many else [CALIBRATED_SHARE, MIDDLE_SHARE]
+        expected = norm.ppf(0.5 + 0.5 * np.array(levels))
+        return float((np.quantile(ratio, levels) / expected).max())
 
-def _factor(ratio):
-    """Return the factor by which deviations are too small; 0 if it is not known."""
-    if len(ratio) == 0:
-        return 0.0
-    is_many = len(ratio) >= MANY_ERRORS
-    levels = [CALIBRATED_SHARE] if is_many else [CALIBRATED_SHARE, MIDDLE_SHARE]
-    expected = norm.ppf(0.5 + 0.5 * np.array(levels))
-    return float((np.quantile(ratio, levels) / expected).max())
+    def report(self, training: TrainingSet) -> None:
+        """Log the errors, and warn if they say that labels are wrong."""
+        relative = {}
+        for kind, name in ((ENERGY, "energies"), (FORCES, "forces")):
+            y = [
+                (observed.y / training.noise(s))[observed.of(kind)]
+                for s, observed in enumerate(training.observations)
+            ]
+            spread = np.std(np.concatenate(y) if training.counts[kind] else 0.0)
+            if spread > 0.0 and (self.kinds == kind).any():
+                relative[name] = self.rms(kind) / spread
+        if not relative:
+            return
+        text = "errors of left-out frames, as a share of the spread: " + ", ".join(
+            f"{name} {value:.2g}" for name, value in relative.items()
+        )
+        if max(relative.values()) < MAX_RELATIVE_ERROR:
+            _log.info(text)
+        else:
+            _log.warning(
+                "%s. Are the units right, and the signs of forces? Are there enough "
+                "frames?",
+                text,
+            )
 
 
 def leave_one_out(
@@ -134,25 +166,21 @@ def leave_one_out(
 def _left_out_frame(posterior, training, s, approximation):
     """Return errors, deviations and kinds of one frame, None if they are not known."""
     terms, solution = posterior.terms, posterior.solution
-    rows, y, noise = training.whitened(terms, s)
-    factors = np.ones(len(y))
-    if approximation == "fitc":
-        factors = fitc_factors(terms, training, s, rows, solution.prior)
+    rows, y, noise = whitened(terms, training, s, solution.prior, approximation)
     half = solve_triangular(solution.factor, rows.T, trans="T").T
-    half /= factors[:, None]
-    residual = (y - rows @ solution.coef) / factors
-    alone = left_out(half @ half.T, residual)
+    alone = left_out(half @ half.T, y - rows @ solution.coef)
     if alone is None:
         return None
+    # What the inducing environments leave open stays as it is.
+    remaining = training.prior_variances(terms, s, with_virial=False)
+    remaining += solution.unexplained(rows * noise[:, None])
+    of_label, (error, variance) = training.noise(s), alone
+    added = noise / of_label
+    variance = added**2 * variance + remaining / of_label**2
     kind = training.observations[s].kind
     used = kind != VIRIAL
-    error, variance = (part[used] for part in alone)
-    noise, factors = noise[used], factors[used]
-    # What the inducing environments leave open stays as it is.
-    remaining = training.prior_variances(terms, s, with_virial=False)[used]
-    remaining += solution.unexplained(rows[used] * noise[:, None])
-    variance = factors**2 * variance + remaining / noise**2
-    return factors * error, np.sqrt(np.maximum(variance, 0.0)), kind[used]
+    spread = np.sqrt(np.maximum(variance[used], 0.0))
+    return (added * error)[used], spread, kind[used]
 
 
 def best_noise_factor(

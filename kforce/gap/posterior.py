@@ -63,9 +63,8 @@ class Posterior:
         pairs = run_parallel(lambda atoms: self.variances(atoms, with_forces), frames)
         of_energy, of_forces = self.calibration
         energy = of_energy * np.sqrt([variance for variance, _ in pairs])
-        if not with_forces:
-            return energy, None
-        return energy, [of_forces * np.sqrt(variances) for _, variances in pairs]
+        forces = [of_forces * np.sqrt(v) for _, v in pairs] if with_forces else None
+        return energy, forces
 
     def variances(
         self, atoms: Atoms, with_forces: bool = True
@@ -74,7 +73,7 @@ class Posterior:
 
         They are not calibrated.
         """
-        batch, neighbours = _structure(self.terms, atoms)
+        batch, neighbours = _structures(self.terms, [atoms])
         rows = sparse_rows(self.terms, batch, neighbours, with_forces)
         prior = prior_variances(self.terms, batch, neighbours, with_forces)
         energy = prior[0] + self.solution.unexplained(rows.energies)[0]
@@ -86,7 +85,7 @@ class Posterior:
 
     def atom_deviations(self, atoms: Atoms) -> np.ndarray:
         """Return standard deviations of the energies of atoms, (n_atoms,), in eV."""
-        batch, neighbours = _structure(self.terms, atoms)
+        batch, neighbours = _structures(self.terms, [atoms])
         rows, prior = [], np.zeros(len(atoms))
         for term in self.terms:
             environments = term.descriptor(batch.numbers, neighbours)
@@ -96,33 +95,27 @@ class Posterior:
             np.add.at(term_rows, environments.central_atoms, k * f_cut[:, None])
             rows.append(term_rows)
             for atom in np.unique(environments.central_atoms):
-                of_atom = environments.central_atoms == atom
-                prior[atom] += energy_variance(
-                    term, environments.x[of_atom], f_cut[of_atom]
-                )
+                own = environments.central_atoms == atom
+                prior[atom] += energy_variance(term, environments.x[own], f_cut[own])
         variances = prior + self.solution.unexplained(np.hstack(rows))
         return self.calibration[0] * np.sqrt(np.maximum(variances, 0.0))
 
     def energy_covariance(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return the covariance of energies (n_structures, n_structures), in eV²."""
-        rows = []
-        parts = [([], [], []) for _ in self.terms]
-        for s, frame in enumerate(frames):
-            batch, neighbours = _structure(self.terms, frame)
-            rows.append(sparse_rows(self.terms, batch, neighbours, False).energies)
-            for term, (x, f_cut, owner) in zip(self.terms, parts, strict=True):
-                environments = term.descriptor(batch.numbers, neighbours)
-                x.append(environments.x)
-                f_cut.append(environments.multiplicity * environments.f_cut)
-                owner.append(np.full(len(environments.x), s))
-        C = self.solution.unexplained_covariance(np.concatenate(rows))
-        for term, part in zip(self.terms, parts, strict=True):
-            C += energy_covariance(term, *map(np.concatenate, part), len(frames))
+        batch, neighbours = _structures(self.terms, frames)
+        structures = np.repeat(np.arange(len(frames)), np.diff(batch.offsets))
+        rows = sparse_rows(self.terms, batch, neighbours, with_forces=False)
+        C = self.solution.unexplained_covariance(rows.energies)
+        for term in self.terms:
+            environments = term.descriptor(batch.numbers, neighbours)
+            f_cut = environments.multiplicity * environments.f_cut
+            owner = structures[environments.central_atoms]
+            C += energy_covariance(term, environments.x, f_cut, owner, len(frames))
         return self.calibration[0] ** 2 * C
 
 
-def _structure(terms, atoms):
-    batch = Batch.from_frames([atoms])
+def _structures(terms, frames):
+    batch = Batch.from_frames(frames)
     return batch, find_neighbours(batch, largest_cutoff(terms))
 
 
@@ -142,10 +135,8 @@ class LeastSquares:
     def condition(self, noise: float = 1.0) -> Posterior:
         """Return the posterior with all noises multiplied by a number."""
         solution = self.system.solve(noise)
-        terms = [
-            replace(term, weights=solution.coef[block])
-            for term, block in zip(self.terms, blocks_of(self.terms), strict=True)
-        ]
+        blocks = zip(self.terms, blocks_of(self.terms), strict=True)
+        terms = [replace(term, weights=solution.coef[b]) for term, b in blocks]
         log_variance = 2.0 * (self.log_noise + self.n_rows * np.log(noise))
         evidence = solution.log_evidence(log_variance, self.n_rows)
         return Posterior(terms, solution, log_marginal_likelihood=evidence)
@@ -167,42 +158,41 @@ def gather(
     """
     system = _SOLVERS[solver](prior_covariance(terms), jitter)
 
-    def whitened(s):
-        rows, y, noise = training.whitened(terms, s)
-        log_noise = np.log(noise)
-        if approximation == "fitc":
-            factor = fitc_factors(terms, training, s, rows, system.prior)
-            rows /= factor[:, None]
-            y, log_noise = y / factor, log_noise + np.log(factor)
-        return rows, y, log_noise.sum()
+    def whitened_frame(s):
+        return whitened(terms, training, s, system.prior, approximation)
 
     total_rows, total_log = 0, 0.0
     with progress_bar(len(training.frames), "fit") as advance:
         for group in _groups(training.frames, n_rows):
-            rows, y, log_noise = zip(*run_parallel(whitened, group), strict=True)
-            system.add(np.concatenate(rows), np.concatenate(y))
-            total_rows += sum(map(len, y))
-            total_log += float(sum(log_noise))
+            parts = zip(*run_parallel(whitened_frame, group), strict=True)
+            rows, y, noise = map(np.concatenate, parts)
+            system.add(rows, y)
+            total_rows += len(y)
+            total_log += float(np.log(noise).sum())
             advance(len(group))
     return LeastSquares(terms, system, total_rows, total_log)
 
 
-def fitc_factors(
+def whitened(
     terms: Sequence[SparseTerm],
     training: TrainingSet,
     s: int,
-    rows: np.ndarray,
     prior: np.ndarray,
-) -> np.ndarray:
-    """Return by what the noises of frame s grow with the rest of the prior variances.
+    approximation: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what `TrainingSet.whitened` does, with the noise that FITC adds.
 
-    `rows` are those of `TrainingSet.whitened`, `prior` is the upper triangle U with
-    Uᵀ U = K_mm.
+    `prior` is the upper triangle U with Uᵀ U = K_mm.
     """
-    explained = solve_triangular(prior, rows.T, trans="T", check_finite=False)
-    variances = training.prior_variances(terms, s) / training.noise(s) ** 2
-    rest = variances - np.square(explained).sum(axis=0)
-    return np.sqrt(1.0 + np.maximum(rest, 0.0))
+    rows, y, noise = training.whitened(terms, s)
+    if approximation == "fitc":
+        explained = solve_triangular(prior, rows.T, trans="T", check_finite=False)
+        variances = training.prior_variances(terms, s) / noise**2
+        rest = variances - np.square(explained).sum(axis=0)
+        factor = np.sqrt(1.0 + np.maximum(rest, 0.0))
+        rows /= factor[:, None]
+        y, noise = y / factor, noise * factor
+    return rows, y, noise
 
 
 def _groups(frames, n_rows):

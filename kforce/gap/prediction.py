@@ -1,4 +1,4 @@
-"""Local energies of a sparse model and their derivatives, summed over terms."""
+"""What the terms say of structures: local energies, and what they do not know."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from scipy.linalg import cho_factor, cho_solve
 
-from kforce.gap.sparse_term import SparseTerm
-from kforce.neighbours.search import Neighbours
+from kforce.gap.sparse_term import SparseTerm, largest_cutoff
+from kforce.neighbours.search import Neighbours, find_neighbours
 from kforce.parallel import n_threads, run_parallel
+from kforce.structures import Batch
 
 #: With fewer central atoms another thread gains little.
 MIN_ATOMS_PER_THREAD = 16
@@ -43,41 +47,90 @@ def predict_local(
     `chunk` central atoms are worked on at a time: the arrays of a chunk stay in the
     cache, and matrix products of it outweigh the rest.
     """
-    n_central = len(neighbours.central_atoms)
+    n_atoms, n_central = len(numbers), len(neighbours.central_atoms)
     n_parts = max(1, min(n_threads(), n_central // MIN_ATOMS_PER_THREAD))
     bounds = np.linspace(0, n_central, n_parts + 1).astype(int)
 
     def predict_part(part):
         """Evaluate the central atoms of a thread in arrays of its own."""
-        total = _zeros(len(numbers), with_gradient)
+        energies, *derivatives = np.zeros(n_atoms), None, None
+        if with_gradient:
+            derivatives = [np.zeros((n_atoms, 3)), np.zeros((n_atoms, 3, 3))]
         for start in range(bounds[part], bounds[part + 1], chunk):
             stop = min(start + chunk, bounds[part + 1])
-            _add(total, terms, numbers, neighbours.take(start, stop))
-        return total
+            near = neighbours.take(start, stop)
+            for term in terms:
+                environments = term.descriptor(numbers, near)
+                if len(environments.x) == 0:
+                    continue
+                energy, by_x, by_f_cut = term.jet(environments)
+                np.add.at(energies, environments.central_atoms, energy)
+                if with_gradient:
+                    environments.pull(by_x, by_f_cut, *derivatives)
+        return energies, *derivatives
 
-    first, *others = run_parallel(predict_part, range(n_parts))
-    for other in others:
-        first.energies[:] += other.energies
-        if with_gradient:
-            first.gradient[:] += other.gradient
-            first.strain[:] += other.strain
-    return first
-
-
-def _zeros(n_atoms, with_gradient):
-    if not with_gradient:
-        return LocalPrediction(np.zeros(n_atoms), None, None)
-    return LocalPrediction(
-        np.zeros(n_atoms), np.zeros((n_atoms, 3)), np.zeros((n_atoms, 3, 3))
-    )
+    parts = zip(*run_parallel(predict_part, range(n_parts)), strict=True)
+    return LocalPrediction(*(None if a[0] is None else sum(a[1:], a[0]) for a in parts))
 
 
-def _add(total, terms, numbers, neighbours):
+def novelty(
+    terms: Sequence[SparseTerm], atoms: Atoms, regularisation: float
+) -> np.ndarray:
+    """Return how unlike the inducing environments those of atoms are, in eV².
+
+    This is, (n_atoms,), the sum over environments of an atom of F² (k(x, x) + ρ² − kᵀ
+    (K_mm + ρ²)⁻¹ k), with the regularisation ρ in eV, as the program GAP computes it:
+    no training data enter.
+    """
+    batch = Batch.from_frames([atoms])
+    neighbours = find_neighbours(batch, largest_cutoff(terms))
+    total = np.zeros(len(atoms))
     for term in terms:
-        environments = term.descriptor(numbers, neighbours)
+        environments = term.descriptor(batch.numbers, neighbours)
         if len(environments.x) == 0:
             continue
-        energy, by_x, by_f_cut = term.jet(environments)
-        np.add.at(total.energies, environments.central_atoms, energy)
-        if total.gradient is not None:
-            environments.pull(by_x, by_f_cut, total.gradient, total.strain)
+        shift = term.constant**2
+        # F does not multiply the constant here, as in that program.
+        M = term.covariance() - shift * np.outer(term.f_cut, term.f_cut) + shift
+        np.einsum("mm->m", M)[:] += regularisation**2
+        k, _ = term.compare(environments.x, orders=(0,))
+        explained = np.einsum("em,me->e", k, cho_solve(cho_factor(M), k.T))
+        unexplained = term.prior_variance(environments)
+        unexplained += environments.f_cut**2 * (regularisation**2 - explained)
+        unexplained *= environments.multiplicity
+        np.add.at(total, environments.central_atoms, unexplained)
+    return total
+
+
+def describe_extrapolation(terms: Sequence[SparseTerm], atoms: Atoms) -> str | None:
+    """Say in a sentence which pairs of a structure are unlike all of the training set.
+
+    These are pairs of elements that no two-body term is for, and distances that are
+    shorter than those of the inducing environments of its term. None where there are
+    no such pairs, or the model has no two-body terms.
+    """
+    shortest, cutoff = {}, 0.0
+    for term in terms:
+        pairs = term.descriptor
+        if tuple(getattr(pairs, "exponents", ())) == (1,):
+            distances = term.inducing_points[:, 0]
+            # One inducing distance stands for a cell of a grid, which it is within.
+            cell = 1.5 * np.ptp(distances) / len(distances)
+            key = tuple(sorted(pairs.species))
+            shortest[key] = min(shortest.get(key, np.inf), distances.min() - cell)
+            cutoff = max(cutoff, pairs.cutoff)
+    if not shortest:
+        return None
+    neighbours = find_neighbours(Batch.from_frames([atoms]), cutoff)
+    pairs = np.stack([neighbours.owners, neighbours.atoms], axis=1)
+    pairs = np.sort(atoms.numbers[pairs], axis=1)
+    for pair in np.unique(pairs, axis=0):
+        dist = neighbours.dist[(pairs == pair).all(axis=1)].min()
+        trained = shortest.get(tuple(pair.tolist()), np.inf)
+        if dist < trained:
+            names = "–".join(chemical_symbols[z] for z in pair)
+            held = f"from {trained:.2f} Å on" if np.isfinite(trained) else "none"
+            return (
+                f"It holds {names} pairs at {dist:.2f} Å, and the training set {held}."
+            )
+    return None

@@ -26,12 +26,6 @@ def find_reference_energies(
     number, in order of first appearance, and whether they are a fit, which a model may
     change. Raises `InputError` if an element is missing in `given`, or its energy is
     not a number.
-
-    >>> frames = [Atoms("H2"), Atoms("H4")]
-    >>> energy = np.array([-6.0, -12.0])
-    >>> energies, is_fitted = find_reference_energies(None, frames, energy)
-    >>> {z: round(e, 6) for z, e in energies.items()}, is_fitted
-    ({1: -3.0}, True)
     """
     species = species_of(frames)
     if given is not None:
@@ -43,29 +37,23 @@ def find_reference_energies(
     if all(alone.values()):
         return {z: float(np.mean(energies)) for z, energies in alone.items()}, False
     if any(alone.values()):
-        symbols = {bool(a): [] for a in (1, 0)}
-        for z, energies in alone.items():
-            symbols[bool(energies)].append(chemical_symbols[z])
         _log.warning(
             "there are isolated atoms of %s, but none of %s: energies of atoms are "
             "fitted",
-            ", ".join(symbols[True]),
-            ", ".join(symbols[False]),
+            ", ".join(chemical_symbols[z] for z in species if alone[z]),
+            ", ".join(chemical_symbols[z] for z in species if not alone[z]),
         )
     known = np.isfinite(energy)
     if not known.any():
         return dict.fromkeys(species, 0.0), True
-    counts = np.array(
-        [[(f.numbers == z).sum() for z in species] for f in frames], dtype=float
-    )
+    counts = [[(frame.numbers == z).sum() for z in species] for frame in frames]
+    counts, energy = np.array(counts, dtype=float)[known], energy[known]
     # Least norm of the differences from the mean: what the data leave open is shared.
-    sizes = counts[known].sum(axis=1)
-    mean = float(np.mean(energy[known] / sizes))
-    residual = energy[known] - mean * sizes
+    sizes = counts.sum(axis=1)
+    mean = float(np.mean(energy / sizes))
     weight = 1.0 / np.sqrt(sizes)
-    fitted = np.linalg.lstsq(
-        counts[known] * weight[:, None], residual * weight, rcond=1e-10
-    )[0]
+    residual = (energy - mean * sizes) * weight
+    fitted = np.linalg.lstsq(counts * weight[:, None], residual, rcond=1e-10)[0]
     return {z: mean + float(e) for z, e in zip(species, fitted, strict=True)}, True
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Real
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -13,23 +13,22 @@ from sklearn.utils.validation import check_is_fitted
 
 from kforce.baselines.baseline import Baseline
 from kforce.data.training import Training
-from kforce.errors import InputError, check_noise
+from kforce.errors import InputError, check_noise, check_positive, check_seed
 from kforce.force_field import ForceField
-from kforce.gap.extrapolation import describe_extrapolation, novelty
-from kforce.gap.fitting import fit_posterior
-from kforce.gap.parameters import check_parameters, free_parameters
-from kforce.gap.posterior import Posterior
-from kforce.gap.prediction import predict_local
-from kforce.gap.prior import build_terms, composition_term
+from kforce.gap.hyperparameters import FreeParameters, maximise_free_energy
+from kforce.gap.leave_one_out import best_noise_factor, leave_one_out
+from kforce.gap.posterior import Posterior, gather
+from kforce.gap.prediction import describe_extrapolation, novelty, predict_local
 from kforce.gap.reference_energies import find_reference_energies, species_of
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
-from kforce.gap.splines import TabulatedTerm, tabulate
+from kforce.gap.splines import tabulate
+from kforce.gap.term import Term, build_terms, composition_term
 from kforce.gap.terms_from_data import default_terms
 from kforce.gap.training_set import TrainingSet
 from kforce.labels import Labels, read_stresses, stress_of
 from kforce.neighbours.search import find_neighbours
 from kforce.prediction import Prediction
-from kforce.registry import register
+from kforce.registry import check_instance, register
 from kforce.solvers.least_squares import SparseSolution
 from kforce.structures import Batch, as_frames, first_unknown
 
@@ -173,7 +172,7 @@ class GAPRegressor(ForceField):
 
     def to_fields(self, with_factor=None):
         """Return what a file holds; the factors unless they are not wanted."""
-        if any(term.is_tabulated for term in self.terms_):
+        if self._is_tabulated:
             raise InputError(
                 "A tabulated model cannot be saved: save the one that it was made of, "
                 "and tabulate that again."
@@ -187,15 +186,15 @@ class GAPRegressor(ForceField):
     def from_fields(cls, **fields):
         """Return the model of which a file holds this."""
         model = super().from_fields(**fields)
-        check_parameters(model)
+        model._check_parameters()
         model._check_elements()
-        names = ("noise_energy_", "noise_forces_", "noise_virial_")
-        noises = {name: getattr(model, name) for name in names}
-        for name, noise in noises.items():
-            check_noise(name, noise)
+        noises = []
+        for name in ("noise_energy_", "noise_forces_", "noise_virial_"):
+            noises.append(getattr(model, name))
+            check_noise(name, noises[-1])
         if model.solution_ is None:
             return model
-        if None in noises.values():
+        if None in noises:
             raise ValueError("there are no noises")
         if not min(model.calibration_) > 0.0:
             raise ValueError(f"the calibration is {model.calibration_}")
@@ -217,7 +216,36 @@ class GAPRegressor(ForceField):
             raise ValueError("there are elements without reference energy")
 
     def _check_parameters(self):
-        check_parameters(self)
+        for name in ("noise_energy", "noise_forces", "noise_virial", "jitter"):
+            check_noise(name, getattr(self, name))
+        check_seed(self.seed)
+        choices = {"solver": ("qr", "normal"), "approximation": ("dtc", "fitc")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"{name} must be {' or '.join(map(repr, known))}, found "
+                    f"{getattr(self, name)!r}."
+                )
+        if self.jitter is None:
+            raise InputError("jitter must be a positive number in eV², found None.")
+        if not isinstance(self.config_noises, Mapping | None):
+            raise InputError(
+                "config_noises must be None or a dict of config_types to three noises, "
+                f"found {self.config_noises!r}."
+            )
+        if self.terms is None:
+            return
+        wanted = "terms must be None or a list of Term"
+        if not isinstance(self.terms, Sequence) or isinstance(self.terms, str):
+            raise InputError(
+                f"{wanted}(descriptor, kernel, n_inducing), found {self.terms!r}."
+            )
+        if not self.terms:
+            raise InputError(f"{wanted}, found none.")
+        for term in self.terms:
+            described = "a Term(descriptor, kernel, n_inducing)"
+            check_instance("Each of the terms", term, Term, described)
+            term.check()
 
     def _training_set(self, frames):
         labels = Labels.from_frames(frames)
@@ -228,19 +256,14 @@ class GAPRegressor(ForceField):
         references, are_fitted = find_reference_energies(
             self.reference_energies, frames, labels.energy
         )
-        labels = replace(labels, energy=labels.energy - _sums(frames, references))
+        sums = [sum(references[int(z)] for z in frame.numbers) for frame in frames]
+        labels = replace(labels, energy=labels.energy - sums)
+        noises = (self.noise_energy, self.noise_forces, self.noise_virial)
         training_set = TrainingSet.build(
             frames,
             labels,
-            noises=[
-                noise or default
-                for noise, default in zip(
-                    (self.noise_energy, self.noise_forces, self.noise_virial),
-                    DEFAULT_NOISES,
-                    strict=True,
-                )
-            ],
-            config_noises=self.config_noises,
+            [own or usual for own, usual in zip(noises, DEFAULT_NOISES, strict=True)],
+            self.config_noises,
         )
         if training_set.counts.sum() == 0:
             raise InputError(
@@ -257,9 +280,11 @@ class GAPRegressor(ForceField):
         described = default_terms(frames) if self.terms is None else self.terms
         terms, origins = build_terms(described, training_set, species, rng)
         if are_fitted:
-            terms.append(composition_term(species))
-        free = free_parameters(self, terms, origins)
-        posterior, noises = fit_posterior(self, terms, free, training_set, rng)
+            shifts = composition_term(species)
+            terms.append(shifts)
+            origins.append(Term(shifts.descriptor, shifts.kernel))
+        free = FreeParameters.of(terms, origins, noises)
+        posterior, noises = self._condition(terms, free, training_set, rng)
         energy, forces, virial = noises.tolist()
         self._restore(
             terms_=posterior.terms,
@@ -272,6 +297,37 @@ class GAPRegressor(ForceField):
             calibration_=posterior.calibration,
             log_marginal_likelihood_=posterior.log_marginal_likelihood,
         )
+
+    def _condition(self, terms, free, training, rng):
+        """Return the posterior of terms with what is learned, and the noises (3,)."""
+        if self.optimize:
+            terms, noises = maximise_free_energy(terms, training, free, rng)
+            training = training.with_noises(noises)
+        system = gather(terms, training, self.jitter, self.solver, self.approximation)
+        factor = 1.0
+        # One factor can only be that of the noises of all rows.
+        if (
+            self.optimize
+            and self.approximation == "dtc"
+            and np.array(free.noises)[training.counts > 0].all()
+            and all(observed.is_default.all() for observed in training.observations)
+        ):
+            factor = best_noise_factor(system, training, rng)
+            training = training.with_noises(factor * training.noises)
+        posterior = system.condition(factor)
+        if posterior.solution.jitter > self.jitter:
+            _log.warning(
+                "the jitter had to be raised from %.1e to %.1e eV²",
+                self.jitter,
+                posterior.solution.jitter,
+            )
+        # Standard deviations of a prior that was given are not doubted.
+        if self.optimize:
+            _log.info("noises: %s", training.describe_noises())
+            errors = leave_one_out(posterior, training, rng, self.approximation)
+            errors.report(training)
+            posterior = replace(posterior, calibration=errors.calibration())
+        return posterior, training.noises
 
     def check_frame(self, atoms, name="this structure"):  # noqa: D102
         unknown = first_unknown(as_frames([atoms]), self.species_)
@@ -384,7 +440,7 @@ class GAPRegressor(ForceField):
         frames : list of ase.Atoms
             Structures of known elements.
         regularisation : float, default=1e-3
-            In eV; see `kforce.gap.extrapolation.novelty`.
+            In eV; see `kforce.gap.prediction.novelty`.
 
         Returns
         -------
@@ -424,8 +480,7 @@ class GAPRegressor(ForceField):
         check_is_fitted(self, "terms_")
         self._refuse_splines("terms to tabulate")
         for name, value in (("error", error), ("start", start)):
-            if not isinstance(value, Real) or not 0.0 < value < np.inf:
-                raise InputError(f"{name} must be a positive number, found {value!r}.")
+            check_positive(name, value)
         if start >= self.cutoff_:
             raise InputError(
                 f"start must be below the cutoff, {self.cutoff_:g} Å, found {start!r}."
@@ -438,8 +493,12 @@ class GAPRegressor(ForceField):
         fitted |= {"terms_": terms, "solution_": None}
         return clone(self)._restore(**fitted)
 
+    @property
+    def _is_tabulated(self):
+        return any(term.is_tabulated for term in self.terms_)
+
     def _refuse_splines(self, what):
-        if any(isinstance(term, TabulatedTerm) for term in self.terms_):
+        if self._is_tabulated:
             raise InputError(
                 f"A tabulated model has no {what}: use the model that it is made of."
             )
@@ -460,11 +519,4 @@ def _is_one_molecule(frames):
     return len(first) > 1 and all(
         not frame.pbc.any() and np.array_equal(np.sort(frame.numbers), first)
         for frame in frames
-    )
-
-
-def _sums(frames, references):
-    """Return the sums of reference energies of frames, (n_structures,)."""
-    return np.array(
-        [sum(references[int(z)] for z in frame.numbers) for frame in frames]
     )

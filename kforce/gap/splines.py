@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import spline_filter1d
+from scipy.ndimage import spline_filter
 
 from kforce.descriptors.local import Environments, LocalDescriptor
 from kforce.errors import InputError
@@ -69,29 +69,24 @@ class TabulatedTerm:
 def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
     """Put a term on a grid that is refined until it is as accurate as wanted.
 
-    The term has weights, and a descriptor of one or three features that are distances
-    r, or (r + r', (r − r')², r''). `error` bounds that of local energies, over F, at
-    random points, in eV; that of their derivatives is at most ten times as large, in eV
-    over the length scales of the term. `start` is the shortest distance in Å. Raises
-    `InputError` if the grid would not fit into memory, or the term has other features.
+    The term has weights, and a descriptor that can be tabulated: of distances r, or of
+    (r + r', (r − r')², r''). `error` bounds that of local energies, over F, at random
+    points, in eV; that of their derivatives is at most ten times as large, in eV over
+    the length scales of the term. `start` is the shortest distance in Å. Raises
+    `InputError` if the grid would not fit into memory, or features are powers of r.
     """
     cutoff = term.descriptor.cutoff
-    if getattr(term.descriptor, "exponents", (1,)) != (1,):
+    if tuple(getattr(term.descriptor, "exponents", (1,))) != (1,):
         raise InputError(
             "Only two-body terms of the distance itself can be tabulated, found "
             f"{term.descriptor!r}."
         )
     if term.inducing_points.shape[1] == 1:
         low, high = np.array([start]), np.array([cutoff])
-    elif term.inducing_points.shape[1] == 3:
+    else:
         # Third sides shorter than `start` have no place on the grid either.
         low = np.array([2.0 * start, 0.0, start])
         high = np.array([2.0 * cutoff, (cutoff - start) ** 2, 2.0 * cutoff])
-    else:
-        raise InputError(
-            "Only two- and three-body terms can be tabulated, found "
-            f"{type(term.descriptor).__name__}."
-        )
     rng = np.random.default_rng(0)
     sample = low + (high - low) * rng.random((_SAMPLE, len(low)))
     exact, slopes = _energies(term, sample)
@@ -99,13 +94,12 @@ def tabulate(term: SparseTerm, error: float, start: float) -> TabulatedTerm:
     extent = (high - low) / term.length_scales
     n = np.maximum(np.ceil(_FIRST * extent / extent.max()), _FEWEST).astype(int)
     while True:
-        table = _grid(term, low, high, n)
-        spline = TabulatedTerm(term.descriptor, *table, 0.0)
+        spline = TabulatedTerm(term.descriptor, *_grid(term, low, high, n), 0.0)
         value, by_x = _energies(spline, sample)
         off = np.abs(value - exact).max()
         steep = np.abs((by_x - slopes) * term.length_scales).max()
         if off <= error and steep <= 10.0 * error:
-            return TabulatedTerm(term.descriptor, *table, float(off))
+            return replace(spline, error=float(off))
         n = np.ceil(1.5 * n).astype(int)
         if np.prod(n, dtype=float) > _MOST_POINTS:
             raise InputError(
@@ -131,16 +125,14 @@ def _grid(term, low, high, n):
     first, step = np.zeros(3), np.ones(3)
     first[:n_features], step[:n_features] = low, (high - low) / (n - 1)
     axes = [
-        first[d] + step[d] * np.arange(-_PADDING, n[d] + _PADDING)
-        for d in range(n_features)
+        a + h * np.arange(-_PADDING, k + _PADDING)
+        for a, h, k in zip(first, step, n, strict=False)
     ]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     flat = points.reshape(-1, n_features)
     parts = np.array_split(flat, 1 + len(flat) // 4096)
     values = np.concatenate([_energies(term, part)[0] for part in parts])
-    values = values.reshape(points.shape[:-1])
-    for d in range(n_features):
-        values = spline_filter1d(values, axis=d)
+    values = spline_filter(values.reshape(points.shape[:-1]))
     used = tuple(slice(_PADDING - 1, _PADDING + k + 1) for k in n)
     # The same everywhere along dimensions that are not there.
     missing = 3 - n_features

@@ -46,20 +46,8 @@ def read_terms(path: str | os.PathLike) -> list[Term]:
     (elements by symbol) and of `Term`, and its ``kernel``, such as ``rbf``,
     ``matern52`` or ``polynomial`` with ``zeta``. An ``amplitude`` in eV that is left
     out is learned, as are ``length_scales``. All descriptors and kernels that are
-    registered have a name.
+    registered have a name. Raises `InputError`, which names wrong entries and keys.
 
-    Parameters
-    ----------
-    path : path-like
-        The file.
-
-    Raises
-    ------
-    InputError
-        If it is no such file; for wrong entries and keys it names them.
-
-    Examples
-    --------
     >>> from tempfile import TemporaryDirectory
     >>> text = "- {descriptor: two_body, cutoff: 4.0, n_inducing: 15, species: [C, H]}"
     >>> with TemporaryDirectory() as folder:

@@ -62,11 +62,6 @@ def default_terms(frames: Sequence[Atoms]) -> list[Term]:
     which are for all elements, reach as far as the longest of them. The log has a line
     for each element. Three-body terms cost much and add little to SOAP, which holds
     their angles. Raises `InputError` if no frame has two atoms within 6 Å.
-
-    >>> from kforce.datasets import load_methanol_ccsdt
-    >>> terms = default_terms(load_methanol_ccsdt()[:5])
-    >>> [type(term.descriptor).__name__ for term in terms]
-    ['TwoBody', 'SOAP', 'SOAP', 'SOAP', 'SOAP', 'SOAP', 'SOAP']
     """
     bonds = bond_lengths(frames)
     longest = max(bonds.values())
@@ -115,12 +110,9 @@ def bond_lengths(frames: Sequence[Atoms]) -> dict[int, float]:
     >>> {z: round(r, 2) for z, r in bond_lengths([molecule("CH3OH")]).items()}
     {1: 1.09, 6: 1.42, 8: 1.42}
     """
-    chosen = _representatives(frames)
-    if not chosen:
-        raise _no_bonds()
-    numbers = np.concatenate([frame.numbers for frame in chosen])
-    distances = np.concatenate([_nearest(frame) for frame in chosen], axis=1)
-    bonds = {}
+    chosen, bonds = _representatives(frames), {}
+    numbers = np.concatenate([np.zeros(0, int), *(frame.numbers for frame in chosen)])
+    distances = np.concatenate([np.zeros((2, 0)), *map(_nearest, chosen)], axis=1)
     for z in np.unique(numbers):
         for row in distances:
             lengths = row[(numbers == z) & np.isfinite(row)]
@@ -128,7 +120,10 @@ def bond_lengths(frames: Sequence[Atoms]) -> dict[int, float]:
                 bonds[int(z)] = float(np.median(lengths))
                 break
     if not bonds:
-        raise _no_bonds()
+        raise InputError(
+            "Terms cannot be chosen: no two atoms of the training set are within "
+            f"{MAX_BOND_LENGTH:g} Å. Give terms."
+        )
     return bonds
 
 
@@ -155,10 +150,3 @@ def _nearest(frame):
     np.minimum.at(nearest[0], owners[heavy], dist[heavy])
     np.minimum.at(nearest[1], owners, dist)
     return nearest
-
-
-def _no_bonds():
-    return InputError(
-        "Terms cannot be chosen: no two atoms of the training set are within "
-        f"{MAX_BOND_LENGTH:g} Å. Give terms."
-    )

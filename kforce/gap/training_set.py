@@ -140,8 +140,7 @@ class TrainingSet:
             )
             for s, frame in enumerate(frames)
         ]
-        cache = NeighbourCache(frames, max_bytes)
-        return cls(frames, observations, noises, cache)
+        return cls(frames, observations, noises, NeighbourCache(frames, max_bytes))
 
     def with_noises(self, noises: np.ndarray) -> TrainingSet:
         """Return the training set with other noises of the model."""
@@ -150,10 +149,18 @@ class TrainingSet:
     @cached_property
     def counts(self) -> np.ndarray:
         """Number of observations of energy, forces and virial, (3,)."""
-        kinds = [
-            np.bincount(observed.kind, minlength=3) for observed in self.observations
-        ]
-        return np.sum(kinds, axis=0)
+        kinds = np.concatenate([observed.kind for observed in self.observations])
+        return np.bincount(kinds, minlength=3)
+
+    def describe_noises(self) -> str:
+        """Name the noises of the labels that there are."""
+        texts = (
+            "energies {:.3g} eV per atom",
+            "forces {:.3g} eV/Å",
+            "virials {:.3g} eV per atom",
+        )
+        each = zip(texts, self.noises, self.counts, strict=True)
+        return ", ".join(text.format(noise) for text, noise, count in each if count)
 
     def noise(self, s: int) -> np.ndarray:
         """Return the standard deviations of the observations of frame s."""
@@ -224,7 +231,7 @@ class NeighbourCache:
                 return self._kept[s]
         batch = Batch.from_frames([self.frames[s]])
         neighbours = find_neighbours(batch, cutoff, int(s))
-        size = _n_bytes(neighbours)
+        size = sum(getattr(neighbours, f.name).nbytes for f in fields(neighbours))
         with self._lock:
             if cutoff == self._cutoff and size <= self._free_bytes:
                 self._kept[s] = batch, neighbours
@@ -235,10 +242,6 @@ class NeighbourCache:
         """Return some frames as one batch, with their neighbours."""
         batch = Batch.from_frames([self.frames[s] for s in chosen])
         return batch, Neighbours.join([self.of(s, cutoff)[1] for s in chosen])
-
-
-def _n_bytes(neighbours):
-    return sum(getattr(neighbours, field.name).nbytes for field in fields(neighbours))
 
 
 def _type_noises(frame, s, config_noises):

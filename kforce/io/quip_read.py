@@ -15,9 +15,8 @@ import numpy as np
 from kforce.data.findings import plural
 from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
-from kforce.gap.permuted_term import PermutedTerm
 from kforce.gap.regressor import GAPRegressor
-from kforce.gap.sparse_term import SparseTerm
+from kforce.gap.sparse_term import PermutedTerm, SparseTerm
 from kforce.io.quip_descriptors import read_descriptor
 from kforce.io.quip_xml import read_numbers, read_xml
 from kforce.kernels.base import Scaled

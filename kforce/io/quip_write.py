@@ -14,8 +14,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from kforce.errors import InputError
-from kforce.gap.permuted_term import PermutedTerm
 from kforce.gap.regressor import GAPRegressor
+from kforce.gap.sparse_term import PermutedTerm
 from kforce.io.quip_descriptors import version_of, write_descriptor
 from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import RBF, PiecewisePolynomial

@@ -178,8 +178,8 @@ def test_noises_of_frames_that_are_refused(frames, name, value):
 
 TERMS = [
     ([], "terms must be None or a list of Term, found none"),
-    ([TwoBody(cutoff=4.0)], r"list of Term\(.*found TwoBody\(cutoff=4.0\) in it"),
-    ([pairs(), "soap"], "found 'soap' in it"),
+    ([TwoBody(cutoff=4.0)], r"must be a Term\(.*found TwoBody\(cutoff=4.0\)"),
+    ([pairs(), "soap"], "Each of the terms must be.*found 'soap'"),
     ("soap", "found 'soap'"),
     (pairs(), "terms must be"),
     (TwoBody(cutoff=4.0), "terms must be"),

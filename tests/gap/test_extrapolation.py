@@ -13,7 +13,7 @@ from sparse_toys import (
 
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
-from kforce.gap.extrapolation import novelty
+from kforce.gap.prediction import novelty
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.term import Term
 from kforce.kernels.base import Scaled

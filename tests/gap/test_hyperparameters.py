@@ -30,8 +30,8 @@ from kforce.gap.hyperparameters import (
     LengthDerivative,
     maximise_free_energy,
 )
-from kforce.gap.prior import composition_term
 from kforce.gap.sparse_term import SparseTerm
+from kforce.gap.term import composition_term
 from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import RBF, Matern52, RationalQuadratic

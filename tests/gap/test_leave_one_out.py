@@ -12,7 +12,7 @@ from sparse_toys import (
     without,
 )
 
-from kforce.gap import fitting
+from kforce.gap import regressor
 from kforce.gap.leave_one_out import (
     NOISE_FACTORS,
     LeftOutErrors,
@@ -23,8 +23,8 @@ from kforce.gap.leave_one_out import (
     squared_errors,
 )
 from kforce.gap.posterior import gather
-from kforce.gap.prior import build_terms, composition_term
 from kforce.gap.regressor import GAPRegressor
+from kforce.gap.term import build_terms, composition_term
 
 JITTER = 1e-7
 
@@ -177,7 +177,7 @@ def test_only_noises_that_are_all_open_change(monkeypatch, given, is_asked):
     """One factor is that of all rows, or of none."""
     asked = []
     monkeypatch.setattr(
-        fitting, "best_noise_factor", lambda *args: asked.append(args) or 0.5
+        regressor, "best_noise_factor", lambda *args: asked.append(args) or 0.5
     )
     GAPRegressor(TERMS[:1], **given).fit(mixed_frames(6))
     assert bool(asked) == is_asked

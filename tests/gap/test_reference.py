@@ -11,7 +11,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from kforce.descriptors.soap.soap import SOAP
 from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
-from kforce.gap import prior as local_prior
+from kforce.gap import term as gap_term
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.term import Term
 from kforce.io import read_quip_xml
@@ -97,7 +97,7 @@ def same_points(monkeypatch):
                 chosen.append(int(np.argmin(apart)))
             return np.array(chosen)
 
-        monkeypatch.setattr(local_prior, "choose_inducing", choose)
+        monkeypatch.setattr(gap_term, "choose_inducing", choose)
         return left
 
     return of

@@ -42,6 +42,28 @@ def test_what_is_too_coarse_is_named(monkeypatch):
     assert value < slope
 
 
+def pairs(exponents):
+    n = len(exponents)
+    return SparseTerm(
+        descriptor=kforce.TwoBody(cutoff=3.0, exponents=exponents),
+        kernel=kforce.Scaled(kforce.RBF(length_scale=1.0), amplitude=1.0),
+        length_scales=np.ones(n),
+        constant=0.0,
+        inducing_points=np.linspace(1.0, 2.5, 4 * n).reshape(4, n),
+        f_cut=np.ones(4),
+        weights=np.array([1.0, -2.0, 0.5, 1.0]),
+    )
+
+
+def test_only_distances_themselves_are_tabulated():
+    """However their exponent is written."""
+    as_list, as_tuple = (tabulate(pairs(e), 1e-4, 0.7) for e in ([1], (1,)))
+    np.testing.assert_array_equal(as_list.coefficients, as_tuple.coefficients)
+    for exponents in ((2,), (1, -2)):
+        with pytest.raises(InputError, match="terms of the distance itself"):
+            tabulate(pairs(exponents), 1e-4, 0.7)
+
+
 @pytest.mark.slow
 def test_the_default_of_molecules():
     frames = load_methanol_ccsdt()

@@ -17,7 +17,7 @@ from kforce import (
     TwoBody,
 )
 from kforce.descriptors.composition import Composition
-from kforce.gap.permuted_term import PermutedTerm
+from kforce.gap.sparse_term import PermutedTerm
 from kforce.kernels.stationary import RBF, Matern52, PiecewisePolynomial
 from kforce.neighbours.search import find_neighbours
 from kforce.structures import Batch

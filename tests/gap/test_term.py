@@ -20,8 +20,7 @@ from kforce.descriptors.soap.soap import SOAP
 from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
-from kforce.gap.prior import build_terms, composition_term, sample_environments
-from kforce.gap.term import Term
+from kforce.gap.term import Term, build_terms, composition_term, sample_environments
 from kforce.kernels.base import Scaled
 from kforce.kernels.stationary import RBF, Matern52, PiecewisePolynomial
 
