@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from kforce.cli.extrapolation import warn_unfamiliar
 from kforce.cli.options import (
     add_overwrite,
-    add_reading,
     load_model,
     new_file,
     read_data,
     require_suffix,
 )
+from kforce.cli.output import warn_unfamiliar
 from kforce.data import write_frames
 from kforce.data.findings import plural
 
@@ -40,8 +39,7 @@ def add_parser(commands, common):
         help="write standard deviations, too: energy_std and forces_std",
     )
     add_overwrite(parser)
-    add_reading(parser)
-    parser.set_defaults(run=run)
+    return parser
 
 
 def run(args, output):

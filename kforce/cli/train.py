@@ -13,7 +13,7 @@ from kforce import datasets
 from kforce.cli.model_options import add_model, build_model
 from kforce.cli.options import (
     add_overwrite,
-    add_reading,
+    add_splitting,
     check,
     new_file,
     positive_int,
@@ -60,21 +60,7 @@ def add_parser(commands, common):
         help="model file (default: NAME-model.npz, or NAME-model-2.npz and so on)",
     )
     add_overwrite(parser)
-    _add_splitting(parser)
-    add_model(parser)
-    parser.add_argument(
-        "--keep-factor",
-        action="store_true",
-        help="store what standard deviations are computed with, 4 n² bytes for n "
-        "equations: a model without it takes the time of a fit for the first (gdml; "
-        "gap always stores it)",
-    )
-    add_reading(parser)
-    parser.set_defaults(run=run)
-
-
-def _add_splitting(parser):
-    group = parser.add_argument_group("splitting")
+    group = add_splitting(parser)
     group.add_argument(
         "--test", metavar="FILE", help="test on this file instead of a part of DATA"
     )
@@ -86,17 +72,19 @@ def _add_splitting(parser):
         "1000)",
     )
     group.add_argument(
-        "--n-test",
-        type=positive_int,
-        metavar="N",
-        help="test frames (default: a fifth of the frames, at most 1000)",
-    )
-    group.add_argument(
         "--split",
         choices=("random", "stratified", "time"),
         help="how to choose the frames (default: random; time for the sample data)",
     )
-    group.add_argument("--seed", type=int, default=0, help="default: 0")
+    add_model(parser)
+    parser.add_argument(
+        "--keep-factor",
+        action="store_true",
+        help="store what standard deviations are computed with, 4 n² bytes for n "
+        "equations: a model without it takes the time of a fit for the first (gdml; "
+        "gap always stores it)",
+    )
+    return parser
 
 
 def run(args, output):

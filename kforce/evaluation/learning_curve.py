@@ -172,9 +172,9 @@ def _checked(sizes, room):
 
 def _errors(prediction, labels):
     """Return the errors in the order of the fields of `LearningCurve`."""
-    predicted, reference = map(np.concatenate, (prediction.forces, labels.forces))
-    forces = [f(predicted, reference) for f in (metrics.mae, metrics.rmse)]
-    if not np.isfinite(labels.energy).any():
-        return [np.nan, np.nan, *forces]
-    pair = prediction.energy, labels.energy
-    return [metrics.mae(*pair), metrics.rmse(*pair), *forces]
+    pairs = labels.pairs(prediction)
+    return [
+        error(*pairs[name]) if name in pairs else np.nan
+        for name in ("energy", "forces")
+        for error in (metrics.mae, metrics.rmse)
+    ]
