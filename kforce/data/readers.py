@@ -223,17 +223,8 @@ def _matches(pattern: str, key) -> bool:
 def write_frames(path: str | os.PathLike, frames: Sequence[Atoms]) -> None:
     """Write frames as extended XYZ, all or nothing.
 
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    frames : list of ase.Atoms
-        Labels on the calculators are written as ASE does: eV, Å and eV/Å.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
+    Labels on the calculators are written as ASE does, in eV, Å and eV/Å. `InputError`
+    says that the file cannot be written.
     """
     frames = as_frames(frames)
     with replaced_file(path) as temporary:
