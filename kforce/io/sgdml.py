@@ -24,6 +24,7 @@ from kforce.gdml.regressor import GDMLRegressor
 from kforce.io.sgdml_fields import NEEDED, modern_fields
 from kforce.kernels.expansion import Expansion
 from kforce.kernels.stationary import Matern52
+from kforce.registry import check_instance
 from kforce.storage.npz import read_arrays, replaced_file
 from kforce.units import energy_unit, length_unit, parse_units
 
@@ -196,6 +197,7 @@ def write_sgdml(
     backend predicts from every file; its PyTorch backend knows neither length scales
     that are not whole numbers nor fits of energies.
     """
+    check_instance("model", model, GDMLRegressor, "a GDMLRegressor")
     check_is_fitted(model, "expansion_")
     kernel, amplitude = _matern52_of(model)
     names = parse_units(unit)

@@ -29,10 +29,7 @@ _LARGEST = 1e100
 def modern_fields(path, arrays: dict[str, np.ndarray]) -> Fields:
     """Return the fields of a model file of either layout in today's layout.
 
-    Raises
-    ------
-    InputError
-        If the file is not a model of sGDML.
+    `InputError` if the file is not a model of sGDML.
     """
     kind = as_text(arrays.get("type", "m"))
     is_model = bool(arrays.keys() & {"R_desc", "Rt_desc"})
