@@ -56,16 +56,14 @@ def run(args, output):
         )
         if prediction.stress is not None and frame.pbc.all():
             frame.calc.results["stress"] = prediction.stress[s]
+        if args.std:
+            frame.info["energy_std"] = prediction.energy_std[s]
+            frame.arrays["forces_std"] = prediction.forces_std[s]
     values = {"output": str(path), "energy": prediction.energy}
     what = "energies and forces"
     if prediction.stress is not None:
         what = "energies, forces and stresses"
     if args.std:
-        for frame, energy_std, forces_std in zip(
-            frames, prediction.energy_std, prediction.forces_std, strict=True
-        ):
-            frame.info["energy_std"] = energy_std
-            frame.arrays["forces_std"] = forces_std
         values["energy_std"] = prediction.energy_std
         what += ", with standard deviations,"
     write_frames(path, frames)
