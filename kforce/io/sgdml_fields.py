@@ -141,10 +141,10 @@ class Fields:
         if sorted(stored.tolist()) != sorted(feature_perms.tolist()):
             raise self._damaged("tril_perms_lin does not belong to perms")
 
-    def cell(self) -> np.ndarray | None:
-        """Return the cell vectors as rows, None for a free molecule."""
+    def cell(self) -> np.ndarray:
+        """Return the cell vectors as rows, zeros for a free molecule."""
         if "lattice" not in self.arrays:
-            return None
+            return np.zeros((3, 3))
         columns = self.array("lattice", (3, 3))
         if np.linalg.matrix_rank(columns) < 3:
             raise self._damaged("the vectors of its lattice span no volume")
