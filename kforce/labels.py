@@ -96,12 +96,12 @@ class Labels:
 
 def _energy_and_forces(frame, s):
     """Read the energy and the forces of a frame, NaN where there are none."""
-    energy = read_label(frame, s, "energy", frame.get_potential_energy)
+    energy = read_label(frame, s, "energy")
     if energy.size != 1:
         raise InputError(
             f"The energy of frame {s} must be one number, found {energy.size}."
         )
-    forces = read_label(frame, s, "forces", frame.get_forces)
+    forces = read_label(frame, s, "forces")
     if forces.ndim == 0:
         forces = np.full((len(frame), 3), float(forces))
     if forces.shape != (len(frame), 3):
@@ -159,17 +159,18 @@ def _noise(values, name, shape, s):
     return noise
 
 
-def read_label(frame, s, name, method):
+def read_label(frame, s, name):
     """Return a label as an array, as computed, without constraints; NaN if none.
 
-    `s` is the number of the frame, for messages, `name` that of the label, `method` the
-    frame's method that returns it. Raises `InputError` if the frame was changed after
-    the label was computed, or it is no number.
+    `s` is the number of the frame, for messages, `name` 'energy', 'forces' or 'stress'.
+    Raises `InputError` if the frame was changed after the label was computed, or it is
+    no number.
     """
     if frame.calc is None:
         return np.array(np.nan)
+    method = "get_potential_energy" if name == "energy" else f"get_{name}"
     try:
-        value = method(apply_constraint=False)
+        value = getattr(frame, method)(apply_constraint=False)
     except (PropertyNotImplementedError, NotImplementedError):
         if getattr(frame.calc, "results", {}).get(name) is None:
             return np.array(np.nan)
@@ -199,7 +200,7 @@ def read_stresses(frames: Sequence[Atoms]) -> np.ndarray:
     frames = as_frames(frames)
     stresses = np.full((len(frames), 6), np.nan)
     for s, frame in enumerate(frames):
-        stress = read_label(frame, s, "stress", frame.get_stress)
+        stress = read_label(frame, s, "stress")
         _check_size(s, stress)
         if stress.ndim == 0:
             continue

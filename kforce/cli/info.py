@@ -87,7 +87,7 @@ def _data(args, output):
             f"on {plural(labels.has_forces.sum(), 'frame')}, root mean square "
             f"{np.sqrt(np.mean(forces**2)):.4f} eV/Å"
         )
-    stresses = [read_label(f, s, "stress", f.get_stress) for s, f in enumerate(frames)]
+    stresses = [read_label(frame, s, "stress") for s, frame in enumerate(frames)]
     count = sum(np.ndim(stress) > 0 for stress in stresses)
     if count:
         values["stresses"] = f"on {plural(count, 'frame')}"
@@ -149,11 +149,6 @@ def _describe_global(model):
 
 def _describe_local(model):
     symbols = [chemical_symbols[z] for z in model.species_]
-    noises = {
-        "energies": (model.noise_energy_, "eV per atom"),
-        "forces": (model.noise_forces_, "eV/Å"),
-        "virials": (model.noise_virial_, "eV per atom"),
-    }
     return {
         "model": f"{type(model).__name__} of {', '.join(symbols)}, "
         f"{sum(term.n_inducing for term in model.terms_)} inducing environments",
@@ -163,10 +158,9 @@ def _describe_local(model):
             f"{symbol} {model.reference_energies_[z]:.6f} eV"
             for symbol, z in zip(symbols, model.species_, strict=True)
         ),
-        **{
-            f"noise of the {name}": "not known" if s is None else f"{s:.3g} {unit}"
-            for name, (s, unit) in noises.items()
-        },
+        "noise of the energies": _noise(model.noise_energy_, "eV per atom"),
+        "noise of the forces": _noise(model.noise_forces_, "eV/Å"),
+        "noise of the virials": _noise(model.noise_virial_, "eV per atom"),
         "standard deviations": "not stored" if model.solution_ is None else "stored",
     }
 
@@ -190,11 +184,15 @@ def _in_line(part):
 def _noises(model):
     """Name the noises in use; one that was not given says nothing about the labels."""
     noise = model.noise_forces_
-    value = "not known" if noise is None else f"{noise:.3g} eV/Å"
+    value = _noise(noise, "eV/Å")
     values = {"noise of the forces": value}
     learned = model.descriptor_.learns_scales
     if noise is not None and model.noise_forces is None and not learned:
         values = {"regularisation": f"{value}, numerical: scales with the amplitude"}
     if model.noise_energy_ is not None:
-        values["noise of the energies"] = f"{model.noise_energy_:.3g} eV per atom"
+        values["noise of the energies"] = _noise(model.noise_energy_, "eV per atom")
     return values
+
+
+def _noise(value, unit):
+    return "not known" if value is None else f"{value:.3g} {unit}"

@@ -135,7 +135,7 @@ def errors(model, frames, labels: Labels, prediction) -> dict[str, float]:
     if prediction.stress is not None:
         stress = np.full_like(prediction.stress, np.nan)
         for s in np.flatnonzero(np.isfinite(prediction.stress).all(axis=1)):
-            stress[s] = read_label(frames[s], s, "stress", frames[s].get_stress)
+            stress[s] = read_label(frames[s], s, "stress")
         if np.isfinite(stress).any():
             pairs["stress"] = prediction.stress, stress
     found = {"n_structures": len(frames)}

@@ -217,18 +217,12 @@ def _sets(args, output):
     rest = np.setdiff1d(np.arange(len(whole)), alone)
     frames = [whole[s] for s in rest]
     how = args.split or ("random" if args.data else "time")
-    n_test = args.n_test
+    apart, n_test = None, args.n_test
     if args.test is not None:
-        test = read_data(args.test, args, output)
-        test = test if n_test is None else test[:n_test]
-        n_train = args.n_train or min(len(frames), most)
-        chosen, _ = split_indices(frames, n_train, 0, how, args.seed)
-        train = [*alone, *rest[chosen].tolist()]
-        return [whole[s] for s in train], test, (train, range(len(test)))
-    if n_test is None:
-        sample = args.data is None
+        apart, n_test = read_data(args.test, args, output)[:n_test], 0
+    elif n_test is None:
         room = len(frames) - (args.n_train or 0)
-        n_test = 60 if sample else min(max(1, len(frames) // 5), room, _MANY_TEST)
+        n_test = min(max(1, len(frames) // 5), _MANY_TEST) if args.data else 60
         n_test = max(0, min(n_test, room))
     n_train = args.n_train or min(len(frames) - n_test, most)
     if n_train < 1:
@@ -239,4 +233,6 @@ def _sets(args, output):
         )
     chosen, left = split_indices(frames, n_train, n_test, how, args.seed)
     train, test = [*alone, *rest[chosen].tolist()], rest[left].tolist()
+    if apart is not None:
+        return [whole[s] for s in train], apart, (train, range(len(apart)))
     return [whole[s] for s in train], [whole[s] for s in test], (train, test)
