@@ -121,11 +121,10 @@ def check(train, test, output, kind: str = "gdml", numbers=None) -> None:
 
 def load_model(path):
     """Load a model of kforce, or one of sGDML or, as XML, of GAP."""
-    kind = model_format(path)
-    if kind == "gap":
-        return read_quip_xml(path)
-    refuse_structures(path)
-    return read_sgdml(path) if kind == "sgdml" else load(path)
+    if Path(path).suffix.lower() != ".xml":
+        refuse_structures(path)
+    readers = {"gap": read_quip_xml, "sgdml": read_sgdml}
+    return readers.get(model_format(path), load)(path)
 
 
 def model_format(path) -> str | None:
