@@ -5,8 +5,7 @@ predicts both with the forces as the exact gradient of the energy, and drives mo
 dynamics as an ASE calculator. Units are eV, Å and eV/Å throughout.
 """
 
-# These two come before all that takes time or is compiled.
-from kforce import startup, compilation  # noqa: F401  # isort: skip
+from kforce import startup  # noqa: F401  # isort: skip
 from kforce import calibration, conformal, datasets, io, metrics
 from kforce.baselines.zbl import ZBL
 from kforce.data.readers import read_frames

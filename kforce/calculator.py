@@ -30,34 +30,15 @@ class KForceCalculator(Calculator):
     For a local model, pairs of atoms are looked for only when an atom has moved by half
     of `skin`; for that, give one calculator to one structure.
 
-    Parameters
-    ----------
-    model : ForceField
-        A fitted model.
-    std : bool, default=False
-        Also compute the results `energy_std` (eV) and `forces_std` (eV/Å), see
-        `Prediction`: a triangular solve for each structure.
-    skin : float, default=0.5
-        In Å, see `SkinList`; of local models only.
+    With `std` the results `energy_std` (eV) and `forces_std` (eV/Å) are there, too, see
+    `Prediction`: a triangular solve for each structure. `skin` is in Å, see `SkinList`;
+    `skin_list` holds the pairs that are known, None for a global model. A structure
+    that the model refuses is an `InputError` when it is computed.
 
-    Attributes
-    ----------
-    skin_list : SkinList or None
-        The pairs that are known; None for a global model, which needs none.
-
-    Raises
-    ------
-    InputError
-        When it computes, if the model refuses the structure.
-
-    Notes
-    -----
     ASE keeps results that it does not know out of files: for extended XYZ, copy them,
     ``atoms.info["energy_std"] = atoms.calc.results["energy_std"]`` and
     ``atoms.arrays["forces_std"] = atoms.calc.results["forces_std"]``.
 
-    Examples
-    --------
     >>> import kforce
     >>> frames = kforce.datasets.load_methanol_ccsdt()
     >>> atoms = frames[30].copy()
@@ -92,11 +73,9 @@ class KForceCalculator(Calculator):
             "pbc": (self.atoms.pbc, atoms.pbc),
         }
         if self.model.baseline_ is not None:
-            for name in ("initial_charges", "initial_magmoms"):
-                pairs[name] = tuple(
-                    getattr(one, f"get_{name.replace('magmoms', 'magnetic_moments')}")()
-                    for one in (self.atoms, atoms)
-                )
+            both = self.atoms, atoms
+            pairs["initial_charges"] = [a.get_initial_charges() for a in both]
+            pairs["initial_magmoms"] = [a.get_initial_magnetic_moments() for a in both]
         return [name for name, (a, b) in pairs.items() if not np.array_equal(a, b)]
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):

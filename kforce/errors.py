@@ -25,8 +25,6 @@ def check_positive(
 ) -> None:
     """Raise an `InputError` unless a value is a positive, finite number, or zero.
 
-    Examples
-    --------
     >>> check_positive("cutoff", -1.0, "length in Å")
     Traceback (most recent call last):
     kforce.errors.InputError: cutoff must be a positive length in Å, found -1.0.
@@ -50,13 +48,6 @@ def check_seed(seed) -> None:
 
 
 def check_count(name: str, value, least: int = 1) -> None:
-    """Raise an `InputError` unless a value is a whole number of at least `least`.
-
-    Examples
-    --------
-    >>> check_count("n_train", 2.5)
-    Traceback (most recent call last):
-    kforce.errors.InputError: n_train must be a whole number ≥ 1, found 2.5.
-    """
+    """Raise an `InputError` unless a value is a whole number of at least `least`."""
     if not isinstance(value, Integral) or value < least:
         raise InputError(f"{name} must be a whole number ≥ {least}, found {value!r}.")

@@ -219,21 +219,9 @@ class ForceField(BaseEstimator):
     def evaluate_one(self, atoms: Atoms) -> tuple[float, np.ndarray, bool]:
         """Return energy and forces of one structure at low latency.
 
-        Parameters
-        ----------
-        atoms : ase.Atoms
-            For a `GDMLRegressor` the training molecule, in its atom order, which is not
-            checked; for a `GAPRegressor` a structure of known elements.
-
-        Returns
-        -------
-        energy : float
-            In eV.
-        forces : ndarray of shape (n_atoms, 3)
-            In eV/Å.
-        inside : bool
-            Whether the descriptor is within the range of the training data; a local
-            model does not know, and says True.
+        In eV and eV/Å; the third value is whether the descriptor is within the range of
+        the training data, which a local model does not know: it says True. Nothing is
+        checked: the atom order is that of the training, elements are known.
         """
         prediction, inside = self.evaluate_structure(atoms, ("energy", "forces"))
         return float(prediction.energy[0]), prediction.forces[0], inside
@@ -276,23 +264,9 @@ class ForceField(BaseEstimator):
     def energy_covariance(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return the covariance of the errors of energies, without noise of labels.
 
-        The standard deviation of the difference of two energies is
-        √(C_ii + C_jj − 2 C_ij); errors of similar structures mostly cancel in it.
-
-        Parameters
-        ----------
-        frames : list of ase.Atoms
-            Structures that the model knows.
-
-        Returns
-        -------
-        ndarray of shape (n_structures, n_structures)
-            In eV².
-
-        Raises
-        ------
-        InputError
-            As in `evaluate`.
+        An array (n_structures, n_structures) in eV². The standard deviation of the
+        difference of two energies is √(C_ii + C_jj − 2 C_ij); errors of similar
+        structures mostly cancel in it. Raises `InputError` as `evaluate` does.
         """
         frames = self._check_frames(frames)
         self._check_std()
@@ -302,20 +276,9 @@ class ForceField(BaseEstimator):
     def forces_covariance(self, frames: Sequence[Atoms]) -> list[np.ndarray]:
         """Return the covariance of the errors of the forces within each structure.
 
-        Parameters
-        ----------
-        frames : list of ase.Atoms
-            Structures that the model knows.
-
-        Returns
-        -------
-        list of ndarray of shape (3 n_atoms, 3 n_atoms)
-            In (eV/Å)², atom by atom, without noise of labels.
-
-        Raises
-        ------
-        InputError
-            As in `evaluate`, and by a `GAPRegressor`, which knows variances only.
+        Arrays (3 n_atoms, 3 n_atoms) in (eV/Å)², atom by atom, without noise of labels.
+        Raises `InputError` as `evaluate` does, and for a `GAPRegressor`, which knows
+        variances only.
         """
         frames = self._check_frames(frames)
         self._check_std()
@@ -326,21 +289,14 @@ class ForceField(BaseEstimator):
         return covariances
 
     def score(self, frames: Sequence[Atoms], y=None) -> float:
-        """Return R² of the predicted forces over all components that have a label.
-
-        Raises
-        ------
-        InputError
-            If no frame has forces.
-        """
+        """Return R² of the predicted forces over all components that have a label."""
         frames = self._check_frames(frames)
-        predicted = self.evaluate(frames).forces
-        labels = Labels.from_frames(frames)
-        if not labels.has_forces.any():
+        pairs = Labels.from_frames(frames).pairs(self.evaluate(frames))
+        if "forces" not in pairs:
             raise InputError(
                 "The score compares forces, and none of these frames has any."
             )
-        return metrics.r2(np.concatenate(predicted), np.concatenate(labels.forces))
+        return metrics.r2(*pairs["forces"])
 
     def extrapolation(self, atoms: Atoms) -> str | None:
         """Say in a sentence how a structure leaves the range of the training data.
@@ -362,13 +318,7 @@ class ForceField(BaseEstimator):
 
     @classmethod
     def from_fields(cls, **fields) -> ForceField:
-        """Return the model of which a file holds this.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If there is no such model.
-        """
+        """Return the model of which a file holds this."""
         return build(cls, {**fields, "baseline": fields.get("baseline_")})
 
     def save(self, path, with_factor: bool | None = None) -> None:
@@ -405,18 +355,9 @@ class ForceField(BaseEstimator):
     def calculator(self, std: bool = False, skin: float = 0.5) -> KForceCalculator:
         """Return an ASE calculator that evaluates this model.
 
-        Parameters
-        ----------
-        std : bool, default=False
-            Compute standard deviations as well, `energy_std` and `forces_std`.
-        skin : float, default=0.5
-            In Å, for local models: pairs of atoms are looked for again when an atom has
-            moved by half of this.
-
-        Raises
-        ------
-        InputError
-            If `std` is wanted of a model that knows no standard deviations.
+        With `std`, it computes `energy_std` and `forces_std` as well: `InputError` if
+        the model knows no standard deviations. A local model looks for pairs of atoms
+        again when an atom has moved by half of `skin`, in Å.
         """
         check_is_fitted(self)
         if std:

@@ -12,7 +12,10 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from kforce.errors import InputError
 from kforce.neighbours.search import check_cell
-from kforce.structures import as_frames, check_size
+from kforce.structures import as_frames
+
+#: Doubles of this size do not even resolve 0.1 eV.
+_LARGEST_LABEL = 1e15
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,19 @@ class Labels:
 
         return Labels(*map(taken, vars(self).values()))
 
+    def pairs(self, prediction) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return predicted and reference 'energy' and 'forces' of what has labels.
+
+        All flat, in eV and eV/Å, NaN where a label has none.
+        """
+        pairs = {}
+        if np.isfinite(self.energy).any():
+            pairs["energy"] = prediction.energy, self.energy
+        if self.has_forces.any():
+            forces = prediction.forces, self.forces
+            pairs["forces"] = tuple(np.concatenate(f).ravel() for f in forces)
+        return pairs
+
     @property
     def has_forces(self) -> np.ndarray:
         """Which frames have the force on at least one atom, (n_structures,)."""
@@ -80,12 +96,12 @@ class Labels:
 
 def _energy_and_forces(frame, s):
     """Read the energy and the forces of a frame, NaN where there are none."""
-    energy = read_label(frame, s, "energy", frame.get_potential_energy)
+    energy = read_label(frame, s, "energy")
     if energy.size != 1:
         raise InputError(
             f"The energy of frame {s} must be one number, found {energy.size}."
         )
-    forces = read_label(frame, s, "forces", frame.get_forces)
+    forces = read_label(frame, s, "forces")
     if forces.ndim == 0:
         forces = np.full((len(frame), 3), float(forces))
     if forces.shape != (len(frame), 3):
@@ -93,8 +109,21 @@ def _energy_and_forces(frame, s):
             f"Forces of frame {s} must have shape ({len(frame)}, 3), found "
             f"{forces.shape}."
         )
-    check_size(s, energy, forces)
+    _check_size(s, energy, forces)
     return energy.item(), forces
+
+
+def _check_size(s, *labels):
+    """Raise an error if a label of frame s is infinite or larger than any there is."""
+    sizes = [np.fmax.reduce(np.abs(label), axis=None, initial=0.0) for label in labels]
+    largest = max(sizes)  # NaN is no label
+    if largest > _LARGEST_LABEL:
+        wrong = "must be finite" if np.isinf(largest) else "are too large to be true"
+        found = "infinity" if np.isinf(largest) else f"{largest:g} (eV, Å)"
+        raise InputError(
+            f"Labels {wrong}; frame {s} holds {found}. Remove that frame, or set the "
+            "value to NaN to leave it out of the fit."
+        )
 
 
 def _noises(frames):
@@ -130,17 +159,18 @@ def _noise(values, name, shape, s):
     return noise
 
 
-def read_label(frame, s, name, method):
+def read_label(frame, s, name):
     """Return a label as an array, as computed, without constraints; NaN if none.
 
-    `s` is the number of the frame, for messages, `name` that of the label, `method` the
-    frame's method that returns it. Raises `InputError` if the frame was changed after
-    the label was computed, or it is no number.
+    `s` is the number of the frame, for messages, `name` 'energy', 'forces' or 'stress'.
+    Raises `InputError` if the frame was changed after the label was computed, or it is
+    no number.
     """
     if frame.calc is None:
         return np.array(np.nan)
+    method = "get_potential_energy" if name == "energy" else f"get_{name}"
     try:
-        value = method(apply_constraint=False)
+        value = getattr(frame, method)(apply_constraint=False)
     except (PropertyNotImplementedError, NotImplementedError):
         if getattr(frame.calc, "results", {}).get(name) is None:
             return np.array(np.nan)
@@ -170,8 +200,8 @@ def read_stresses(frames: Sequence[Atoms]) -> np.ndarray:
     frames = as_frames(frames)
     stresses = np.full((len(frames), 6), np.nan)
     for s, frame in enumerate(frames):
-        stress = read_label(frame, s, "stress", frame.get_stress)
-        check_size(s, stress)
+        stress = read_label(frame, s, "stress")
+        _check_size(s, stress)
         if stress.ndim == 0:
             continue
         if not frame.pbc.all():

@@ -13,14 +13,7 @@ _shown: ContextVar[bool] = ContextVar("progress_shown", default=False)
 
 @contextmanager
 def show_progress(shown: bool = True) -> Iterator[None]:
-    """Show progress bars on standard error inside a ``with`` block.
-
-    Examples
-    --------
-    >>> with show_progress(False):
-    ...     with progress_bar(2, "work") as advance:
-    ...         advance(2)
-    """
+    """Show progress bars on standard error inside a ``with`` block."""
     token = _shown.set(shown)
     try:
         yield

@@ -14,20 +14,10 @@ _SHORT_NAMES: dict[str, type] = {}
 def register(cls: type | None = None, *, short: str | None = None) -> type | Callable:
     """Make a class known by its name; a class decorator.
 
-    Parameters
-    ----------
-    cls : type
-        A kernel, a descriptor, or any other estimator whose parameters say all.
-    short : str, optional
-        One more name that users may write.
+    A kernel, a descriptor, or any other estimator whose parameters say all; `short` is
+    one more name that users may write. Raises `InputError` if the name belongs to
+    another class.
 
-    Raises
-    ------
-    InputError
-        If the name belongs to another class.
-
-    Examples
-    --------
     >>> from kforce.kernels import Matern52
     >>> registered("Matern52") is Matern52
     True
@@ -67,15 +57,7 @@ def registered_names(base: type) -> dict[str, type]:
 
 
 def check_instance(name: str, value, base: type, expected: str) -> None:
-    """Raise an error unless a value that a user gave is of a class of kforce.
-
-    Examples
-    --------
-    >>> from kforce.kernels import Kernel
-    >>> check_instance("kernel", "rbf", Kernel, "a kernel such as RBF()")
-    Traceback (most recent call last):
-    kforce.errors.InputError: kernel must be a kernel such as RBF(), found 'rbf'.
-    """
+    """Raise an error unless a value that a user gave is of a class of kforce."""
     if not isinstance(value, base):
         raise InputError(f"{name} must be {expected}, found {value!r}.")
 

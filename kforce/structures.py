@@ -15,11 +15,6 @@ from kforce.errors import InputError
 #: Coordinates are smaller than this, in Å: products of larger ones may overflow.
 FARTHEST = 1e10
 
-
-#: Doubles of this size do not even resolve 0.1 eV.
-_LARGEST_LABEL = 1e15
-
-
 _HEAVIEST = 118
 
 
@@ -150,29 +145,3 @@ def first_unknown(
 def is_isolated(frame: Atoms) -> bool:
     """Whether a frame is one atom without periodic images."""
     return len(frame) == 1 and not frame.pbc.any()
-
-
-def check_size(s: int, *labels: np.ndarray) -> None:
-    """Raise an error if a label of a frame is infinite or larger than any there is.
-
-    Parameters
-    ----------
-    s : int
-        Number of the frame, for the message.
-    *labels : ndarray
-        In eV, eV/Å or eV/Å³.
-
-    Raises
-    ------
-    InputError
-        If it is.
-    """
-    sizes = [np.fmax.reduce(np.abs(label), axis=None, initial=0.0) for label in labels]
-    largest = max(sizes)  # NaN is no label
-    if largest > _LARGEST_LABEL:
-        wrong = "must be finite" if np.isinf(largest) else "are too large to be true"
-        found = "infinity" if np.isinf(largest) else f"{largest:g} (eV, Å)"
-        raise InputError(
-            f"Labels {wrong}; frame {s} holds {found}. Remove that frame, or set the "
-            "value to NaN to leave it out of the fit."
-        )

@@ -1,10 +1,4 @@
-"""Units: eV, Å and eV/Å everywhere inside; conversion happens once, on reading.
-
-Examples
---------
->>> energy_unit("kcal/mol")
-0.0433641...
-"""
+"""Units: eV, Å and eV/Å everywhere inside; conversion happens once, on reading."""
 
 from ase import units as _ase
 
@@ -49,20 +43,8 @@ def _factor(name, table, kind):
 
 
 def energy_unit(name: str) -> float:
-    """Return one `name` in eV.
+    """Return one `name` in eV: 'eV', 'meV', 'kcal/mol', 'kJ/mol', 'Hartree', 'Rydberg'.
 
-    Parameters
-    ----------
-    name : str
-        'eV', 'meV', 'kcal/mol', 'kJ/mol', 'Hartree' or 'Rydberg', in any case.
-
-    Raises
-    ------
-    InputError
-        If the unit is not known.
-
-    Examples
-    --------
     >>> energy_unit("Hartree")
     27.211...
     """
@@ -70,20 +52,8 @@ def energy_unit(name: str) -> float:
 
 
 def length_unit(name: str) -> float:
-    """Return one `name` in Å.
+    """Return one `name` in Å: 'Ang' (or 'Å', 'Angstrom'), 'Bohr' or 'nm', in any case.
 
-    Parameters
-    ----------
-    name : str
-        'Ang' (or 'Å', 'Angstrom'), 'Bohr' or 'nm', in any case.
-
-    Raises
-    ------
-    InputError
-        If the unit is not known.
-
-    Examples
-    --------
     >>> length_unit("Bohr")
     0.529...
     """
@@ -93,25 +63,9 @@ def length_unit(name: str) -> float:
 def parse_units(text: str, length: str = "Ang") -> tuple[str, str]:
     """Split a unit of energy and one of length, written as in ``"kcal/mol,Ang"``.
 
-    Parameters
-    ----------
-    text : str
-        Both units, or that of energy alone.
-    length : str, default="Ang"
-        The unit of length where `text` names none.
+    The unit of length is `length` where the text names none. Raises `InputError` if
+    there are more than two names or one is not known.
 
-    Returns
-    -------
-    (str, str)
-        The two names, which `energy_unit` and `length_unit` know.
-
-    Raises
-    ------
-    InputError
-        If there are more than two names or one is not known.
-
-    Examples
-    --------
     >>> parse_units("Hartree, Bohr")
     ('Hartree', 'Bohr')
     """

@@ -13,7 +13,7 @@ ROOT = Path(kforce.__file__).parent
 
 #: First parts of the names of the modules below kforce, layer by layer.
 LAYERS = [
-    {"compilation", "startup"},
+    {"startup"},
     {"errors", "units", "parallel", "progress", "registry", "storage"},
     {"structures", "labels", "neighbours", "bonds", "symmetry", "kernels", "solvers"},
     {"descriptors"},

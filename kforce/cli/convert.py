@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from kforce.cli.options import (
     add_overwrite,
-    add_reading,
-    is_sgdml_model,
-    is_xml,
+    load_model,
+    model_format,
     new_file,
     read_data,
     refuse_reading,
     require_suffix,
 )
 from kforce.data import write_frames
-from kforce.gap.regressor import GAPRegressor
 from kforce.io import read_quip_xml, read_sgdml, write_quip_xml, write_sgdml
-from kforce.storage.files import load
-from kforce.storage.npz import read_arrays
 
 
 def add_parser(commands, common):
@@ -38,26 +34,24 @@ def add_parser(commands, common):
     parser.add_argument("input", metavar="INPUT")
     parser.add_argument("output", metavar="OUTPUT")
     add_overwrite(parser)
-    add_reading(parser)
-    parser.set_defaults(run=run)
+    return parser
 
 
 def run(args, output):
     """Find out what the input is and write its counterpart."""
     path = new_file(args.output, args.overwrite)
-    is_npz = str(args.input).lower().endswith(".npz")
-    if is_xml(args.input):
-        refuse_reading(args, args.input, "units")
+    kind = model_format(args.input)
+    if kind == "kforce":
+        what = _write_model(load_model(args.input), path, args)
+    elif kind is not None:
+        refuse_reading(args, args.input, *(["units"] if kind == "gap" else []))
         require_suffix(path, ".npz")
-        read_quip_xml(args.input).save(path)
+        if kind == "gap":
+            model = read_quip_xml(args.input)
+        else:
+            model = read_sgdml(args.input, unit=args.units)
+        model.save(path)
         what = "a model of kforce"
-    elif is_npz and is_sgdml_model(args.input):
-        refuse_reading(args, args.input)
-        require_suffix(path, ".npz")
-        read_sgdml(args.input, unit=args.units).save(path)
-        what = "a model of kforce"
-    elif is_npz and read_arrays(args.input, names=("format",)):
-        what = _write_model(load(args.input), path, args)
     else:
         require_suffix(path, ".xyz")
         write_frames(path, read_data(args.input, args, output))
@@ -67,7 +61,7 @@ def run(args, output):
 
 def _write_model(model, path, args):
     """Write a model of kforce as one of the program that has such models."""
-    if isinstance(model, GAPRegressor):
+    if model.cutoff_ is not None:
         refuse_reading(args, args.input, "units")
         require_suffix(path, ".xml")
         write_quip_xml(model, path)

@@ -9,7 +9,7 @@ import numpy as np
 from kforce.cli.model_options import add_model, build_model
 from kforce.cli.options import (
     add_overwrite,
-    add_reading,
+    add_splitting,
     check,
     new_file,
     positive_int,
@@ -20,7 +20,7 @@ from kforce.cli.output import finite_or_none
 from kforce.data import split
 from kforce.data.findings import plural
 from kforce.errors import InputError, check_seed
-from kforce.evaluation import plots as report
+from kforce.evaluation import plots
 from kforce.evaluation.learning_curve import learning_curve
 
 
@@ -39,30 +39,21 @@ def add_parser(commands, common):
         "--plot", metavar="FILE", help="draw the curve there, as PNG (.png)"
     )
     add_overwrite(parser)
-    group = parser.add_argument_group("splitting")
-    group.add_argument(
+    add_splitting(parser).add_argument(
         "--sizes",
         type=_sizes,
         metavar="N,N,...",
         help="training frames, ascending (default: powers of two from 8 to 1024)",
     )
-    group.add_argument(
-        "--n-test",
-        type=positive_int,
-        metavar="N",
-        help="test frames (default: a fifth of the frames, at most 1000)",
-    )
-    group.add_argument("--seed", type=int, default=0, help="default: 0")
     add_model(parser)
-    add_reading(parser)
-    parser.set_defaults(run=run)
+    return parser
 
 
 def run(args, output):
     """Train and test at every size."""
     if args.plot:
         require_suffix(new_file(args.plot, args.overwrite), ".png")
-        report.require_matplotlib()
+        plots.require_matplotlib()
     check_seed(args.seed)
     model = build_model(args)
     frames = read_data(args.data, args, output)
@@ -78,7 +69,7 @@ def run(args, output):
         frames, test = split(frames, n_train, args.n_test, seed=args.seed)
     curve = learning_curve(model, frames, args.sizes, test, args.seed)
     if args.plot:
-        report.write_figures({args.plot: report.learning_curve_figure(curve)})
+        plots.write_figures({args.plot: plots.learning_curve_figure(curve)})
     slope, error = curve.slope()
     columns = {name: getattr(curve, name) for name in _COLUMNS}
     values = {

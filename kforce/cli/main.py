@@ -12,9 +12,15 @@ from importlib import metadata
 
 from kforce.cli import convert, info, learning_curve, predict, train
 from kforce.cli import test as evaluate
-from kforce.cli.interrupts import exit_code, reason, signals_raised
+from kforce.cli.options import add_reading
 from kforce.cli.output import Output
-from kforce.cli.streams import drop_unwritten, open_streams
+from kforce.cli.process import (
+    drop_unwritten,
+    exit_code,
+    open_streams,
+    reason,
+    signals_raised,
+)
 from kforce.errors import InputError
 from kforce.progress import show_progress
 
@@ -55,9 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "-v", "--verbose", action="store_true", help="print what is done and decided"
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for module in _COMMANDS:
-        module.add_parser(commands, common)
+        command = module.add_parser(commands, common)
+        add_reading(command)
+        command.set_defaults(run=module.run)
     return parser
 
 
@@ -71,7 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv):
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        return 0
     output = Output(json=args.json, quiet=args.quiet)
     log = logging.getLogger("kforce")
     log.handlers = [output]
@@ -110,7 +122,3 @@ def _run(argv):
         )
         return _FAILED
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -94,7 +94,7 @@ def _add_gap(group):
         "--terms",
         metavar="FILE",
         help="YAML list of terms, as '- {descriptor: soap, cutoff: 5.0, n_max: 8, "
-        "l_max: 6, atom_sigma: 0.5, n_inducing: 500}', see the README; descriptors: "
+        "l_max: 6, atom_sigma: 0.5, n_inducing: 500}', see docs/guide.md; descriptors: "
         f"{', '.join(registered_names(LocalDescriptor))} (default: two-body and SOAP "
         "terms for the bond lengths in the data)",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from zipfile import is_zipfile
 
 from kforce.data import check_frames, read_frames, reorder_atoms
 from kforce.data.findings import plural
@@ -16,18 +17,38 @@ from kforce.storage.npz import read_arrays, require_writable
 
 def positive_int(text: str) -> int:
     """Parse a whole number above zero."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-    return value
+    return _positive(int(text), text)
 
 
 def positive_float(text: str) -> float:
     """Parse a finite number above zero."""
-    value = float(text)
-    if not 0.0 < value < float("inf"):
+    return _positive(float(text), text)
+
+
+def _positive(value, text):
+    if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
     return value
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add the option that lets a command replace a file."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the output if it exists"
+    )
+
+
+def add_splitting(parser: argparse.ArgumentParser):
+    """Add the options of test frames and of their choice; return the group."""
+    group = parser.add_argument_group("splitting")
+    group.add_argument(
+        "--n-test",
+        type=positive_int,
+        metavar="N",
+        help="test frames (default: a fifth of the frames, at most 1000)",
+    )
+    group.add_argument("--seed", type=int, default=0, help="default: 0")
+    return group
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -55,13 +76,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_reading(args, path, *more: str) -> None:
-    """Raise an error if options are given that a model has no use for.
-
-    Raises
-    ------
-    InputError
-        That names the first of them.
-    """
+    """Raise an error if options are given that a model has no use for."""
     for name in ("energy_key", "forces_key", "reorder", *more):
         if getattr(args, name):
             option = "--" + name.replace("_", "-")
@@ -83,8 +98,8 @@ def read_data(path, args, output) -> list:
 
 def formulas(frames) -> str:
     """Name the molecules of a data set."""
-    found = sorted({frame.get_chemical_formula() for frame in frames})
-    return ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+    names = sorted({frame.get_chemical_formula() for frame in frames})
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def check(train, test, output, kind: str = "gdml", numbers=None) -> None:
@@ -106,43 +121,30 @@ def check(train, test, output, kind: str = "gdml", numbers=None) -> None:
 
 def load_model(path):
     """Load a model of kforce, or one of sGDML or, as XML, of GAP."""
-    if is_xml(path):
-        return read_quip_xml(path)
-    refuse_structures(path)
-    if is_sgdml_model(path):
-        return read_sgdml(path)
-    return load(path)
+    if Path(path).suffix.lower() != ".xml":
+        refuse_structures(path)
+    readers = {"gap": read_quip_xml, "sgdml": read_sgdml}
+    return readers.get(model_format(path), load)(path)
 
 
-def is_model(path) -> bool:
-    """Whether a file is a model, by its name and its fields."""
-    if is_xml(path):
-        return True
-    if Path(path).suffix.lower() != ".npz":
-        return False
-    return is_sgdml_model(path) or bool(read_arrays(path, names=("format",)))
+def model_format(path) -> str | None:
+    """Return whose model a file is, by its name and its fields; None if it is none.
 
-
-def is_xml(path) -> bool:
-    """Whether a file is named like a model of GAP."""
-    return Path(path).suffix.lower() == ".xml"
-
-
-def is_sgdml_model(path) -> bool:
-    """Whether a file holds a model of sGDML, in today's or in the 2018 layout."""
-    fields = read_arrays(path, names=("R_desc", "Rt_desc"))
-    return bool(fields)
+    That is 'gap', 'sgdml' (in today's or in the 2018 layout) or 'kforce'.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".xml":
+        return "gap"
+    if suffix != ".npz" and not is_zipfile(path):
+        return None
+    fields = read_arrays(path, names=("R_desc", "Rt_desc", "format"))
+    if fields.keys() & {"R_desc", "Rt_desc"}:
+        return "sgdml"
+    return "kforce" if fields else None
 
 
 def new_file(path, overwrite: bool) -> Path:
-    """Return the path of a file that may be written.
-
-    Raises
-    ------
-    InputError
-        If it exists and may not be replaced, its folder does not exist, or the file
-        could not be written.
-    """
+    """Return the path of a file that may be written."""
     path = Path(path)
     if os.path.isfile(path) and not overwrite:
         raise InputError(
@@ -159,21 +161,8 @@ def new_file(path, overwrite: bool) -> Path:
 
 
 def require_suffix(path: Path, suffix: str) -> None:
-    """Raise an error unless a file name ends as its content demands.
-
-    Raises
-    ------
-    InputError
-        If it does not.
-    """
+    """Raise an error unless a file name ends as its content demands."""
     if path.suffix != suffix:
         raise InputError(
             f"The name of this kind of output ends in {suffix}, found {path.name}."
         )
-
-
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Add the option that lets a command replace a file."""
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the output if it exists"
-    )

@@ -11,6 +11,7 @@ from contextlib import suppress
 import numpy as np
 from ase.units import GPa
 
+from kforce.data.findings import plural
 from kforce.errors import InputError
 from kforce.evaluation import calibration, metrics
 from kforce.labels import Labels, read_label
@@ -97,23 +98,44 @@ def _plain(value):
     return str(value)
 
 
+def warn_unfamiliar(model, frames, output) -> None:
+    """Warn about structures outside of the range of the training data."""
+    sentences = [model.extrapolation(frame) for frame in frames]
+    outside = [s for s, sentence in enumerate(sentences) if sentence]
+    if outside:
+        first = outside[0]
+        output.warning(
+            f"{len(outside)} of {plural(len(frames), 'structure')} "
+            f"{'leaves' if len(outside) == 1 else 'leave'} the range of the "
+            f"training data, where predictions are not reliable (frame {first}: "
+            f"{sentences[first].rstrip('.')})."
+        )
+
+
+def warn_trained_on(model, frames, output) -> None:
+    """Warn about structures that the model was trained on."""
+    count = model.is_training_frame(frames).sum()
+    if count:
+        output.warning(
+            f"{count} of {plural(len(frames), 'frame')} "
+            f"{'is' if count == 1 else 'are'} "
+            "training data of this model: errors there are too small to be honest."
+        )
+
+
 def errors(model, frames, labels: Labels, prediction) -> dict[str, float]:
     """Return the errors of a prediction, in eV and eV/Å; only of what has labels.
 
     Of a local model also those of energies per atom in eV, and of stresses in eV/Å³.
     """
-    pairs = {}
-    if np.isfinite(labels.energy).any():
-        pairs["energy"] = prediction.energy, labels.energy
-        if model.cutoff_ is not None:
-            size = np.array([len(frame) for frame in frames])
-            pairs["energy_per_atom"] = prediction.energy / size, labels.energy / size
-    if labels.has_forces.any():
-        pairs["forces"] = map(np.concatenate, (prediction.forces, labels.forces))
+    pairs = labels.pairs(prediction)
+    if "energy" in pairs and model.cutoff_ is not None:
+        size = np.array([len(frame) for frame in frames])
+        pairs["energy_per_atom"] = tuple(energy / size for energy in pairs["energy"])
     if prediction.stress is not None:
         stress = np.full_like(prediction.stress, np.nan)
         for s in np.flatnonzero(np.isfinite(prediction.stress).all(axis=1)):
-            stress[s] = read_label(frames[s], s, "stress", frames[s].get_stress)
+            stress[s] = read_label(frames[s], s, "stress")
         if np.isfinite(stress).any():
             pairs["stress"] = prediction.stress, stress
     found = {"n_structures": len(frames)}
@@ -124,20 +146,10 @@ def errors(model, frames, labels: Labels, prediction) -> dict[str, float]:
 
 
 def error_table(found: Mapping[str, float]) -> str:
-    """Lay the result of `errors` out for people.
-
-    Examples
-    --------
-    >>> values = {"n_structures": 2, "forces_mae": 0.01, "forces_rmse": 0.02}
-    >>> print(error_table(values))
-    errors of 2 structures              MAE         RMSE
-      forces   meV/Å                 10.000       20.000
-               kcal/mol/Å             0.231        0.461
-    """
+    """Lay the result of `errors` out for people."""
     kcal = energy_unit("kcal/mol")
-    count = found["n_structures"]
-    noun = "structure" if count == 1 else "structures"
-    lines = [f"{f'errors of {count} {noun}':<26}{'MAE':>13}{'RMSE':>13}"]
+    title = f"errors of {plural(found['n_structures'], 'structure')}"
+    lines = [f"{title:<26}{'MAE':>13}{'RMSE':>13}"]
     for name, rows in {
         "energy": [("eV", 1.0, 5), ("kcal/mol", 1.0 / kcal, 4)],
         "energy_per_atom": [("meV/atom", 1e3, 3)],
@@ -199,15 +211,7 @@ _MEASURES = {
 
 
 def calibration_table(found: Mapping[str, Mapping[str, float]]) -> str:
-    """Lay the result of `calibrations` out for people.
-
-    Examples
-    --------
-    >>> print(calibration_table({"energy": {"ence": 0.1, "coverage_50": 0.52}}))
-    calibration                      energy
-      ENCE                            0.100
-      coverage at 50 %                 52.0
-    """
+    """Lay the result of `calibrations` out for people."""
     lines = [f"{'calibration':<26}" + "".join(f"{name:>13}" for name in found)]
     for key, (label, factor, digits) in _MEASURES.items():
         if not any(key in measures for measures in found.values()):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from kforce.cli.extrapolation import warn_unfamiliar
 from kforce.cli.options import (
     add_overwrite,
-    add_reading,
     load_model,
     new_file,
     read_data,
     require_suffix,
 )
+from kforce.cli.output import warn_unfamiliar
 from kforce.data import write_frames
 from kforce.data.findings import plural
 
@@ -40,8 +39,7 @@ def add_parser(commands, common):
         help="write standard deviations, too: energy_std and forces_std",
     )
     add_overwrite(parser)
-    add_reading(parser)
-    parser.set_defaults(run=run)
+    return parser
 
 
 def run(args, output):
@@ -58,16 +56,14 @@ def run(args, output):
         )
         if prediction.stress is not None and frame.pbc.all():
             frame.calc.results["stress"] = prediction.stress[s]
+        if args.std:
+            frame.info["energy_std"] = prediction.energy_std[s]
+            frame.arrays["forces_std"] = prediction.forces_std[s]
     values = {"output": str(path), "energy": prediction.energy}
     what = "energies and forces"
     if prediction.stress is not None:
         what = "energies, forces and stresses"
     if args.std:
-        for frame, energy_std, forces_std in zip(
-            frames, prediction.energy_std, prediction.forces_std, strict=True
-        ):
-            frame.info["energy_std"] = energy_std
-            frame.arrays["forces_std"] = forces_std
         values["energy_std"] = prediction.energy_std
         what += ", with standard deviations,"
     write_frames(path, frames)

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kforce.cli.extrapolation import warn_trained_on, warn_unfamiliar
-from kforce.cli.options import (
-    add_overwrite,
-    add_reading,
-    load_model,
-    new_file,
-    read_data,
-)
+from kforce.cli.options import add_overwrite, load_model, new_file, read_data
 from kforce.cli.output import (
     calibration_table,
     calibrations,
     error_table,
     errors,
     residuals,
+    warn_trained_on,
+    warn_unfamiliar,
 )
 from kforce.errors import InputError
-from kforce.evaluation import plots as report
+from kforce.evaluation import plots
 from kforce.evaluation.conformal import conformal_factor
 from kforce.labels import Labels
 
 #: Files of --report; all but the first take standard deviations.
 _FIGURES = {
-    "parity.png": report.parity_figure,
-    "calibration.png": report.calibration_figure,
-    "error-std.png": report.error_figure,
+    "parity.png": plots.parity_figure,
+    "calibration.png": plots.calibration_figure,
+    "error-std.png": plots.error_figure,
 }
 
 
@@ -58,8 +53,7 @@ def add_parser(commands, common):
         "--report", metavar="FOLDER", help=f"draw {', '.join(_FIGURES)} there"
     )
     add_overwrite(parser)
-    add_reading(parser)
-    parser.set_defaults(run=run)
+    return parser
 
 
 def run(args, output):
@@ -84,7 +78,7 @@ def run(args, output):
         text += "\n" + calibration_table(measures)
     if folder:
         names = ["parity.png"] if measures is None else list(_FIGURES)
-        report.write_figures(
+        plots.write_figures(
             {folder / name: _FIGURES[name](prediction, frames) for name in names}
         )
         values["report"] = [str(folder / name) for name in names]
@@ -94,7 +88,7 @@ def run(args, output):
 
 def _new_folder(path, overwrite):
     """Return the path of a folder that the figures may be written to."""
-    report.require_matplotlib()
+    plots.require_matplotlib()
     folder = Path(path)
     if folder.is_dir():
         for name in _FIGURES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,9 +13,10 @@ from ase.neighborlist import neighbor_list
 from scipy.spatial.distance import pdist
 
 from kforce.bonds import stretches
-from kforce.data.comparisons import compare_atoms, compare_geometries
 from kforce.data.consistency import energy_force_slope
+from kforce.data.duplicates import find_duplicates
 from kforce.data.findings import Finding, LabelledSet, Report, plural
+from kforce.data.reorder import atom_classes, bond_graph
 
 log = logging.getLogger("kforce.data")
 
@@ -29,6 +31,11 @@ _NET_TORQUE = 5e-3
 # A single frame may be worse than the rest: up to 4e-3 and 1e-2 were seen.
 _NET_OF_ONE_FRAME = 2e-2
 
+#: Frames that tell the unit of length; forces of molecules outside of these bounds (in
+#: eV/Å, root mean square) are hardly in eV/Å.
+_FRAMES_FOR_LENGTHS = 50
+_LEAST_RMS_FORCE, _LARGEST_RMS_FORCE = 0.08, 20.0
+
 
 def check_frames(
     train: Sequence[Atoms],
@@ -40,30 +47,11 @@ def check_frames(
     Looked for are duplicates within and across the sets, missing and constant labels,
     values that are not finite, atoms closer than 0.3 Å, changing composition or atom
     order, net forces and torques on isolated molecules, and energies that contradict
-    the forces in sign or unit.
+    the forces in sign or unit. Findings number the frames as `numbers` do, those
+    of the file that both sets were split from, or by their positions in the lists.
+    Nothing is raised for what is found, see `Report.raise_errors`; `InputError` says
+    that a set is no list of frames.
 
-    Parameters
-    ----------
-    train : list of ase.Atoms
-        Training frames, labelled in eV and eV/Å.
-    test : list of ase.Atoms, optional
-        Test frames.
-    numbers : pair of sequences of int, optional
-        How findings number the training and the test frames, as in the file that they
-        were split from. By default by their positions in the lists.
-
-    Returns
-    -------
-    Report
-        Nothing is raised for what is found; see `Report.raise_errors`.
-
-    Raises
-    ------
-    InputError
-        If `train` or `test` is not a list of frames.
-
-    Examples
-    --------
     >>> from kforce.datasets import load_methanol_ccsdt
     >>> frames = load_methanol_ccsdt()
     >>> print(check_frames(frames[:144], frames[144:]))
@@ -71,13 +59,12 @@ def check_frames(
     >>> print(check_frames(frames[:100], frames[99:]))
     warning: 1 test frame shows the geometry of a training frame (test 0 = train 99...
     """
-    own = numbers or (None, None)
-    sets = [LabelledSet("train", train, own[0])]
+    of_train, of_test = numbers or (None, None)
+    sets = [LabelledSet("train", train, of_train)]
     if test is not None:
-        sets.append(LabelledSet("test", test, own[1]))
+        sets.append(LabelledSet("test", test, of_test))
     findings = [f for data in sets for check in _CHECKS for f in check(data)]
-    findings += compare_atoms(sets)
-    findings += compare_geometries(sets)
+    findings += [*_compare_atoms(sets), *_compare_geometries(sets)]
     levels = ("error", "warning", "note")
     return Report(sorted(findings, key=lambda finding: levels.index(finding.level)))
 
@@ -265,10 +252,80 @@ def _check_consistency(data: LabelledSet):
         )
 
 
-#: Frames that tell the unit of length; forces of molecules outside of these bounds (in
-#: eV/Å, root mean square) are hardly in eV/Å.
-_FRAMES_FOR_LENGTHS = 50
-_LEAST_RMS_FORCE, _LARGEST_RMS_FORCE = 0.08, 20.0
+def _compare_atoms(sets: Sequence[LabelledSet]):
+    """Compare composition and atom order with those of the first training frame.
+
+    The sets are the training set, and the test set if there is one.
+    """
+    first, its_number = sets[0].frames[0], sets[0].numbers[0]
+    for data in sets:
+        other, order = [], []
+        for s, frame in enumerate(data.frames):
+            if not np.array_equal(np.sort(frame.numbers), np.sort(first.numbers)):
+                other.append(s)
+            elif not np.array_equal(frame.numbers, first.numbers):
+                order.append(s)
+        rest = sorted(set(range(len(data.frames))) - set(other) - set(order))
+        order += _rebonded(first, data.frames, rest)
+        if other:
+            yield Finding(
+                "warning",
+                "composition",
+                f"{plural(len(other), 'frame')} with other atoms than train frame "
+                f"{its_number}, {first.get_chemical_formula()}, such as "
+                f"{data.frames[other[0]].get_chemical_formula()} "
+                f"{data.where(other)}: a model of one molecule cannot use them.",
+            )
+        if order:
+            yield Finding(
+                "warning",
+                "atom-order",
+                f"{plural(len(order), 'frame')} with the atoms of train frame "
+                f"{its_number} in another order {data.where(sorted(order))}: "
+                "bring all frames into one with kforce.data.reorder_atoms, or "
+                "--reorder on the command line.",
+            )
+
+
+def _rebonded(first, frames, candidates) -> list[int]:
+    """Return frames with the bond graph of the first, but between other atoms."""
+    if first.pbc.any() or not np.isfinite(first.positions).all():
+        return []
+    bonds = bond_graph(first)
+    classes = sorted(atom_classes(first.numbers, bonds))
+    rebonded = []
+    for s in candidates:
+        if frames[s].pbc.any() or not np.isfinite(frames[s].positions).all():
+            continue
+        graph = bond_graph(frames[s])
+        # One bond made and one broken is a proton transfer, not another order.
+        if np.count_nonzero(graph != bonds) > 4 and classes == sorted(
+            atom_classes(first.numbers, graph)
+        ):
+            rebonded.append(s)
+    return rebonded
+
+
+def _compare_geometries(sets: Sequence[LabelledSet]):
+    """Find repeated geometries, in each set and across both."""
+    places = [(data, s) for data in sets for s in range(len(data.frames))]
+    repeats = defaultdict(list)
+    for i, j in find_duplicates([data.frames[s] for data, s in places]):
+        (first, s), (second, t) = places[i], places[j]
+        pair = f"{second.name} {second.numbers[t]} = {first.name} {first.numbers[s]}"
+        repeats[first.name, second.name].append(pair)
+    for (first, second), pairs in sorted(repeats.items(), reverse=True):
+        across = first != second
+        verb = "shows" if len(pairs) == 1 else "show"
+        earlier = "a training frame" if across else "an earlier one"
+        advice = "the test is not honest" if across else "remove the repeats"
+        yield Finding(
+            "warning",
+            "duplicates-across" if across else "duplicates",
+            f"{plural(len(pairs), second + ' frame')} {verb} the geometry of {earlier} "
+            f"({', '.join(pairs[:5])}{', ...' if len(pairs) > 5 else ''}): {advice}.",
+        )
+
 
 _CHECKS = (
     _check_finite,

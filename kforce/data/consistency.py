@@ -68,10 +68,7 @@ class EnergyForceSlope:
 def _wrong_units() -> dict[str, float]:
     """Return the slope that each mistake leads to."""
     bohr = LENGTH_UNITS["bohr"]
-    causes = {
-        "the positions were in Bohr": bohr,
-        "the forces were per Bohr": 1 / bohr,
-    }
+    causes = {"the positions were in Bohr": bohr, "the forces were per Bohr": 1 / bohr}
     for name in ("kcal/mol", "kJ/mol", "Hartree"):
         energy = ENERGY_UNITS[name.lower()]
         causes[f"the energies were in {name}"] = 1 / energy

@@ -29,17 +29,7 @@ _MANY_COLUMNS = re.compile(r":\s*\+?[\d_]{5,}")
 def check_promises(path: Path) -> None:
     """Raise an error if a file cannot hold what it says that it holds.
 
-    Parameters
-    ----------
-    path : Path
-        Of any format that ASE reads; frames are looked at in those of XYZ.
-
-    Raises
-    ------
-    InputError
-        If it says that it holds more.
-    Exception
-        Of many kinds, if the file is damaged.
+    Frames are looked at in files of XYZ. A damaged file raises errors of many kinds.
     """
     size = _unfolded_size(path)
     if filetype(str(path)) not in ("xyz", "extxyz"):

@@ -11,12 +11,12 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from kforce.data.findings import plural
 from kforce.data.npz_datasets import NPZ_UNITS, read_npz_frames, set_labels
 from kforce.data.promises import check_promises
 from kforce.errors import InputError
+from kforce.labels import stress_of
 from kforce.neighbours.search import check_cell
 from kforce.progress import progress_bar
 from kforce.storage.npz import replaced_file, require_readable
@@ -24,7 +24,6 @@ from kforce.structures import as_frames
 from kforce.units import energy_unit, length_unit, parse_units
 
 log = logging.getLogger("kforce.data")
-
 
 _ASE_UNITS = ("eV", "Ang")
 
@@ -148,7 +147,7 @@ def _use_virials(frames, path) -> None:
         if virial is None or "stress" in _results(frame) or not frame.pbc.all():
             continue
         check_cell(frame.cell.array, frame.pbc, s)
-        stress = full_3x3_to_voigt_6_stress(-virial / frame.get_volume())
+        stress = stress_of(virial, frame.get_volume())
         set_labels(frame, _results(frame) | {"stress": stress})
         count += 1
     if count:
@@ -223,17 +222,8 @@ def _matches(pattern: str, key) -> bool:
 def write_frames(path: str | os.PathLike, frames: Sequence[Atoms]) -> None:
     """Write frames as extended XYZ, all or nothing.
 
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    frames : list of ase.Atoms
-        Labels on the calculators are written as ASE does: eV, Å and eV/Å.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
+    Labels on the calculators are written as ASE does, in eV, Å and eV/Å. `InputError`
+    says that the file cannot be written.
     """
     frames = as_frames(frames)
     with replaced_file(path) as temporary:

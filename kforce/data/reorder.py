@@ -36,26 +36,11 @@ def reorder_atoms(
     has the reference's elements and bonds in place is left as it is, and so is one in
     which a single atom has moved to another partner (a proton transfer).
 
-    Parameters
-    ----------
-    frames : list of ase.Atoms
-        The frames; positions in Å.
-    reference : ase.Atoms, optional
-        The frame whose order to follow, the first one by default.
+    The reference is the first frame by default. Frames that changed are copies whose
+    arrays and labels follow the atoms; the others are the given objects. Raises
+    `InputError` if a frame holds other atoms than the reference, or lacks some of its
+    bonds.
 
-    Returns
-    -------
-    list of ase.Atoms
-        Frames in the same sequence. Those that changed are copies whose arrays and
-        labels follow the atoms; the others are the given objects.
-
-    Raises
-    ------
-    InputError
-        If a frame holds other atoms than the reference, or lacks some of its bonds.
-
-    Examples
-    --------
     >>> from ase.build import molecule
     >>> ethanol = molecule("CH3CH2OH")
     >>> mixed = ethanol[[5, 2, 8, 1, 0, 4, 7, 3, 6]]

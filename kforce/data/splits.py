@@ -9,7 +9,7 @@ from ase import Atoms
 
 from kforce.errors import InputError, check_count, check_seed
 from kforce.labels import Labels
-from kforce.structures import as_frames
+from kforce.structures import as_frames, is_isolated
 
 
 def split(
@@ -67,14 +67,20 @@ def split_indices(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of the frames that `split` would take, as two arrays."""
     frames = as_frames(frames)
-    _check_counts(len(frames), n_train, n_test)
+    n = len(frames)
+    check_count("n_train", n_train)
+    check_count("n_test", n_test, least=0)
+    if n_train + n_test > n:
+        raise InputError(
+            f"Expected at least {n_train} + {n_test} = {n_train + n_test} frames to "
+            f"split, found {n}: ask for fewer."
+        )
     check_seed(seed)
     rng = np.random.default_rng(seed)
     if how == "time":
-        n = len(frames)
         return np.arange(n_train), np.arange(n - n_test, n)
     if how == "random":
-        order = rng.permutation(len(frames))
+        order = rng.permutation(n)
         return order[:n_train], order[n_train : n_train + n_test]
     if how == "stratified":
         order = np.argsort(_energies(frames), kind="stable")
@@ -86,14 +92,14 @@ def split_indices(
     )
 
 
-def _check_counts(n_frames, n_train, n_test) -> None:
-    check_count("n_train", n_train)
-    check_count("n_test", n_test, least=0)
-    if n_train + n_test > n_frames:
-        raise InputError(
-            f"Expected at least {n_train} + {n_test} = {n_train + n_test} frames to "
-            f"split, found {n_frames}: ask for fewer."
-        )
+def isolated_among(frames: Sequence[Atoms]) -> list[int]:
+    """Return the indices of isolated atoms among other frames.
+
+    They belong into every training set: their energies are those of atoms, and no other
+    frame tells them. Where there is nothing else, there are none.
+    """
+    alone = [s for s, frame in enumerate(frames) if is_isolated(frame)]
+    return alone if len(alone) < len(frames) else []
 
 
 def _energies(frames) -> np.ndarray:

@@ -54,8 +54,6 @@ def dataset_hash(frames: Sequence[Atoms], labels: Labels | None = None) -> str:
     names, other fields and where the frames came from do not. The labels are those of
     the frames, unless they have been collected already.
 
-    Examples
-    --------
     >>> from kforce.datasets import load_methanol_ccsdt
     >>> dataset_hash(load_methanol_ccsdt()[:10])[:8]
     '24a39778'

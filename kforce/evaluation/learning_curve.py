@@ -12,11 +12,11 @@ from scipy.stats import linregress
 from sklearn.base import clone
 
 from kforce.data.findings import plural
-from kforce.data.splits import split_indices
+from kforce.data.splits import isolated_among, split_indices
 from kforce.errors import InputError, check_count
 from kforce.evaluation import metrics
 from kforce.labels import Labels
-from kforce.structures import as_frames, is_isolated
+from kforce.structures import as_frames
 
 _log = logging.getLogger("kforce.evaluation.learning_curve")
 
@@ -117,13 +117,11 @@ def learning_curve(
     True
     """
     frames = as_frames(frames)
-    isolated = [frame for frame in frames if is_isolated(frame)]
-    if 0 < len(isolated) < len(frames):
-        # Their energies are those of atoms: no other frame tells them.
-        _log.info("isolated atoms are in all training sets: %d", len(isolated))
-        frames = [frame for frame in frames if not is_isolated(frame)]
-    else:
-        isolated = []
+    alone = isolated_among(frames)
+    if alone:
+        _log.info("isolated atoms are in all training sets: %d", len(alone))
+    isolated = [frames[s] for s in alone]
+    frames = [frames[s] for s in np.setdiff1d(np.arange(len(frames)), alone)]
     n_test = 0 if test is not None else min(max(1, len(frames) // 5), _MAX_TEST_FRAMES)
     room = len(frames) - n_test
     sizes = _default_sizes(room) if sizes is None else _checked(sizes, room)
@@ -173,9 +171,9 @@ def _checked(sizes, room):
 
 def _errors(prediction, labels):
     """Return the errors in the order of the fields of `LearningCurve`."""
-    predicted, reference = map(np.concatenate, (prediction.forces, labels.forces))
-    forces = [f(predicted, reference) for f in (metrics.mae, metrics.rmse)]
-    if not np.isfinite(labels.energy).any():
-        return [np.nan, np.nan, *forces]
-    pair = prediction.energy, labels.energy
-    return [metrics.mae(*pair), metrics.rmse(*pair), *forces]
+    pairs = labels.pairs(prediction)
+    return [
+        error(*pairs[name]) if name in pairs else np.nan
+        for name in ("energy", "forces")
+        for error in (metrics.mae, metrics.rmse)
+    ]

@@ -30,9 +30,7 @@ from kforce.storage.npz import replaced_file
 # Okabe & Ito's colours, which colour-blind people can tell apart.
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#7F7F7F"
 
-
 _POINT = {"alpha": 0.5, "mew": 0, "ms": 5}
-
 
 #: More points than this are counted in hexagons instead of drawn.
 _MANY_POINTS = 2000

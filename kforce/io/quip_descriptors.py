@@ -16,9 +16,7 @@ from kforce.errors import InputError
 #: the densities of all elements.
 FACTOR_SINCE, OWN_DENSITY_SINCE = 1423143769, 1426512068
 
-
 _BASES = {"EQUISPACED_GAUSS": "equispaced", "GTO": "gto", "POLY": "poly"}
-
 
 #: Keys that change a descriptor in ways that kforce does not know, and their values
 #: that change nothing.
@@ -243,7 +241,6 @@ def version_of(descriptors: list[LocalDescriptor], usual: int) -> int:
 _WORD = re.compile(
     r"""([^\s={}"',]+)(?:\s*=\s*(\{[^{}]*\}|"[^"]*"|'[^']*'|[^\s{}]+))?"""
 )
-
 
 #: No number of a descriptor is as large.
 _LARGEST_PARAMETER = 10**6

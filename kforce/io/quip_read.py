@@ -219,15 +219,15 @@ def _read_kernel(part, d):
     kind = part.whole("covariance_type")
     constant = part.number("signal_mean")
     if kind == 2:
-        zeta = _read_zeta(part)
+        if "zeta" in part.element.attrib:
+            zeta = part.number("zeta")
+        else:  # old files hold it in place of the length scales
+            zeta = float(part.one("theta").numbers(1)[0])
         if not 1.0 <= zeta < 1000.0:
             raise part.damaged(f"{part.tag} has zeta={zeta:g}, expected 1 or more")
         # The program does not add the constant to products.
-        return (
-            Polynomial(zeta=int(zeta) if zeta == int(zeta) else zeta),
-            np.ones(d),
-            0.0,
-        )
+        kernel = Polynomial(zeta=int(zeta) if zeta == int(zeta) else zeta)
+        return kernel, np.ones(d), 0.0
     if kind not in (1, 4):
         raise InputError(
             f"{part.path}: kforce knows the covariance types 1 (ard_se), 2 "
@@ -238,13 +238,6 @@ def _read_kernel(part, d):
         raise part.damaged(f"{part.tag} has a theta that is not positive")
     kernel = RBF(length_scale=1.0) if kind == 1 else PiecewisePolynomial(n_features=d)
     return kernel, lengths, abs(constant)
-
-
-def _read_zeta(part):
-    """Return the exponent; old files hold it in place of the length scales."""
-    if "zeta" in part.element.attrib:
-        return part.number("zeta")
-    return float(part.one("theta").numbers(1)[0])
 
 
 def _read_permutations(part, d):

@@ -24,6 +24,7 @@ from kforce.gdml.regressor import GDMLRegressor
 from kforce.io.sgdml_fields import NEEDED, modern_fields
 from kforce.kernels.expansion import Expansion
 from kforce.kernels.stationary import Matern52
+from kforce.registry import check_instance
 from kforce.storage.npz import read_arrays, replaced_file
 from kforce.units import energy_unit, length_unit, parse_units
 
@@ -91,11 +92,15 @@ def read_sgdml(path: str | os.PathLike, unit: str | None = None) -> GDMLRegresso
     permutations = fields.permutations(numbers)
     version = fields.text("code_version")
     expansion = _read_expansion(fields, len(numbers), permutations, energy, length)
+    noise = None  # not known
+    if "lam" in fields.arrays and fields.number("lam") != 0:
+        noise = fields.positive("lam") ** 0.5 / length  # at a prior amplitude of 1 eV
+    cell = fields.cell()
     return _restored(
         expansion,
-        _read_noise(fields, length),
+        noise,
         permutations_=permutations,
-        molecule_=_read_molecule(fields, numbers, length),
+        molecule_=Molecule(numbers, cell.any(axis=1), cell * length),
         constant_=fields.number("c") * energy,
         training_=Training(
             n_frames=len(expansion.x_train),
@@ -122,20 +127,6 @@ def _read_expansion(fields, n_atoms, permutations, energy, length):
         weights=weights,
         feature_perms=feature_perms,
     )
-
-
-def _read_noise(fields, length):
-    """Return the noise of the forces at a prior amplitude of 1 eV, None if unknown."""
-    if "lam" not in fields.arrays or fields.number("lam") == 0:
-        return None
-    return fields.positive("lam") ** 0.5 / length
-
-
-def _read_molecule(fields, numbers, length):
-    cell = fields.cell()
-    if cell is None:
-        return Molecule(numbers, np.zeros(3, dtype=bool), np.zeros((3, 3)))
-    return Molecule(numbers, np.ones(3, dtype=bool), cell * length)
 
 
 def _restored(expansion, noise, *, permutations_, molecule_, **fitted):
@@ -196,6 +187,7 @@ def write_sgdml(
     backend predicts from every file; its PyTorch backend knows neither length scales
     that are not whole numbers nor fits of energies.
     """
+    check_instance("model", model, GDMLRegressor, "a GDMLRegressor")
     check_is_fitted(model, "expansion_")
     kernel, amplitude = _matern52_of(model)
     names = parse_units(unit)

@@ -29,10 +29,7 @@ _LARGEST = 1e100
 def modern_fields(path, arrays: dict[str, np.ndarray]) -> Fields:
     """Return the fields of a model file of either layout in today's layout.
 
-    Raises
-    ------
-    InputError
-        If the file is not a model of sGDML.
+    `InputError` if the file is not a model of sGDML.
     """
     kind = as_text(arrays.get("type", "m"))
     is_model = bool(arrays.keys() & {"R_desc", "Rt_desc"})
@@ -144,10 +141,10 @@ class Fields:
         if sorted(stored.tolist()) != sorted(feature_perms.tolist()):
             raise self._damaged("tril_perms_lin does not belong to perms")
 
-    def cell(self) -> np.ndarray | None:
-        """Return the cell vectors as rows, None for a free molecule."""
+    def cell(self) -> np.ndarray:
+        """Return the cell vectors as rows, zeros for a free molecule."""
         if "lattice" not in self.arrays:
-            return None
+            return np.zeros((3, 3))
         columns = self.array("lattice", (3, 3))
         if np.linalg.matrix_rank(columns) < 3:
             raise self._damaged("the vectors of its lattice span no volume")

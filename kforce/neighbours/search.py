@@ -10,7 +10,7 @@ from ase.geometry import minkowski_reduce
 from ase.neighborlist import primitive_neighbor_list
 from vesin import NeighborList
 
-from kforce.errors import InputError
+from kforce.errors import InputError, check_positive
 from kforce.structures import Batch
 
 #: Atoms closer than this are at the same place, in Å.
@@ -126,8 +126,7 @@ def find_neighbours(batch: Batch, cutoff: float, first: int = 0) -> Neighbours:
     >>> len(neighbours.dist), float(neighbours.dist.max().round(3))
     (8, 2.351)
     """
-    if not 0.0 < cutoff < np.inf:
-        raise InputError(f"A cutoff must be a positive length in Å, found {cutoff!r}.")
+    check_positive("A cutoff", cutoff, "length in Å")
     found = [
         _search(batch, s, float(cutoff), first + s) for s in range(batch.n_structures)
     ]

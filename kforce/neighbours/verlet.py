@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kforce.errors import InputError
+from kforce.errors import InputError, check_positive
 from kforce.neighbours._verlet import farthest_moved, pairs_within
 from kforce.neighbours.search import Neighbours, check_apart, find_neighbours
 from kforce.structures import Batch
@@ -29,10 +29,7 @@ class SkinList:
 
     def __init__(self, cutoff: float, skin: float = 0.5):
         for name, value in (("cutoff", cutoff), ("skin", skin)):
-            if not 0.0 < value < np.inf:
-                raise InputError(
-                    f"{name} must be a positive length in Å, found {value!r}."
-                )
+            check_positive(name, value, "length in Å")
         self.cutoff = float(cutoff)
         self.skin = float(skin)
         self.n_builds = 0

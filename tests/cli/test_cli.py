@@ -310,7 +310,15 @@ def test_mistakes_end_in_one_sentence(folder, monkeypatch, capsys, call, message
     assert sorted(folder.iterdir()) == before
 
 
-@pytest.mark.parametrize("call", ["", "dance", "train --n-train 0", "train --kernel x"])
+def test_without_a_command_the_help_is_printed(capsys):
+    assert main([]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("usage: kforce")
+    assert "learning-curve" in captured.out
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize("call", ["dance", "train --n-train 0", "train --kernel x"])
 def test_unreadable_calls_exit_with_two(call):
     with pytest.raises(SystemExit) as stop:
         main(call.split())

@@ -7,6 +7,8 @@ import sys
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from local_frames import cells, clusters, isolated
 
@@ -75,6 +77,15 @@ def test_training_reports_and_saves(tmp_path, capsys):
     atoms = {z: atom for z, atom in zip((29, 79), isolated(), strict=True)}
     for z, energy in model.reference_energies_.items():
         assert energy == pytest.approx(atoms[z].get_potential_energy())
+
+
+def test_a_crystal_of_one_atom_is_not_isolated(tmp_path, capsys):
+    crystal = bulk("Cu")
+    crystal.calc = SinglePointCalculator(crystal, energy=0.0, forces=np.zeros((1, 3)))
+    write(tmp_path / "data.xyz", [*cells(6), *isolated(), crystal])
+    call = ["train", str(tmp_path / "data.xyz"), "-o", str(tmp_path / "m.npz")]
+    assert main([*call, *QUICK]) == 0
+    assert "2 isolated atoms kept for the training" in capsys.readouterr().out
 
 
 def test_json_has_everything_to_repeat_the_run(tmp_path, capsys):

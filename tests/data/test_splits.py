@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk, molecule
 
 from kforce.data import split, split_indices
+from kforce.data.splits import isolated_among
 from kforce.datasets import load_methanol_ccsdt
 from kforce.errors import InputError
 
@@ -95,3 +97,10 @@ def test_stratified_needs_energies():
 def test_empty_list():
     with pytest.raises(InputError, match="empty list"):
         split([], 1, 0)
+
+
+def test_isolated_atoms_among_other_frames():
+    atom, crystal = Atoms("Cu"), bulk("Cu")
+    assert len(crystal) == 1
+    assert isolated_among([crystal, atom, molecule("H2O"), atom]) == [1, 3]
+    assert isolated_among([crystal]) == isolated_among([atom, atom]) == []

@@ -21,6 +21,7 @@ from sklearn.exceptions import NotFittedError
 import kforce
 from kforce import (
     RBF,
+    GAPRegressor,
     GDMLRegressor,
     InputError,
     Matern32,
@@ -233,3 +234,8 @@ def test_slab(tmp_path):
 def test_not_fitted(tmp_path):
     with pytest.raises(NotFittedError):
         write_sgdml(GDMLRegressor(), tmp_path / "model.npz")
+
+
+def test_a_local_model(tmp_path):
+    with pytest.raises(InputError, match="a GDMLRegressor, found GAPRegressor"):
+        write_sgdml(GAPRegressor(), tmp_path / "model.npz")
