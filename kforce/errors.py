@@ -6,6 +6,9 @@ from numbers import Integral, Real
 
 import numpy as np
 
+#: Noises are larger, and smaller than one over this: their squares are numbers.
+SMALLEST_NOISE = 1e-100
+
 
 class InputError(ValueError):
     """Input that kforce cannot use: what was expected, what was found, what to do.
@@ -37,9 +40,15 @@ def check_positive(
 
 
 def check_noise(name: str, value) -> None:
-    """Raise an `InputError` unless a noise is a positive number or None."""
-    if value is not None:
-        check_positive(name, value, "standard deviation or None")
+    """Raise an `InputError` unless a noise is None, or it and its square positive."""
+    if value is None:
+        return
+    check_positive(name, value, "standard deviation or None")
+    if not SMALLEST_NOISE < value < 1.0 / SMALLEST_NOISE:
+        raise InputError(
+            f"{name} must be a standard deviation in eV or eV/Å, found {value!r}: "
+            "correct it, or leave it out to learn it."
+        )
 
 
 def check_seed(seed) -> None:

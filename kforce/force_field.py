@@ -291,7 +291,8 @@ class ForceField(BaseEstimator):
     def score(self, frames: Sequence[Atoms], y=None) -> float:
         """Return R² of the predicted forces over all components that have a label."""
         frames = self._check_frames(frames)
-        pairs = Labels.from_frames(frames).pairs(self.evaluate(frames))
+        prediction = self.evaluate(frames)
+        pairs = Labels.from_frames(frames).pairs(prediction)
         if "forces" not in pairs:
             raise InputError(
                 "The score compares forces, and none of these frames has any."

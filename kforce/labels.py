@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from kforce.errors import InputError
+from kforce.errors import SMALLEST_NOISE, InputError
 from kforce.neighbours.search import check_cell
 from kforce.structures import as_frames
 
@@ -151,7 +151,9 @@ def _noise(values, name, shape, s):
         noise = np.asarray(values[name], dtype=float)
     except (TypeError, ValueError):
         noise = np.array(-1.0)
-    if noise.shape != shape or (noise <= 0).any() or np.isinf(noise).any():
+    limits = SMALLEST_NOISE, 1.0 / SMALLEST_NOISE
+    outside = (noise <= limits[0]) | (noise >= limits[1])  # not where it is NaN
+    if noise.shape != shape or outside.any():
         raise InputError(
             f"{name} of frame {s} must be positive standard deviations of shape "
             f"{shape}, found {values[name]!r}."

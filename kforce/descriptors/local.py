@@ -190,6 +190,9 @@ class LocalDescriptor(BaseEstimator):
     #: Whether features tell the element of the atom, and nothing else.
     is_composition = False
 
+    #: Whether it stands for the distances of all pairs of elements in a training set.
+    is_for_all_pairs = False
+
     @property
     def n_features(self) -> int:
         """Number of features, for parameters that make sense."""

@@ -71,6 +71,11 @@ class TwoBody(FewBody):
         """One for each exponent."""
         return len(self.exponents)
 
+    @property
+    def is_for_all_pairs(self) -> bool:
+        """Whether it stands for the distances of all pairs of elements."""
+        return self.species is None and tuple(self.exponents) == (1,)
+
     def for_species(self, species: tuple[int, ...]) -> list[TwoBody]:
         """Return one descriptor for each pair of elements, unless a pair is given."""
         self.check()

@@ -102,12 +102,14 @@ def novelty(
     return total
 
 
-def describe_extrapolation(terms: Sequence[SparseTerm], atoms: Atoms) -> str | None:
+def describe_extrapolation(
+    terms: Sequence[SparseTerm], atoms: Atoms, has_all_pairs: bool
+) -> str | None:
     """Say in a sentence which pairs of a structure are unlike all of the training set.
 
-    These are pairs of elements that no two-body term is for, and distances that are
-    shorter than those of the inducing environments of its term. None where there are
-    no such pairs, or the model has no two-body terms.
+    These are distances that are shorter than those of the inducing environments of the
+    two-body term of the pair and, if there is a term for every pair of elements in the
+    training set, pairs of elements without one. None where there are no such pairs.
     """
     shortest, cutoff = {}, 0.0
     for term in terms:
@@ -126,7 +128,7 @@ def describe_extrapolation(terms: Sequence[SparseTerm], atoms: Atoms) -> str | N
     pairs = np.sort(atoms.numbers[pairs], axis=1)
     for pair in np.unique(pairs, axis=0):
         dist = neighbours.dist[(pairs == pair).all(axis=1)].min()
-        trained = shortest.get(tuple(pair.tolist()), np.inf)
+        trained = shortest.get(tuple(pair.tolist()), np.inf if has_all_pairs else 0.0)
         if dist < trained:
             names = "–".join(chemical_symbols[z] for z in pair)
             held = f"from {trained:.2f} Å on" if np.isfinite(trained) else "none"

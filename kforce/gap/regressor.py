@@ -378,7 +378,12 @@ class GAPRegressor(ForceField):
 
         None where there are none, or no two-body term tells.
         """
-        return describe_extrapolation(self.terms_, atoms)
+        self._refuse_splines("record of its training set")
+        # Terms of other programs, or for some elements, say nothing of other pairs.
+        has_all_pairs = self.training_ is not None and (
+            self.terms is None or any(t.descriptor.is_for_all_pairs for t in self.terms)
+        )
+        return describe_extrapolation(self.terms_, atoms, has_all_pairs)
 
     def _check_uncertainty(self):
         self._refuse_splines("standard deviations")

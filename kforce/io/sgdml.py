@@ -218,8 +218,7 @@ def write_sgdml(
 
 def _matern52_of(model):
     """Return the unscaled kernel and the amplitude of a model that sGDML knows."""
-    kernel, amplitude = model.kernel_.unscaled, model.kernel_.prior_std
-    pbc = model.molecule_.pbc
+    kernel, pbc = model.kernel_.unscaled, model.molecule_.pbc
     for part, known in ((kernel, Matern52), (model.descriptor_, InverseDistances)):
         if type(part) is not known:
             raise InputError(
@@ -237,7 +236,7 @@ def _matern52_of(model):
             f"An sGDML model is periodic in all directions or in none, found "
             f"pbc={pbc.tolist()}: save it with model.save."
         )
-    return kernel, amplitude
+    return kernel, model.kernel_.prior_std
 
 
 def _identity(model):

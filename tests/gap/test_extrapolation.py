@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from sparse_toys import (
     cluster,
     crystal,
@@ -11,6 +12,7 @@ from sparse_toys import (
     terms_named,
 )
 
+from kforce.descriptors.soap.soap import SOAP
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
 from kforce.gap.prediction import novelty
@@ -56,3 +58,23 @@ def test_novelty_that_is_refused():
         model.novelty([crystal(80)], regularisation=0.0)
     with pytest.raises(InputError, match="A tabulated model has no novelty"):
         model.tabulated(1e-6, start=1.5).novelty([crystal(80)])
+
+
+def test_pairs_without_a_term_are_strange_if_all_others_have_one(methanol):
+    soap = SOAP(cutoff=3.0, n_max=3, l_max=2, atom_sigma=0.5)
+    some = [TwoBody(cutoff=4.0, species=(6, 1)), soap]
+    sentences = []
+    for descriptors in (some, [TwoBody(cutoff=4.0)]):
+        terms = [Term(descriptor, n_inducing=8) for descriptor in descriptors]
+        model = GAPRegressor(terms, optimize=False).fit(methanol[:8])
+        assert model.extrapolation(methanol[0]) is None
+        peroxide = Atoms("OO", [(0, 0, 0), (0, 0, 1.4)])
+        sentences.append(model.extrapolation(peroxide))
+    assert sentences[0] is None
+    assert "O–O pairs at 1.40 Å, and the training set none" in sentences[1]
+
+
+def test_splines_hold_no_training_set(methanol):
+    model = GAPRegressor([Term(TwoBody(cutoff=4.0), n_inducing=8)], optimize=False)
+    with pytest.raises(InputError, match="has no record of its training set"):
+        model.fit(methanol[:8]).tabulated(error=1e-3).extrapolation(methanol[0])

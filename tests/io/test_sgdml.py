@@ -31,6 +31,7 @@ from kforce import (
 )
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.io import read_sgdml, write_sgdml
+from kforce.kernels.base import Sum
 from kforce.storage.npz import read_arrays, write_arrays
 from kforce.units import energy_unit
 
@@ -213,6 +214,7 @@ class OtherDescriptor(InverseDistances):
     [
         ({"kernel_": Matern32(length_scale=9.0)}, r"Matern52, found .*Matern32"),
         ({"kernel_": Scaled(RBF(length_scale=2.0))}, "found one with RBF"),
+        ({"kernel_": Sum(RBF(length_scale=2.0), np.eye(15))}, "found one with Sum"),
         ({"descriptor_": OtherDescriptor()}, "found one with OtherDescriptor"),
         ({"baseline": "xtb"}, "holds no baseline"),
     ],
