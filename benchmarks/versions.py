@@ -136,7 +136,7 @@ def predictions():
     found = {}
     models = {"plain": plain(), "default": kforce.GDMLRegressor()}
     for name, model in models.items():
-        model.fit(frames[:50])
+        model.fit(frames[:20])
         model.evaluate(frames[:3])
         atoms = frames[-1].copy()
         batch = best(lambda model=model: model.evaluate(frames), 5) / len(frames)
@@ -181,7 +181,7 @@ def terms():
 def gap_fit():
     import kforce
 
-    frames = crystals(20)
+    frames = crystals(10)
     given = {"optimize": False, "noise_forces": 0.05, "noise_energy": 0.001}
     kforce.GAPRegressor(terms(), **given).fit(frames[:2])
     found = timed(lambda: kforce.GAPRegressor(terms(), **given).fit(frames))[0]

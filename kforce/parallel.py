@@ -9,7 +9,7 @@ in worker processes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Lock, local
@@ -85,6 +85,18 @@ class _SharedLimit:
 
 #: A context in which BLAS does not wait for threads of its own.
 single_threaded_blas = _SharedLimit()
+
+
+def slices(n: int, size: int) -> Iterator[slice]:
+    """Cut range(n) into slices of a size, the last one shorter.
+
+    As `sklearn.utils.gen_batches`, whose check of its parameters takes longer than the
+    prediction of a small molecule.
+
+    >>> list(slices(5, 3)), list(slices(0, 3))
+    ([slice(0, 3, None), slice(3, 5, None)], [])
+    """
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
 def run_parallel(function: Callable, items: Iterable) -> list:

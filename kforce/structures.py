@@ -119,12 +119,15 @@ def as_frames(frames) -> list[Atoms]:
             )
         if len(frame) == 0:
             raise InputError(f"Frame {s} holds no atoms: remove it.")
-        if frame.numbers.min() < 0 or frame.numbers.max() > _HEAVIEST:
-            strange = (frame.numbers < 0) | (frame.numbers > _HEAVIEST)
-            raise InputError(
-                f"Atomic numbers must be at most {_HEAVIEST} and not negative, found "
-                f"{frame.numbers[strange][0]} in frame {s}: correct it."
-            )
+    numbers = np.concatenate([frame.numbers for frame in frames])
+    if numbers.min() < 0 or numbers.max() > _HEAVIEST:
+        strange = (numbers < 0) | (numbers > _HEAVIEST)
+        ends = np.cumsum([len(frame) for frame in frames])
+        s = np.searchsorted(ends, np.argmax(strange), side="right")
+        raise InputError(
+            f"Atomic numbers must be at most {_HEAVIEST} and not negative, found "
+            f"{numbers[strange][0]} in frame {s}: correct it."
+        )
     return frames
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy.linalg import block_diag
 from scipy.sparse import csr_array
-from sklearn.utils import gen_batches
 
 from kforce.descriptors.local import Jacobian
 from kforce.gap._covariance import add_members
 from kforce.gap.sparse_term import SparseTerm
 from kforce.neighbours.search import Neighbours
+from kforce.parallel import slices
 from kforce.structures import Batch
 
 #: Kinds of observables.
@@ -92,7 +92,7 @@ def sparse_rows(
         parts = [np.zeros((*a.shape[:-1], term.n_inducing)) for a in (forces, virials)]
         structures = owner[environments.central_atoms]
         f_cut = float(environments.multiplicity) * environments.f_cut
-        for block in gen_batches(len(structures), COMPARED_ENVIRONMENTS):
+        for block in slices(len(structures), COMPARED_ENVIRONMENTS):
             k, _ = term.compare(environments.x[block], orders=(0,))
             k *= f_cut[block, None]
             np.add.at(energies[:, columns], structures[block], k)

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from kforce.descriptors.local import Environments, LocalDescriptor
 from kforce.errors import InputError
 from kforce.kernels.base import Kernel
+from kforce.parallel import slices
 from kforce.registry import register
 from kforce.storage.codec import check_array, check_evaluates
 from kforce.symmetry.groups import validate_permutations
@@ -152,7 +152,7 @@ class SparseTerm:
         derivatives are (n_env, n_features) and (n_env,).
         """
         parts = []
-        for block in gen_batches(max(1, len(environments.x)), COMPARED_ENVIRONMENTS):
+        for block in slices(max(1, len(environments.x)), COMPARED_ENVIRONMENTS):
             f_cut = environments.multiplicity * environments.f_cut[block]
             value, by_x = self._values(environments.x[block] / self.length_scales)
             by_x *= f_cut[:, None] / self.length_scales

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from kforce.descriptors.base import Coordinates, Features
 from kforce.gdml._hessian import (
@@ -26,7 +25,7 @@ from kforce.gdml._hessian_gradient import scale_gradient
 from kforce.gdml.observations import Observations
 from kforce.gdml.prior import Prior
 from kforce.kernels.symmetrised import SymmetrisedKernel
-from kforce.parallel import n_threads, run_parallel
+from kforce.parallel import n_threads, run_parallel, slices
 from kforce.solvers.tiles import TILE_ROWS, TiledMatrix, tile_offsets
 
 #: Bytes of the block that all lanes share: it should stay in the second-level cache.
@@ -270,7 +269,7 @@ def _pack(structures, frames, n_lanes=None):
         n_lanes = int(np.clip(lanes // 8 * 8, 16, 32))
     changes = np.flatnonzero(np.diff(structures.n_rigid[frames])) + 1
     groups = np.split(frames, changes)
-    packs = [g[part] for g in groups for part in gen_batches(len(g), n_lanes)]
+    packs = [g[part] for g in groups for part in slices(len(g), n_lanes)]
     frame = np.full((len(packs), n_lanes), -1, dtype=np.intp)
     for row, pack in zip(frame, packs, strict=True):
         row[: len(pack)] = pack

@@ -21,7 +21,6 @@ from functools import partial
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.utils import gen_batches
 
 from kforce.descriptors.base import Features
 from kforce.gdml.covariance import covariance
@@ -31,7 +30,7 @@ from kforce.kernels.base import Kernel
 from kforce.kernels.expansion import Expansion
 from kforce.kernels.symmetrised import SymmetrisedKernel
 from kforce.labels import Labels
-from kforce.parallel import run_parallel
+from kforce.parallel import run_parallel, slices
 from kforce.structures import Batch
 
 _log = logging.getLogger("kforce.gdml")
@@ -133,7 +132,7 @@ class EnergyPrior:
             out[part] = between @ weights
 
         step = max(1, _THREAD_ENTRIES // len(x_train))
-        run_parallel(fill, gen_batches(len(x), step))
+        run_parallel(fill, slices(len(x), step))
         return out
 
     def columns(self, x: np.ndarray) -> np.ndarray:

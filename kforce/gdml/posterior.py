@@ -19,7 +19,6 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from kforce.descriptors.base import Features
 from kforce.gdml.covariance import CrossCovariance, covariance, prior_blocks
@@ -29,6 +28,7 @@ from kforce.gdml.observations import Observations
 from kforce.gdml.prior import Prior
 from kforce.gdml.subsets import farthest_points
 from kforce.kernels.expansion import Expansion
+from kforce.parallel import slices
 from kforce.progress import progress_bar
 from kforce.solvers.cholesky import Cholesky
 from kforce.solvers.resources import Forecast
@@ -245,7 +245,7 @@ class Posterior:
         """Cut queries of `width` columns into parts of bounded memory."""
         distances = len(self.features.x) * self._cross.n_images
         entries = 24 * self.observations.n_rows * width + 72 * distances
-        return gen_batches(n, max(1, int(self.max_bytes // entries)))
+        return slices(n, max(1, int(self.max_bytes // entries)))
 
     @cached_property
     def _energies(self):

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from sklearn.utils import gen_batches
 
 from kforce.kernels._expansion import clip, gather, is_between, scatter, weigh
 from kforce.kernels.base import Kernel
 from kforce.kernels.symmetrised import SymmetrisedKernel
-from kforce.parallel import run_parallel
+from kforce.parallel import run_parallel, slices
 from kforce.storage.codec import check_array, check_evaluates
 
 #: Training points of a block, and entries of the (queries × training points) arrays
@@ -109,7 +108,7 @@ class Expansion:
         if len(x) <= step:
             add(slice(None))
         else:
-            run_parallel(add, gen_batches(len(x), step))
+            run_parallel(add, slices(len(x), step))
         return f, gradient
 
 
@@ -138,7 +137,7 @@ class _ComponentSum:
         to_u = np.hstack([-2.0 * X, squares, ones]).T
         to_dv = np.hstack([-4.0 * V, 4.0 * products, zeros]).T
         back, along_v = np.hstack([X, ones]), -2.0 * V
-        for m in gen_batches(len(X), _BLOCK_POINTS):
+        for m in slices(len(X), _BLOCK_POINTS):
             factors = (to_u[:, m], to_dv[:, m], back[m], along_v[m])
             factors = [np.ascontiguousarray(factor) for factor in factors]
             yield (*factors, None if weights is None else weights[m])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from kforce.errors import InputError, check_positive, check_seed
 from kforce.gdml.subsets import random_subset
 from kforce.kernels.base import check_kernel
 from kforce.kernels.stationary import Matern52
+from kforce.parallel import slices
 from kforce.solvers.resources import Forecast
 from kforce.vectors.posterior import (
     Observations,
@@ -185,7 +185,7 @@ class GradientGPRegressor(RegressorMixin, BaseEstimator):
     def _standard_deviation(self, X):
         variance = np.full(len(X), float(self.kernel_(0.0)))
         step = max(1, self._max_entries // len(self._solution.coef))
-        for part in gen_batches(len(X), step):
+        for part in slices(len(X), step):
             queries = Sites.of_values(X[part])
             K_star = covariance(self.kernel_, self._sites, queries)
             variance[part] -= self._solution.explained(K_star)
