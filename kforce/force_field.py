@@ -253,6 +253,8 @@ class ForceField(BaseEstimator):
     def properties_of(self, frames: Sequence[Atoms]) -> tuple[str, ...]:
         """Return all properties that `evaluate` can be asked for of some frames."""
         properties = self.known_properties
+        if len(properties) == 2:  # energy and forces, which are always known
+            return properties
         if "energies" in properties and self.baseline_ is not None:
             properties = tuple(p for p in properties if p != "energies")
         if "stress" in properties and not (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Prediction:
     """What a force field predicts for a list of structures.
 
