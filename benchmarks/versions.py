@@ -186,7 +186,7 @@ def gap_fit():
     kforce.GAPRegressor(terms(), **given).fit(frames[:2])
     found = timed(lambda: kforce.GAPRegressor(terms(), **given).fit(frames))[0]
     learned = timed(lambda: kforce.GAPRegressor(terms()).fit(frames[:4]))[0]
-    return {"fit of 20 frames": found, "fit of 4, learned": learned}
+    return {"fit of 10 frames": found, "fit of 4, learned": learned}
 
 
 def gap_predictions():
