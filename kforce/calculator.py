@@ -103,7 +103,7 @@ class KForceCalculator(Calculator):
     def _warn(self):
         self._warned = True
         warnings.warn(
-            f"{self.model.extrapolation(self.atoms)} The model extrapolates: its "
+            f"{self.model.describe_extrapolation(self.atoms)} The model extrapolates: its "
             "energy falls back to a constant away from the training data. Add such "
             "structures to the training set. (Said once.)",
             stacklevel=4,

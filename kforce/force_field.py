@@ -52,8 +52,9 @@ class ForceField(BaseEstimator):
     * ``_evaluate_one(atoms, properties, skin_list)``, which returns the one of a single
       structure, and whether it is within the range of the training data,
     * ``_check_uncertainty()``, which raises InputError if it knows no errors,
-    * ``_epistemic(frames, with_forces)``, which returns standard deviations of energies
-      (n_structures,) and a list of those of forces (n_atoms, 3) or None, and
+    * ``_epistemic(frames, own)``, which returns standard deviations of energies
+      (n_structures,) and a list of those of forces (n_atoms, 3), or None where its
+      prediction `own` has no forces, and
       ``_label_noises()`` of energies, per atom (× √n_atoms), and of forces,
     * ``_energy_covariance(frames)`` and ``_forces_covariance(frames)``.
 
@@ -229,7 +230,7 @@ class ForceField(BaseEstimator):
     def _sum(self, own, below, frames, return_std):
         """Return the prediction of the model and what is below it, with its errors."""
         if return_std:
-            energy, forces = self._epistemic(frames, own.forces is not None)
+            energy, forces = self._epistemic(frames, own)
             own = replace(own, energy_epistemic=energy, forces_epistemic=forces)
         total = own if below is None else own + below
         if not return_std:
@@ -301,7 +302,7 @@ class ForceField(BaseEstimator):
             )
         return metrics.r2(*pairs["forces"])
 
-    def extrapolation(self, atoms: Atoms) -> str | None:
+    def describe_extrapolation(self, atoms: Atoms) -> str | None:
         """Say in a sentence how a structure leaves the range of the training data.
 
         None where it is within that range, as far as the model knows.

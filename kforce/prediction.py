@@ -29,6 +29,9 @@ class Prediction:
     energy_epistemic, forces_epistemic : like energy and forces, or None
         The first part alone: the standard deviations of the true values. The squares of
         both parts add up to those of the whole.
+    extrapolation : list of ndarray of shape (n_atoms,), or None
+        Extrapolation grades of atoms, of local models: above 1 the environment of the
+        atom is outside of the training set.
     """
 
     energy: np.ndarray
@@ -39,13 +42,16 @@ class Prediction:
     forces_std: list[np.ndarray] | None = None
     energy_epistemic: np.ndarray | None = None
     forces_epistemic: list[np.ndarray] | None = None
+    extrapolation: list[np.ndarray] | None = None
 
     def __add__(self, other: Prediction) -> Prediction:
         """Return the prediction of the sum of two models whose errors are independent.
 
         It holds what both hold, but for standard deviations of new labels: a sum of
-        models has one noise of labels, not two.
+        models has one noise of labels, not two. The grades are the larger ones, or
+        those of the model that has any.
         """
+        grades = self.extrapolation or other.extrapolation
         return Prediction(
             self.energy + other.energy,
             _combined(np.add, self.forces, other.forces),
@@ -57,6 +63,7 @@ class Prediction:
             forces_epistemic=_combined(
                 np.hypot, self.forces_epistemic, other.forces_epistemic
             ),
+            extrapolation=_combined(np.maximum, grades, other.extrapolation or grades),
         )
 
     @classmethod

@@ -319,9 +319,9 @@ class ForceFieldConformance:
 
     def test_extrapolation_is_said_in_a_sentence(self, model):
         frames = self.frames(6)
-        assert all(model.extrapolation(frame) is None for frame in frames)
+        assert all(model.describe_extrapolation(frame) is None for frame in frames)
         frames[0].positions *= 0.5
-        assert model.extrapolation(frames[0]).endswith(".")
+        assert model.describe_extrapolation(frames[0]).endswith(".")
 
     def test_training_frames_are_known_again(self, model, new):
         frames = self.frames(6)

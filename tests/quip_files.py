@@ -4,6 +4,7 @@ import numpy as np
 from ase.build import bulk, molecule
 
 from kforce import RBF, SOAP, GAPRegressor, Polynomial, Scaled, ThreeBody, TwoBody
+from kforce.gap.extrapolation import Grade
 from kforce.gap.sparse_term import PermutedTerm, SparseTerm
 from kforce.kernels.stationary import PiecewisePolynomial
 from kforce.neighbours.search import find_neighbours
@@ -57,6 +58,7 @@ def model(*terms):
         noise_forces_=None,
         noise_virial_=None,
         solution_=None,
+        grade_=Grade.of_points(terms),
         log_marginal_likelihood_=None,
         training_=None,
         baseline_=None,

@@ -100,7 +100,7 @@ def _plain(value):
 
 def warn_unfamiliar(model, frames, output) -> None:
     """Warn about structures outside of the range of the training data."""
-    sentences = [model.extrapolation(frame) for frame in frames]
+    sentences = [model.describe_extrapolation(frame) for frame in frames]
     outside = [s for s, sentence in enumerate(sentences) if sentence]
     if outside:
         first = outside[0]

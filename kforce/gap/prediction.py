@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from scipy.linalg import cho_factor, cho_solve
 
+from kforce.gap.extrapolation import Grade
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
 from kforce.neighbours.search import Neighbours, find_neighbours
 from kforce.parallel import n_threads, run_parallel
@@ -25,12 +26,14 @@ class LocalPrediction:
 
     These are `energies` (n_atoms,) in eV, and derivatives of their sum, or None: the
     `gradient` (n_atoms, 3) with respect to positions, in eV/Å, and that with respect to
-    `strain` (n_atoms, 3, 3), at the atoms that move, in eV.
+    `strain` (n_atoms, 3, 3), at the atoms that move, in eV. `grades` (n_atoms,) are the
+    extrapolation grades, or None.
     """
 
     energies: np.ndarray
     gradient: np.ndarray | None
     strain: np.ndarray | None
+    grades: np.ndarray | None = None
 
 
 def predict_local(
@@ -38,12 +41,13 @@ def predict_local(
     numbers: np.ndarray,
     neighbours: Neighbours,
     with_gradient: bool = True,
+    grade: Grade | None = None,
     chunk: int = 64,
 ) -> LocalPrediction:
     """Evaluate a sparse model with weights.
 
     `numbers` (n_atoms,) are those of the batch, `neighbours` those of all atoms within
-    the largest cutoff of the terms. Time and memory are linear in the number of atoms.
+    the largest cutoff of the terms; `grade` tells extrapolation, if wanted. Time and memory are linear in the number of atoms.
     `chunk` central atoms are worked on at a time: the arrays of a chunk stay in the
     cache, and matrix products of it outweigh the rest.
     """
@@ -54,23 +58,30 @@ def predict_local(
     def predict_part(part):
         """Evaluate the central atoms of a thread in arrays of its own."""
         energies, *derivatives = np.zeros(n_atoms), None, None
+        grades = None if grade is None else np.full(n_atoms, np.nan)
         if with_gradient:
             derivatives = [np.zeros((n_atoms, 3)), np.zeros((n_atoms, 3, 3))]
         for start in range(bounds[part], bounds[part + 1], chunk):
             stop = min(start + chunk, bounds[part + 1])
             near = neighbours.take(start, stop)
-            for term in terms:
+            for t, term in enumerate(terms):
                 environments = term.descriptor(numbers, near)
                 if len(environments.x) == 0:
                     continue
+                if grade is not None:
+                    grade.mark(t, environments, grades)
                 energy, by_x, by_f_cut = term.jet(environments)
                 np.add.at(energies, environments.central_atoms, energy)
                 if with_gradient:
                     environments.pull(by_x, by_f_cut, *derivatives)
-        return energies, *derivatives
+        return energies, *derivatives, grades
 
-    parts = zip(*run_parallel(predict_part, range(n_parts)), strict=True)
-    return LocalPrediction(*(None if a[0] is None else sum(a[1:], a[0]) for a in parts))
+    *parts, grades = zip(*run_parallel(predict_part, range(n_parts)), strict=True)
+    sums = (None if a[0] is None else sum(a[1:], a[0]) for a in parts)
+    if grade is None:
+        return LocalPrediction(*sums)
+    highest = np.fmax.reduce(grades)
+    return LocalPrediction(*sums, np.where(np.isnan(highest), grade.lonely, highest))
 
 
 def novelty(

@@ -15,6 +15,7 @@ from kforce.baselines.baseline import Baseline
 from kforce.data.training import Training
 from kforce.errors import InputError, check_noise, check_positive, check_seed
 from kforce.force_field import ForceField
+from kforce.gap.extrapolation import Grade
 from kforce.gap.hyperparameters import FreeParameters, maximise_free_energy
 from kforce.gap.leave_one_out import best_noise_factor, leave_one_out
 from kforce.gap.posterior import Posterior, gather
@@ -101,6 +102,8 @@ class GAPRegressor(ForceField):
         errors of training frames; 1 with ``optimize=False``.
     log_marginal_likelihood_ : float
         Of the training data, with the covariance that inducing environments span.
+    grade_ : Grade or None
+        Where the environments of the training set are; None in a tabulated model.
     training_ : Training or None
         What the model was trained on.
     baseline_ : Baseline or None
@@ -136,6 +139,7 @@ class GAPRegressor(ForceField):
     solution_: SparseSolution | None
     calibration_: tuple[float, float] | None
     log_marginal_likelihood_: float | None
+    grade_: Grade | None
     training_: Training | None
     baseline_: Baseline | None
 
@@ -185,9 +189,13 @@ class GAPRegressor(ForceField):
     @classmethod
     def from_fields(cls, **fields):
         """Return the model of which a file holds this."""
-        model = super().from_fields(**fields)
+        model = super().from_fields(**{"grade_": None, **fields})
         model._check_parameters()
         model._check_elements()
+        if model.grade_ is None:  # in files that are older than grades
+            model.grade_ = Grade.of_points(model.terms_)
+        if len(model.grade_.ranges) != len(model.terms_):
+            raise ValueError("the grades are of other terms")
         noises = []
         for name in ("noise_energy_", "noise_forces_", "noise_virial_"):
             noises.append(getattr(model, name))
@@ -288,6 +296,7 @@ class GAPRegressor(ForceField):
         energy, forces, virial = noises.tolist()
         self._restore(
             terms_=posterior.terms,
+            grade_=Grade.of_training(posterior.terms, training_set, rng),
             species_=species,
             reference_energies_=references,
             noise_energy_=energy,
@@ -360,7 +369,9 @@ class GAPRegressor(ForceField):
     def _predict(self, batch, neighbours, properties):
         """Return the prediction of a batch whose neighbours are known."""
         with_gradient = "forces" in properties or "stress" in properties
-        local = predict_local(self.terms_, batch.numbers, neighbours, with_gradient)
+        local = predict_local(
+            self.terms_, batch.numbers, neighbours, with_gradient, self.grade_
+        )
         reference = np.zeros(len(chemical_symbols))
         for z, energy in self.reference_energies_.items():
             reference[z] = energy
@@ -371,9 +382,45 @@ class GAPRegressor(ForceField):
             np.split(-local.gradient, cuts) if "forces" in properties else None,
             _stresses(batch, local.strain) if "stress" in properties else None,
             energies if "energies" in properties else None,
+            extrapolation=None if self.grade_ is None else np.split(local.grades, cuts),
         )
 
-    def extrapolation(self, atoms):
+    def extrapolation(self, frames):
+        """Return how far the environments of atoms are from those of the training set.
+
+        Parameters
+        ----------
+        frames : list of ase.Atoms
+            Structures of known elements.
+
+        Returns
+        -------
+        list of ndarray of shape (n_atoms,)
+            Extrapolation grades, see `kforce.gap.extrapolation`: 1 is where the
+            training set ends. A model that was read from another program measures them
+            from its inducing environments.
+
+        Raises
+        ------
+        InputError
+            If the model is tabulated: it holds no environments.
+
+        Examples
+        --------
+        >>> import kforce
+        >>> frames = kforce.datasets.load_methanol_ccsdt()
+        >>> terms = [kforce.Term(kforce.TwoBody(cutoff=4.0), n_inducing=10)]
+        >>> model = GAPRegressor(terms=terms).fit(frames[:25])
+        >>> closer = frames[30].copy()
+        >>> closer.positions *= 0.7
+        >>> known, new = model.extrapolation([frames[30], closer])
+        >>> bool(known.max() < 1.0), bool(new.max() > 1.0)
+        (True, True)
+        """
+        self._refuse_splines("environments to compare with")
+        return self.evaluate(frames, ("energy",)).extrapolation
+
+    def describe_extrapolation(self, atoms):
         """Say in a sentence which pairs of atoms no training structure has.
 
         None where there are none, or no two-body term tells.
@@ -397,8 +444,14 @@ class GAPRegressor(ForceField):
     def _posterior(self):
         return Posterior(self.terms_, self.solution_, self.calibration_)
 
-    def _epistemic(self, frames, with_forces):
-        return self._posterior.deviations(frames, with_forces)
+    def _epistemic(self, frames, own):
+        energy, forces = self._posterior.deviations(frames, own.forces is not None)
+        factors = list(map(self.grade_.factors, own.extrapolation))
+        energy *= _of_structures(factors)
+        if forces is not None:
+            pairs = zip(forces, factors, strict=True)
+            forces = [std * of_atoms[:, None] for std, of_atoms in pairs]
+        return energy, forces
 
     def _label_noises(self):
         """Return those that predictions have, per atom and per component."""
@@ -406,7 +459,13 @@ class GAPRegressor(ForceField):
         return energy * self.noise_energy_, forces * self.noise_forces_
 
     def _energy_covariance(self, frames):
-        return self._posterior.energy_covariance(frames)
+        factors = _of_structures(self._growth(frames))
+        return np.outer(factors, factors) * self._posterior.energy_covariance(frames)
+
+    def _growth(self, frames):
+        """Return what deviations of atoms are multiplied by, [(n_atoms,)]."""
+        parts = [self._evaluate(p, ("energy",), s) for s, p in self._chunks(frames)]
+        return list(map(self.grade_.factors, Prediction.joined(parts).extrapolation))
 
     def _forces_covariance(self, frames):
         raise InputError(
@@ -434,8 +493,11 @@ class GAPRegressor(ForceField):
         """
         frames = self._check_frames(frames)
         self._check_std()
-        posterior = self._posterior
-        return [posterior.atom_deviations(frame) for frame in frames]
+        posterior, factors = self._posterior, self._growth(frames)
+        return [
+            of_atoms * posterior.atom_deviations(frame)
+            for of_atoms, frame in zip(factors, frames, strict=True)
+        ]
 
     def novelty(self, frames, regularisation=1e-3):
         """Return how unlike the inducing environments those of atoms are.
@@ -495,7 +557,7 @@ class GAPRegressor(ForceField):
             for term in self.terms_
         ]
         fitted = {k: v for k, v in vars(self).items() if k.endswith("_")}
-        fitted |= {"terms_": terms, "solution_": None}
+        fitted |= {"terms_": terms, "solution_": None, "grade_": None}
         return clone(self)._restore(**fitted)
 
     @property
@@ -517,6 +579,11 @@ def _stresses(batch, strain):
         volume = abs(np.linalg.det(batch.cells[s]))
         stress[s] = stress_of(-strain[atoms].sum(axis=0), volume)
     return stress
+
+
+def _of_structures(factors):
+    """Return what deviations of energies are multiplied by, (n_structures,)."""
+    return np.array([np.sqrt(np.mean(np.square(of_atoms))) for of_atoms in factors])
 
 
 def _is_one_molecule(frames):

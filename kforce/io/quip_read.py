@@ -15,6 +15,7 @@ import numpy as np
 from kforce.data.findings import plural
 from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
+from kforce.gap.extrapolation import Grade
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.sparse_term import PermutedTerm, SparseTerm
 from kforce.io.quip_descriptors import read_descriptor
@@ -113,6 +114,7 @@ def read_quip_xml(path: str | os.PathLike) -> GAPRegressor:
         noise_forces_=None,
         noise_virial_=None,
         solution_=None,
+        grade_=Grade.of_points(terms),
         log_marginal_likelihood_=None,
         training_=None,
         baseline_=None,

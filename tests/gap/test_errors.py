@@ -305,7 +305,7 @@ def test_a_model_must_be_fitted_first(frames, use):
     ],
 )
 def test_a_model_without_posterior_knows_no_deviations(model, frames, use):
-    names = ("terms_", "species_", "reference_energies_", "baseline_")
+    names = ("terms_", "species_", "reference_energies_", "baseline_", "grade_")
     fitted = {name: getattr(model, name) for name in names}
     bare = regressor()._restore(**fitted, solution_=None)
     np.testing.assert_array_equal(bare.predict(frames), model.predict(frames))

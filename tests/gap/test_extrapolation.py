@@ -67,9 +67,9 @@ def test_pairs_without_a_term_are_strange_if_all_others_have_one(methanol):
     for descriptors in (some, [TwoBody(cutoff=4.0)]):
         terms = [Term(descriptor, n_inducing=8) for descriptor in descriptors]
         model = GAPRegressor(terms, optimize=False).fit(methanol[:8])
-        assert model.extrapolation(methanol[0]) is None
+        assert model.describe_extrapolation(methanol[0]) is None
         peroxide = Atoms("OO", [(0, 0, 0), (0, 0, 1.4)])
-        sentences.append(model.extrapolation(peroxide))
+        sentences.append(model.describe_extrapolation(peroxide))
     assert sentences[0] is None
     assert "O–O pairs at 1.40 Å, and the training set none" in sentences[1]
 
@@ -77,4 +77,6 @@ def test_pairs_without_a_term_are_strange_if_all_others_have_one(methanol):
 def test_splines_hold_no_training_set(methanol):
     model = GAPRegressor([Term(TwoBody(cutoff=4.0), n_inducing=8)], optimize=False)
     with pytest.raises(InputError, match="has no record of its training set"):
-        model.fit(methanol[:8]).tabulated(error=1e-3).extrapolation(methanol[0])
+        model.fit(methanol[:8]).tabulated(error=1e-3).describe_extrapolation(
+            methanol[0]
+        )

@@ -219,14 +219,19 @@ def model():
 
 
 def test_deviations_of_a_model(model):
-    """Both parts, of which they are the root of the sum of squares, are calibrated."""
+    """Both parts, of which they are the root of the sum of squares, are calibrated.
+
+    What the data leave open grows with the extrapolation grade.
+    """
     new = [crystal(80), cluster(81), lone()]
     found = model.evaluate(new, return_std=True)
     of_energy, of_forces = model.calibration_
     posterior = Posterior(model.terms_, model.solution_)
     assert 1.0 not in model.calibration_
     for s, atoms in enumerate(new):
+        growth = model.grade_.factors(found.extrapolation[s])
         energy, forces = posterior.variances(atoms)
+        energy, forces = energy * np.mean(growth**2), forces * growth[:, None] ** 2
         np.testing.assert_allclose(
             found.energy_epistemic[s], of_energy * np.sqrt(energy), rtol=1e-10
         )
@@ -249,6 +254,7 @@ def test_deviations_of_energies_of_atoms(model):
     new = [crystal(80), cluster(81)]
     for atoms, found in zip(new, model.energies_std(new), strict=True):
         plain = Posterior(model.terms_, model.solution_).atom_deviations(atoms)
+        plain *= model.grade_.factors(model.extrapolation([atoms])[0])
         np.testing.assert_allclose(found, model.calibration_[0] * plain, rtol=1e-12)
 
 
@@ -274,6 +280,8 @@ def test_levels_below_add_their_deviations():
     found = high.evaluate(new, return_std=True)
     below = low.evaluate(new, return_std=True)
     energy, forces = Posterior(high.terms_, high.solution_).variances(new[0])
+    growth = high._growth(new)[0]
+    energy, forces = energy * np.mean(growth**2), forces * growth[:, None] ** 2
     np.testing.assert_allclose(
         found.energy_epistemic[0],
         np.hypot(high.calibration_[0] * np.sqrt(energy), below.energy_epistemic[0]),

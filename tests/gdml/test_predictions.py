@@ -119,8 +119,8 @@ def test_the_training_range_is_remembered(kernel):
     closer = frames[0].copy()
     closer.positions *= 0.5
     assert not model.evaluate_one(closer)[2]
-    assert "closer than in training" in model.extrapolation(closer)
+    assert "closer than in training" in model.describe_extrapolation(closer)
     farther = frames[0].copy()
     farther.positions *= 4.0
-    assert "farther than in training" in model.extrapolation(farther)
-    assert all(model.extrapolation(f) is None for f in frames)
+    assert "farther than in training" in model.describe_extrapolation(farther)
+    assert all(model.describe_extrapolation(f) is None for f in frames)

@@ -1,0 +1,219 @@
+"""Extrapolation grades: how far the environments of atoms are from those of the training.
+
+The distance of features x from those of the training set is that of Mahalanobis, with
+the covariance of a probabilistic principal component analysis: along the directions in
+which training environments vary it is measured by their spread, in all others by a
+small share of it. It is divided by the 99.9 % quantile of the largest distance of a
+frame that is left out, so that 1 is where the training set ends. It does not depend on
+amplitudes, nor on labels, and has no upper bound. The grade of an atom is that of its
+farthest environment in any of the terms.
+
+References
+----------
+Tipping and Bishop, J. R. Stat. Soc. B 61, 611 (1999). For grades of other kinds see
+Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171 (2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kforce.descriptors.local import Environments
+from kforce.gap.sparse_term import SparseTerm
+from kforce.gap.training_set import TrainingSet
+from kforce.registry import register
+from kforce.storage.codec import check_array
+
+#: Share of the whole variance that directions count with in which training
+#: environments do not vary.
+LEAST_VARIANCE = 1e-4
+
+#: Environments of each term that decide on its range, about.
+MAX_ENVIRONMENTS = 20_000
+
+#: How fast standard deviations grow with the grade.
+GROWTH = 3.0
+
+#: Parts of the frames that are left out in turn.
+N_FOLDS = 5
+
+#: Quantile of the largest distance of a frame that is grade 1, and the share of frames
+#: whose tail tells it.
+QUANTILE, TAIL = 0.999, 0.25
+
+#: What the largest distance is multiplied by where there is one frame only.
+LONELY_MARGIN = 2.0
+
+#: Grade of an isolated atom of which only terms of pairs or triplets could tell, and
+#: these have no environment there.
+LONELY_GRADE = 100.0
+
+
+@register
+@dataclass(frozen=True)
+class TermRange:
+    """Where the training environments of a term are.
+
+    Their features have the mean `centre` (n_features,), and vary along orthonormal
+    `axes` (n_features, n_axes); a distance of `lengths` (n_axes,) along these, and of
+    `rest` along any other direction, is grade 1.
+    """
+
+    centre: np.ndarray
+    axes: np.ndarray
+    lengths: np.ndarray
+    rest: float
+
+    def check_stored(self) -> None:
+        """Raise an error unless shapes fit and lengths are positive."""
+        check_array("centre", self.centre, (None,))
+        check_array("axes", self.axes, (len(self.centre), None))
+        check_array("lengths", self.lengths, (self.axes.shape[1],))
+        if not min(self.lengths.min(initial=1.0), self.rest) > 0.0:
+            raise ValueError("lengths of a range are not positive")
+
+    @classmethod
+    def of(cls, x: np.ndarray, least_variance: float = LEAST_VARIANCE) -> TermRange:
+        """Return the range of features (n_env, n_features), in standard deviations."""
+        centre = x.mean(axis=0)
+        variances, axes = _principal_axes(x - centre)
+        floor = least_variance * variances.sum() or least_variance
+        kept = variances >= min(floor, variances.max())
+        lengths = np.sqrt(variances[kept] + floor)
+        return cls(centre, np.ascontiguousarray(axes[:, kept]), lengths, floor**0.5)
+
+    @classmethod
+    def learned(cls, frames: Sequence[np.ndarray], n_folds: int = N_FOLDS) -> TermRange:
+        """Return the range of frames, each with features (n_env, n_features).
+
+        The frames are left out in `n_folds` parts.
+        """
+        whole = cls.of(np.concatenate(frames))
+        farthest = np.zeros(len(frames))
+        for fold in range(min(n_folds, len(frames))):
+            left_out = range(fold, len(frames), n_folds)
+            others = [x for s, x in enumerate(frames) if s not in left_out] or frames
+            own = cls.of(np.concatenate(others))
+            for s in left_out:
+                farthest[s] = own.grades(frames[s]).max()
+        # Where all environments are the same, any other is beyond.
+        return whole.scaled(tail_quantile(farthest) or 1.0)
+
+    def scaled(self, factor: float) -> TermRange:
+        """Return a range of which all lengths are multiplied by a number."""
+        return replace(self, lengths=factor * self.lengths, rest=factor * self.rest)
+
+    def grades(self, x: np.ndarray) -> np.ndarray:
+        """Return the distances (n_env,) of features (n_env, n_features)."""
+        away = x - self.centre
+        along = away @ self.axes
+        square = np.einsum("ed,ed->e", away, away) - np.einsum("ea,ea->e", along, along)
+        square = np.maximum(square, 0.0) / self.rest**2
+        return np.sqrt(square + np.square(along / self.lengths).sum(axis=1))
+
+
+def _principal_axes(x):
+    """Return variances along orthonormal axes, and these, (n_features, n_axes)."""
+    if len(x) < x.shape[1]:
+        _, spread, axes = np.linalg.svd(x, full_matrices=False)
+        return spread**2 / len(x), axes.T
+    variances, axes = np.linalg.eigh(x.T @ x / len(x))
+    return np.maximum(variances, 0.0), axes
+
+
+def tail_quantile(
+    values: np.ndarray, quantile: float = QUANTILE, tail: float = TAIL
+) -> float:
+    """Return a quantile of positive values beyond those that are there.
+
+    The largest of them, a share of `tail`, are taken to fall off exponentially, so few
+    values leave a margin above their largest one.
+
+    >>> values = -np.log(1.0 - np.arange(0.5, 1000.0) / 1000.0)
+    >>> round(tail_quantile(values), 1)  # log(1000)
+    6.9
+    """
+    values = np.sort(values)
+    n_tail = min(max(5, round(tail * len(values))), len(values) - 1)
+    if n_tail < 1:
+        return LONELY_MARGIN * float(values[-1])
+    start = values[-n_tail - 1]
+    excess = np.mean(values[-n_tail:] - start)
+    share = n_tail / len(values) / (1.0 - quantile)
+    return float(max(np.quantile(values, quantile), start + excess * np.log(share)))
+
+
+@register
+@dataclass(frozen=True)
+class Grade:
+    """The ranges of all terms, None for those that tell of no neighbours.
+
+    `lonely` is the grade of an atom that no term has an environment of. A standard
+    deviation at a grade g is √(1 + (growth × g)²) times what the posterior says.
+    """
+
+    ranges: list[TermRange | None]
+    lonely: float = 0.0
+    growth: float = GROWTH
+
+    def check_stored(self) -> None:
+        """Raise an error unless numbers are not negative."""
+        if not min(self.lonely, self.growth) >= 0.0:
+            raise ValueError("grades are negative")
+
+    @classmethod
+    def of_training(
+        cls,
+        terms: Sequence[SparseTerm],
+        training: TrainingSet,
+        rng: np.random.Generator,
+        max_environments: int = MAX_ENVIRONMENTS,
+    ) -> Grade:
+        """Return the ranges of random frames of a training set."""
+        ranges = []
+        for term in terms:
+            frames, n_seen = [], 0
+            for s in rng.permutation(len(training.frames)):
+                if term.descriptor.is_composition or n_seen >= max_environments:
+                    break
+                batch, neighbours = training.neighbours.of(s, term.descriptor.cutoff)
+                environments = term.descriptor(batch.numbers, neighbours)
+                if len(environments.x):
+                    frames.append(environments.x)
+                    n_seen += len(environments.x)
+            ranges.append(TermRange.learned(frames) if frames else None)
+        return cls(ranges, _lonely(terms))
+
+    @classmethod
+    def of_points(cls, terms: Sequence[SparseTerm]) -> Grade:
+        """Return the ranges of inducing environments, where no others are known."""
+        ranges = [
+            None
+            if term.descriptor.is_composition
+            else TermRange.learned(list(term.inducing_points[:, None]))
+            for term in terms
+        ]
+        return cls(ranges, _lonely(terms))
+
+    def mark(self, t: int, environments: Environments, grades: np.ndarray) -> None:
+        """Raise the grades (n_atoms,) to those of environments of the t-th term."""
+        if self.ranges[t] is not None:
+            own = self.ranges[t].grades(environments.x)
+            np.fmax.at(grades, environments.central_atoms, own)
+
+    def factors(self, grades: np.ndarray) -> np.ndarray:
+        """Return what standard deviations at some grades are multiplied by."""
+        return np.sqrt(1.0 + np.square(self.growth * grades))
+
+
+def _lonely(terms):
+    """Return the grade of atoms without environments.
+
+    Their energy is known if the reference energies are those of isolated atoms; those
+    that were fitted to structures say nothing of them.
+    """
+    are_fitted = any(term.descriptor.is_composition for term in terms)
+    return LONELY_GRADE if are_fitted else 0.0
