@@ -13,7 +13,12 @@ from kforce.neighbours.verlet import SkinList
 from kforce.structures import FARTHEST, Batch
 
 #: Results that are there where the prediction holds them, beside the energy.
-_OPTIONAL_RESULTS = ("forces", "stress", "energies", "energy_std", "forces_std")
+_OPTIONAL_RESULTS = (
+    "forces", "stress", "energies", "energy_std", "forces_std", "extrapolation"
+)  # fmt: skip
+
+#: Standard deviations by what is asked for.
+_STDS = {False: (), "energy": ("energy_std",), "forces": ("energy_std", "forces_std")}
 
 
 class KForceCalculator(Calculator):
@@ -23,17 +28,18 @@ class KForceCalculator(Calculator):
     `stress` (eV/Å³) of structures that are periodic in three directions, unless a
     baseline knows none, and `energies` of atoms (eV), unless they have a baseline.
 
-    A global kernel knows nothing far from its training data, where the energy goes to a
-    constant: the first time a structure leaves the range of the training descriptors, a
-    warning says so, and says if that is because atoms come closer than in training.
+    The first time a structure leaves the range of the training data, a warning says
+    how: a global kernel knows nothing far from its training data, where its energy goes
+    to a constant; of a local model, `extrapolation` are the grades of atoms (n_atoms,).
 
     For a local model, pairs of atoms are looked for only when an atom has moved by half
     of `skin`; for that, give one calculator to one structure.
 
-    With `std` the results `energy_std` (eV) and `forces_std` (eV/Å) are there, too, see
-    `Prediction`: a triangular solve for each structure. `skin` is in Å, see `SkinList`;
-    `skin_list` holds the pairs that are known, None for a global model. A structure
-    that the model refuses is an `InputError` when it is computed.
+    With `std`, 'energy' or 'forces', there are also `energy_std` (eV) or both that and
+    `forces_std` (eV/Å), see `Prediction`, in every structure of `std_every` ones and
+    where ASE is asked for them. `skin` is in Å, see `SkinList`; `skin_list` holds the
+    pairs that are known, None for a global model. A structure that the model refuses is
+    an `InputError` when it is computed.
 
     ASE keeps results that it does not know out of files: for extended XYZ, copy them,
     ``atoms.info["energy_std"] = atoms.calc.results["energy_std"]`` and
@@ -51,16 +57,18 @@ class KForceCalculator(Calculator):
     implemented_properties = ("energy", "free_energy", "forces")
     nolabel = True
 
-    def __init__(self, model, std=False, skin=0.5, **kwargs):
+    def __init__(self, model, std=False, skin=0.5, std_every=1, **kwargs):
         super().__init__(**kwargs)
         self.model = model
         self.skin_list = (
             None if model.cutoff_ is None else SkinList(model.cutoff_, skin)
         )
-        self._std = std
+        self._std, self._std_every, self._n_calls = std, std_every, 0
         self._warned = False
-        known = ("energy", "free_energy", *model.known_properties[1:])
-        self.implemented_properties = known + ("energy_std", "forces_std") * std
+        known = ("energy", "free_energy", *model.known_properties[1:], *_STDS[std])
+        if model.grade_ is not None:
+            known += ("extrapolation",)
+        self.implemented_properties = known
 
     def check_state(self, atoms, tol=1e-15):
         """Name what has changed of all that the energy depends on."""
@@ -86,25 +94,29 @@ class KForceCalculator(Calculator):
         model.check_frame(atoms)
         if not np.abs(atoms.positions).max(initial=0.0) < FARTHEST:
             Batch.from_frames([atoms])  # says what is wrong with them
+        wanted = {*properties} & {*_STDS[self._std]}
+        std = self._std if wanted or self._n_calls % self._std_every == 0 else False
         prediction, inside = model.evaluate_structure(
-            atoms, model.properties_of([atoms]), self._std, self.skin_list
+            atoms, model.properties_of([atoms]), std, self.skin_list
         )
+        self._n_calls += 1
         energy = float(prediction.energy[0])
         if not isfinite(energy):
             raise InputError("Positions must be finite numbers, found NaN or infinity.")
         if not inside and not self._warned:
-            self._warn()
+            self._warn(prediction)
         self.results = {"energy": energy, "free_energy": energy}
         for name in _OPTIONAL_RESULTS:
             values = getattr(prediction, name)
             if values is not None:
                 self.results[name] = values[0]
 
-    def _warn(self):
+    def _warn(self, prediction):
         self._warned = True
+        grades = prediction.extrapolation and prediction.extrapolation[0]
+        sentence = self.model.describe_extrapolation(self.atoms, grades)
         warnings.warn(
-            f"{self.model.describe_extrapolation(self.atoms)} The model extrapolates: its "
-            "energy falls back to a constant away from the training data. Add such "
-            "structures to the training set. (Said once.)",
+            f"{sentence} The model extrapolates: {self.model.extrapolates_to}. Add "
+            "such structures to the training set. (Said once.)",
             stacklevel=4,
         )

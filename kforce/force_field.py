@@ -7,8 +7,10 @@ Errors of both are independent, so their variances add.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from numbers import Integral
 
 import numpy as np
 from ase import Atoms
@@ -52,9 +54,9 @@ class ForceField(BaseEstimator):
     * ``_evaluate_one(atoms, properties, skin_list)``, which returns the one of a single
       structure, and whether it is within the range of the training data,
     * ``_check_uncertainty()``, which raises InputError if it knows no errors,
-    * ``_epistemic(frames, own)``, which returns standard deviations of energies
-      (n_structures,) and a list of those of forces (n_atoms, 3), or None where its
-      prediction `own` has no forces, and
+    * ``_epistemic(frames, own, with_forces)``, which returns standard deviations of
+      energies (n_structures,), for its prediction `own`, and a list of those of forces
+      (n_atoms, 3) or None, and
       ``_label_noises()`` of energies, per atom (× √n_atoms), and of forces,
     * ``_energy_covariance(frames)`` and ``_forces_covariance(frames)``.
 
@@ -71,6 +73,12 @@ class ForceField(BaseEstimator):
 
     #: Distance in Å up to which atoms interact; None if all of them do.
     cutoff_ = None
+
+    #: What grades the extrapolation of atoms; None in a model that does not.
+    grade_ = None
+
+    #: What predictions are like outside of the range of the training data.
+    extrapolates_to = "its errors may be far larger than in training"
 
     def fit(self, frames: Sequence[Atoms], y=None):
         """Fit the force field to labelled structures.
@@ -133,6 +141,7 @@ class ForceField(BaseEstimator):
             If the model has not been fitted.
         """
         prediction = self.evaluate(frames, ("energy",), return_std)
+        self._warn_of_extrapolation(frames, prediction.extrapolation)
         if return_std:
             return prediction.energy, prediction.energy_std
         return prediction.energy
@@ -201,13 +210,15 @@ class ForceField(BaseEstimator):
         self,
         atoms: Atoms,
         properties: Sequence[str],
-        return_std: bool = False,
+        return_std: bool | str = False,
         skin_list: SkinList | None = None,
     ) -> tuple[Prediction, bool]:
         """Predict several properties of one structure, unchecked, at low latency.
 
         Returns the prediction, and whether the descriptor is within the range of the
-        training data. A local model takes its pairs of atoms from the `skin_list`.
+        training data. With `return_std`, True or 'forces', standard deviations of
+        energy and forces are there, with 'energy' that of the energy. A local model
+        takes its pairs of atoms from the `skin_list`.
         """
         own, inside = self._evaluate_one(atoms, properties, skin_list)
         below = None
@@ -221,8 +232,8 @@ class ForceField(BaseEstimator):
         """Return energy and forces of one structure at low latency.
 
         In eV and eV/Å; the third value is whether the descriptor is within the range of
-        the training data, which a local model does not know: it says True. Nothing is
-        checked: the atom order is that of the training, elements are known.
+        the training data. Nothing is checked: the atom order is that of the training,
+        elements are known.
         """
         prediction, inside = self.evaluate_structure(atoms, ("energy", "forces"))
         return float(prediction.energy[0]), prediction.forces[0], inside
@@ -230,7 +241,8 @@ class ForceField(BaseEstimator):
     def _sum(self, own, below, frames, return_std):
         """Return the prediction of the model and what is below it, with its errors."""
         if return_std:
-            energy, forces = self._epistemic(frames, own)
+            with_forces = own.forces is not None and return_std != "energy"
+            energy, forces = self._epistemic(frames, own, with_forces)
             own = replace(own, energy_epistemic=energy, forces_epistemic=forces)
         total = own if below is None else own + below
         if not return_std:
@@ -302,12 +314,28 @@ class ForceField(BaseEstimator):
             )
         return metrics.r2(*pairs["forces"])
 
-    def describe_extrapolation(self, atoms: Atoms) -> str | None:
+    def describe_extrapolation(
+        self, atoms: Atoms, grades: np.ndarray | None = None
+    ) -> str | None:
         """Say in a sentence how a structure leaves the range of the training data.
 
-        None where it is within that range, as far as the model knows.
+        None where it is within that range, as far as the model knows. `grades`
+        (n_atoms,) are the extrapolation grades of its atoms, where they are known.
         """
         raise NotImplementedError
+
+    def _warn_of_extrapolation(self, frames, grades):
+        """Warn of the first structure whose extrapolation grades are above 1."""
+        outside = [s for s, of_atoms in enumerate(grades or ()) if of_atoms.max() > 1.0]
+        if outside:
+            first = outside[0]
+            sentence = self.describe_extrapolation(frames[first], grades[first])
+            warnings.warn(
+                f"{len(outside)} of {len(frames)} structures leave the range of the "
+                f"training data, where {self.extrapolates_to} (frame {first}: "
+                f"{sentence.rstrip('.')}).",
+                stacklevel=3,
+            )
 
     def is_training_frame(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return which labelled frames the model was trained on, (n_structures,)."""
@@ -356,17 +384,44 @@ class ForceField(BaseEstimator):
         """
         save(self, path, with_factor)
 
-    def calculator(self, std: bool = False, skin: float = 0.5) -> KForceCalculator:
+    def calculator(
+        self, std: bool | str = False, skin: float = 0.5, std_every: int = 1
+    ) -> KForceCalculator:
         """Return an ASE calculator that evaluates this model.
 
-        With `std`, it computes `energy_std` and `forces_std` as well: `InputError` if
-        the model knows no standard deviations. A local model looks for pairs of atoms
-        again when an atom has moved by half of `skin`, in Å.
+        Parameters
+        ----------
+        std : {False, 'energy', 'forces'}, default=False
+            Compute `energy_std`, or that and `forces_std`, as well; True stands for
+            'forces'. Those of a local model take about as long as a step for the
+            energy, and several times as long for forces.
+        skin : float, default=0.5
+            A local model looks for pairs of atoms again when an atom has moved by half
+            of it, in Å.
+        std_every : int, default=1
+            Compute standard deviations in each structure of so many.
+
+        Raises
+        ------
+        InputError
+            If `std` is none of these, or the model knows no standard deviations;
+            if `skin` or `std_every` make no sense.
         """
         check_is_fitted(self)
+        std = "forces" if std is True else std
+        if std not in (False, "energy", "forces"):
+            raise InputError(
+                f"std must be False, 'energy' or 'forces', found {std!r}: name the "
+                "standard deviations that are wanted."
+            )
+        if not isinstance(std_every, Integral) or std_every < 1:
+            raise InputError(
+                f"std_every must be a whole number ≥ 1, found {std_every!r}: 1 asks "
+                "for standard deviations in every step."
+            )
         if std:
             self._check_std()
-        return KForceCalculator(self, std, skin)
+        return KForceCalculator(self, std, skin, int(std_every))
 
     def check_frame(self, atoms: Atoms, name: str = "this structure") -> None:
         """Raise InputError unless the fitted model knows structures like this."""

@@ -123,7 +123,7 @@ def test_small_steps_look_for_pairs_once(atoms):
 
 def test_without_the_request_there_are_none(atoms):
     atoms.get_forces()
-    names = {"energy", "free_energy", "energies", "forces", "stress"}
+    names = {"energy", "free_energy", "energies", "forces", "stress", "extrapolation"}
     assert set(atoms.calc.results) == names
     with pytest.raises(PropertyNotImplementedError):
         atoms.calc.get_property("energy_std", atoms)

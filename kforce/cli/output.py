@@ -98,9 +98,10 @@ def _plain(value):
     return str(value)
 
 
-def warn_unfamiliar(model, frames, output) -> None:
+def warn_unfamiliar(model, frames, prediction, output) -> None:
     """Warn about structures outside of the range of the training data."""
-    sentences = [model.describe_extrapolation(frame) for frame in frames]
+    grades = prediction.extrapolation or [None] * len(frames)
+    sentences = list(map(model.describe_extrapolation, frames, grades))
     outside = [s for s, sentence in enumerate(sentences) if sentence]
     if outside:
         first = outside[0]
@@ -143,6 +144,24 @@ def errors(model, frames, labels: Labels, prediction) -> dict[str, float]:
         found[f"{name}_mae"] = metrics.mae(predicted, reference)
         found[f"{name}_rmse"] = metrics.rmse(predicted, reference)
     return found
+
+
+#: Recalibration factors beyond which, or below whose inverse, standard deviations are
+#: not those of the errors.
+_LARGE_FACTOR = 2.0
+
+
+def warn_of_miscalibration(measures, output) -> None:
+    """Warn where errors are not as large as standard deviations say."""
+    for name, of_kind in measures.items():
+        factor = of_kind["recalibration_factor"]
+        if factor is not None and not 1.0 / _LARGE_FACTOR < factor < _LARGE_FACTOR:
+            size = "too small" if factor > 1.0 else "too large"
+            output.warning(
+                f"the standard deviations of {name} are {size} for these frames: "
+                f"with {factor:.3g} times as large ones (recalibration factor) errors "
+                "would be as expected."
+            )
 
 
 def error_table(found: Mapping[str, float]) -> str:

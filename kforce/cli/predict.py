@@ -23,8 +23,8 @@ def add_parser(commands, common):
         parents=[common],
         help="write energies and forces of structures",
         description="Predict energies (eV) and forces (eV/Å) of structures, with local "
-        "models also stresses (eV/Å³) of periodic ones, and write them as extended "
-        "XYZ.",
+        "models also stresses (eV/Å³) of periodic ones and extrapolation grades "
+        "(above 1: unlike the training set), and write them as extended XYZ.",
         epilog="example: kforce predict ethanol.npz geometries.xyz -o labelled.xyz",
     )
     parser.add_argument("model", metavar="MODEL", help="of kforce, sGDML or GAP (.xml)")
@@ -49,7 +49,7 @@ def run(args, output):
     model = load_model(args.model)
     frames = [frame.copy() for frame in read_data(args.data, args, output)]
     prediction = model.evaluate(frames, model.properties_of(frames), args.std)
-    warn_unfamiliar(model, frames, output)
+    warn_unfamiliar(model, frames, prediction, output)
     for s, frame in enumerate(frames):
         frame.calc = SinglePointCalculator(
             frame, energy=prediction.energy[s], forces=prediction.forces[s]
@@ -59,7 +59,12 @@ def run(args, output):
         if args.std:
             frame.info["energy_std"] = prediction.energy_std[s]
             frame.arrays["forces_std"] = prediction.forces_std[s]
+        if prediction.extrapolation is not None:
+            frame.info["extrapolation"] = prediction.extrapolation[s].max()
+            frame.arrays["extrapolation"] = prediction.extrapolation[s]
     values = {"output": str(path), "energy": prediction.energy}
+    if prediction.extrapolation is not None:
+        values["extrapolation"] = [g.max() for g in prediction.extrapolation]
     what = "energies and forces"
     if prediction.stress is not None:
         what = "energies, forces and stresses"

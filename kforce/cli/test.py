@@ -11,6 +11,7 @@ from kforce.cli.output import (
     error_table,
     errors,
     residuals,
+    warn_of_miscalibration,
     warn_trained_on,
     warn_unfamiliar,
 )
@@ -65,7 +66,7 @@ def run(args, output):
     frames = read_data(args.data, args, output)
     labels = Labels.from_frames(frames)
     prediction, measures = _predict(model, frames, labels, args, output)
-    warn_unfamiliar(model, frames, output)
+    warn_unfamiliar(model, frames, prediction, output)
     warn_trained_on(model, frames, output)
     found = errors(model, frames, labels, prediction)
     if len(found) == 1:
@@ -73,6 +74,7 @@ def run(args, output):
     values, text = {"model": args.model, "test": found}, error_table(found)
     if measures is not None:
         values["calibration"] = measures
+        warn_of_miscalibration(measures, output)
         if args.conformal:
             _add_conformal(measures, model, args, output)
         text += "\n" + calibration_table(measures)

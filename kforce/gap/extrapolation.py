@@ -1,4 +1,4 @@
-"""Extrapolation grades: how far the environments of atoms are from those of the training.
+"""Extrapolation grades: how far environments are from those of the training set.
 
 The distance of features x from those of the training set is that of Mahalanobis, with
 the covariance of a probabilistic principal component analysis: along the directions in
@@ -20,12 +20,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
 
+from kforce.data.findings import plural
 from kforce.descriptors.local import Environments
 from kforce.gap.sparse_term import SparseTerm
 from kforce.gap.training_set import TrainingSet
+from kforce.neighbours.search import find_neighbours
 from kforce.registry import register
 from kforce.storage.codec import check_array
+from kforce.structures import Batch
 
 #: Share of the whole variance that directions count with in which training
 #: environments do not vary.
@@ -217,3 +222,58 @@ def _lonely(terms):
     """
     are_fitted = any(term.descriptor.is_composition for term in terms)
     return LONELY_GRADE if are_fitted else 0.0
+
+
+def describe_pairs(
+    terms: Sequence[SparseTerm], atoms: Atoms, has_all_pairs: bool
+) -> str | None:
+    """Say in a sentence which pairs of a structure are unlike all of the training set.
+
+    These are distances that are shorter than those of the inducing environments of the
+    two-body term of the pair and, if there is a term for every pair of elements in the
+    training set, pairs of elements without one. None where there are no such pairs.
+    """
+    shortest, cutoff = {}, 0.0
+    for term in terms:
+        pairs = term.descriptor
+        if tuple(getattr(pairs, "exponents", ())) == (1,):
+            distances = term.inducing_points[:, 0]
+            # One inducing distance stands for a cell of a grid, which it is within.
+            cell = 1.5 * np.ptp(distances) / len(distances)
+            key = tuple(sorted(pairs.species))
+            shortest[key] = min(shortest.get(key, np.inf), distances.min() - cell)
+            cutoff = max(cutoff, pairs.cutoff)
+    if not shortest:
+        return None
+    neighbours = find_neighbours(Batch.from_frames([atoms]), cutoff)
+    pairs = np.stack([neighbours.owners, neighbours.atoms], axis=1)
+    pairs = np.sort(atoms.numbers[pairs], axis=1)
+    for pair in np.unique(pairs, axis=0):
+        dist = neighbours.dist[(pairs == pair).all(axis=1)].min()
+        trained = shortest.get(tuple(pair.tolist()), np.inf if has_all_pairs else 0.0)
+        if dist < trained:
+            names = "–".join(chemical_symbols[z] for z in pair)
+            held = f"from {trained:.2f} Å on" if np.isfinite(trained) else "none"
+            return (
+                f"It holds {names} pairs at {dist:.2f} Å, and the training set {held}."
+            )
+    return None
+
+
+def describe_grades(atoms: Atoms, grades: np.ndarray, n_named: int = 3) -> str | None:
+    """Say in a sentence which atoms of a structure have grades (n_atoms,) above 1.
+
+    The `n_named` highest are named; None where there are none.
+    """
+    outside = np.argsort(-grades, kind="stable")[: int((grades > 1.0).sum())]
+    if len(outside) == 0:
+        return None
+    names = [f"{chemical_symbols[atoms.numbers[a]]} {a}" for a in outside[:n_named]]
+    more = len(outside) - len(names)
+    if more:
+        names.append(f"{more} more")
+    return (
+        f"The environments of {plural(len(outside), 'atom')} ({', '.join(names)}) are "
+        "unlike those of the training set, with extrapolation grades up to "
+        f"{grades.max():.3g} (1 is where the training set ends)."
+    )

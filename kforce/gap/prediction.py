@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from scipy.linalg import cho_factor, cho_solve
 
 from kforce.gap.extrapolation import Grade
@@ -47,9 +46,10 @@ def predict_local(
     """Evaluate a sparse model with weights.
 
     `numbers` (n_atoms,) are those of the batch, `neighbours` those of all atoms within
-    the largest cutoff of the terms; `grade` tells extrapolation, if wanted. Time and memory are linear in the number of atoms.
-    `chunk` central atoms are worked on at a time: the arrays of a chunk stay in the
-    cache, and matrix products of it outweigh the rest.
+    the largest cutoff of the terms; `grade` tells extrapolation, if wanted. Time and
+    memory are linear in the number of atoms. `chunk` central atoms are worked on at a
+    time: the arrays of a chunk stay in the cache, and matrix products of it outweigh
+    the rest.
     """
     n_atoms, n_central = len(numbers), len(neighbours.central_atoms)
     n_parts = max(1, min(n_threads(), n_central // MIN_ATOMS_PER_THREAD))
@@ -111,39 +111,3 @@ def novelty(
         unexplained *= environments.multiplicity
         np.add.at(total, environments.central_atoms, unexplained)
     return total
-
-
-def describe_extrapolation(
-    terms: Sequence[SparseTerm], atoms: Atoms, has_all_pairs: bool
-) -> str | None:
-    """Say in a sentence which pairs of a structure are unlike all of the training set.
-
-    These are distances that are shorter than those of the inducing environments of the
-    two-body term of the pair and, if there is a term for every pair of elements in the
-    training set, pairs of elements without one. None where there are no such pairs.
-    """
-    shortest, cutoff = {}, 0.0
-    for term in terms:
-        pairs = term.descriptor
-        if tuple(getattr(pairs, "exponents", ())) == (1,):
-            distances = term.inducing_points[:, 0]
-            # One inducing distance stands for a cell of a grid, which it is within.
-            cell = 1.5 * np.ptp(distances) / len(distances)
-            key = tuple(sorted(pairs.species))
-            shortest[key] = min(shortest.get(key, np.inf), distances.min() - cell)
-            cutoff = max(cutoff, pairs.cutoff)
-    if not shortest:
-        return None
-    neighbours = find_neighbours(Batch.from_frames([atoms]), cutoff)
-    pairs = np.stack([neighbours.owners, neighbours.atoms], axis=1)
-    pairs = np.sort(atoms.numbers[pairs], axis=1)
-    for pair in np.unique(pairs, axis=0):
-        dist = neighbours.dist[(pairs == pair).all(axis=1)].min()
-        trained = shortest.get(tuple(pair.tolist()), np.inf if has_all_pairs else 0.0)
-        if dist < trained:
-            names = "–".join(chemical_symbols[z] for z in pair)
-            held = f"from {trained:.2f} Å on" if np.isfinite(trained) else "none"
-            return (
-                f"It holds {names} pairs at {dist:.2f} Å, and the training set {held}."
-            )
-    return None

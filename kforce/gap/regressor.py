@@ -15,11 +15,11 @@ from kforce.baselines.baseline import Baseline
 from kforce.data.training import Training
 from kforce.errors import InputError, check_noise, check_positive, check_seed
 from kforce.force_field import ForceField
-from kforce.gap.extrapolation import Grade
+from kforce.gap.extrapolation import Grade, describe_grades, describe_pairs
 from kforce.gap.hyperparameters import FreeParameters, maximise_free_energy
 from kforce.gap.leave_one_out import best_noise_factor, leave_one_out
 from kforce.gap.posterior import Posterior, gather
-from kforce.gap.prediction import describe_extrapolation, novelty, predict_local
+from kforce.gap.prediction import novelty, predict_local
 from kforce.gap.reference_energies import find_reference_energies, species_of
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
 from kforce.gap.splines import tabulate
@@ -364,7 +364,9 @@ class GAPRegressor(ForceField):
             neighbours = find_neighbours(batch, self.cutoff_)
         else:
             neighbours = skin_list.neighbours(batch)
-        return self._predict(batch, neighbours, properties), True
+        prediction = self._predict(batch, neighbours, properties)
+        inside = self.grade_ is None or prediction.extrapolation[0].max() <= 1.0
+        return prediction, inside
 
     def _predict(self, batch, neighbours, properties):
         """Return the prediction of a batch whose neighbours are known."""
@@ -420,17 +422,21 @@ class GAPRegressor(ForceField):
         self._refuse_splines("environments to compare with")
         return self.evaluate(frames, ("energy",)).extrapolation
 
-    def describe_extrapolation(self, atoms):
-        """Say in a sentence which pairs of atoms no training structure has.
+    def describe_extrapolation(self, atoms, grades=None):
+        """Say in a sentence which pairs and environments no training structure has.
 
-        None where there are none, or no two-body term tells.
+        None where there are none. `grades` (n_atoms,) are those of its atoms, where
+        they are known.
         """
         self._refuse_splines("record of its training set")
         # Terms of other programs, or for some elements, say nothing of other pairs.
         has_all_pairs = self.training_ is not None and (
             self.terms is None or any(t.descriptor.is_for_all_pairs for t in self.terms)
         )
-        return describe_extrapolation(self.terms_, atoms, has_all_pairs)
+        if grades is None:
+            (grades,) = self.extrapolation([atoms])
+        pairs = describe_pairs(self.terms_, atoms, has_all_pairs)
+        return " ".join(filter(None, (pairs, describe_grades(atoms, grades)))) or None
 
     def _check_uncertainty(self):
         self._refuse_splines("standard deviations")
@@ -444,8 +450,8 @@ class GAPRegressor(ForceField):
     def _posterior(self):
         return Posterior(self.terms_, self.solution_, self.calibration_)
 
-    def _epistemic(self, frames, own):
-        energy, forces = self._posterior.deviations(frames, own.forces is not None)
+    def _epistemic(self, frames, own, with_forces):
+        energy, forces = self._posterior.deviations(frames, with_forces)
         factors = list(map(self.grade_.factors, own.extrapolation))
         energy *= _of_structures(factors)
         if forces is not None:

@@ -144,6 +144,8 @@ class GDMLRegressor(ForceField):
     training_: Training
     baseline_: Baseline | None
 
+    extrapolates_to = "its energy falls back to a constant away from the training data"
+
     def __init__(
         self,
         *,
@@ -349,7 +351,7 @@ class GDMLRegressor(ForceField):
             forces = list(np.negative(gradient, out=gradient))
         return Prediction(f + self.constant_, forces)
 
-    def describe_extrapolation(self, atoms):  # noqa: D102
+    def describe_extrapolation(self, atoms, grades=None):  # noqa: D102
         x = self.descriptor_(self.molecule_.batch_of_one(atoms.positions)).x[0]
         if self.expansion_.is_inside(x):
             return None
@@ -379,8 +381,7 @@ class GDMLRegressor(ForceField):
                 "(test --no-std, predict without --std)."
             )
 
-    def _epistemic(self, frames, own):
-        with_forces = own.forces is not None
+    def _epistemic(self, frames, own, with_forces):
         parts = [
             self.uncertainty_.deviations(self._features(part), with_forces)
             for _, part in self._chunks(frames)
