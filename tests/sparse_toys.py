@@ -9,6 +9,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from kforce.descriptors.composition import Composition
+from kforce.descriptors.projected import Projected
 from kforce.descriptors.soap.soap import SOAP
 from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
@@ -106,7 +107,10 @@ def clear_of_kinks(make, terms, first=0):
 
     The second derivative of f jumps there, where differences converge more slowly.
     """
-    descriptors = [t.descriptor for t in terms if hasattr(t.descriptor, "species")]
+    descriptors = [
+        t.descriptor.descriptor if isinstance(t.descriptor, Projected) else t.descriptor
+        for t in terms
+    ]
     descriptors = [d for d in descriptors if not isinstance(d, Composition)]
     kinks = [d.cutoff - w for d in descriptors for w in (0.0, d.transition_width)]
     for seed in count(first):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from kforce.cli.options import load_model, positive_float, positive_int
-from kforce.descriptors.local import LocalDescriptor
 from kforce.errors import InputError
 from kforce.gap.regressor import GAPRegressor
-from kforce.gap.term_files import read_terms
+from kforce.gap.term_files import descriptor_names, read_terms
 from kforce.gdml.regressor import GDMLRegressor
 from kforce.kernels.stationary import Stationary
 from kforce.registry import registered_names
@@ -95,7 +94,7 @@ def _add_gap(group):
         metavar="FILE",
         help="YAML list of terms, as '- {descriptor: soap, cutoff: 5.0, n_max: 8, "
         "l_max: 6, atom_sigma: 0.5, n_inducing: 500}', see docs/guide.md; descriptors: "
-        f"{', '.join(registered_names(LocalDescriptor))} (default: two-body and SOAP "
+        f"{', '.join(descriptor_names())} (default: two-body and SOAP "
         "terms for the bond lengths in the data)",
     )
     group.add_argument(

@@ -10,6 +10,7 @@ from kforce.descriptors.local import (
     Jacobian,
     LocalDescriptor,
 )
+from kforce.descriptors.projected import Projected
 from kforce.descriptors.soap.soap import SOAP
 from kforce.descriptors.three_body import ThreeBody
 from kforce.descriptors.two_body import TwoBody
@@ -26,6 +27,7 @@ __all__ = [
     "InverseDistances",
     "Jacobian",
     "LocalDescriptor",
+    "Projected",
     "ThreeBody",
     "TwoBody",
 ]

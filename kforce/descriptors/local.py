@@ -59,12 +59,6 @@ class Jacobian:
     dx: np.ndarray
     df_cut: np.ndarray
 
-    def pieces(self, most: int) -> Iterator[Jacobian]:
-        """Cut into pieces of at most so many members."""
-        for first in range(0, len(self.atoms), most):
-            piece = slice(first, first + most)
-            yield Jacobian(*(array[piece] for array in vars(self).values()))
-
 
 @dataclass(frozen=True)
 class Environments:

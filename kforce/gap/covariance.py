@@ -14,7 +14,7 @@ from scipy.linalg import block_diag
 from scipy.sparse import csr_array
 
 from kforce.descriptors.local import Jacobian
-from kforce.gap._covariance import add_members
+from kforce.gap._covariance import subtract_motions, sum_members
 from kforce.gap.sparse_term import SparseTerm
 from kforce.neighbours.search import Neighbours
 from kforce.parallel import slices
@@ -29,8 +29,8 @@ VIRIAL_COMPONENTS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 #: Environments that are compared with inducing ones at a time.
 COMPARED_ENVIRONMENTS = 1024
 
-#: Numbers that a block of derivatives of rows may hold.
-MAX_DERIVATIVES = 1_000_000
+#: Numbers that a block of derivatives of rows may hold, so that it stays in the cache.
+MAX_DERIVATIVES = 150_000
 
 
 def in_rows(energy, forces: np.ndarray, virial: np.ndarray) -> np.ndarray:
@@ -80,16 +80,15 @@ def sparse_rows(
     if with_virials and not with_forces:
         raise ValueError("virials come with forces")
     n_inducing = sum(term.n_inducing for term in terms)
+    n_virials = batch.n_structures if with_virials else 0
     owner = np.repeat(np.arange(batch.n_structures), np.diff(batch.offsets))
     energies = np.zeros((batch.n_structures, n_inducing))
     forces = np.zeros((len(owner) if with_forces else 0, 3, n_inducing))
-    virials = np.zeros((batch.n_structures if with_virials else 0, 6, n_inducing))
+    virials = np.zeros((n_virials, 6, n_inducing))
     for term, columns in zip(terms, blocks_of(terms), strict=True):
         environments = term.descriptor(batch.numbers, neighbours)
         if len(environments.x) == 0:
             continue
-        # Whole arrays of their own: the compiled loops run over contiguous rows.
-        parts = [np.zeros((*a.shape[:-1], term.n_inducing)) for a in (forces, virials)]
         structures = owner[environments.central_atoms]
         f_cut = float(environments.multiplicity) * environments.f_cut
         for block in slices(len(structures), COMPARED_ENVIRONMENTS):
@@ -97,8 +96,10 @@ def sparse_rows(
             k *= f_cut[block, None]
             np.add.at(energies[:, columns], structures[block], k)
         if with_forces:
-            _add_derivatives(term, environments, owner, *parts)
-        forces[..., columns], virials[..., columns] = parts
+            derivatives = _derivatives(term, environments, owner, n_virials)
+            of_forces, of_virials = np.split(derivatives, [3 * len(owner)])
+            forces[..., columns] = of_forces.reshape(len(owner), 3, term.n_inducing)
+            virials[..., columns] = of_virials.reshape(n_virials, 6, term.n_inducing)
     return SparseRows(energies, forces, virials, batch.offsets)
 
 
@@ -113,41 +114,73 @@ def prior_covariance(terms: Sequence[SparseTerm]) -> np.ndarray:
     return block_diag(*(term.covariance() for term in terms))
 
 
-def _add_derivatives(term, environments, owner, forces, virials):
-    """Add the rows of forces and virials of one term."""
-    times, n_features = float(environments.multiplicity), environments.x.shape[1]
-    to_inducing = np.ascontiguousarray(
-        (term.scaled_inducing_points / term.length_scales).T
-    )
-    most = max(1, MAX_DERIVATIVES // (3 * term.n_inducing))
-    for piece in (p for block in environments.jacobians() for p in block.pieces(most)):
-        first = piece.environments.min()
-        used = slice(first, piece.environments.max() + 1)
+def _derivatives(term, environments, owner, n_virials):
+    """Return the rows of forces and virials of one term, (3 n_atoms + 6 n, m).
+
+    `n_virials` is the number n of structures whose virials are wanted: all or none.
+    """
+    times, n_inducing = float(environments.multiplicity), term.n_inducing
+    out = np.zeros((3 * len(owner) + 6 * n_virials, n_inducing))
+    to_inducing = (term.scaled_inducing_points / term.length_scales).T
+    most = max(1, MAX_DERIVATIVES // n_inducing)
+    for block in environments.jacobians():
+        if len(block.atoms) == 0:
+            continue
+        first = block.environments.min()
+        used = slice(first, block.environments.max() + 1)
+        own, rows, tangents, fading = _motions(block, first, used, owner, n_virials)
+        f_cut = times * environments.f_cut[used]
+        fading *= times
         k, dphi = term.compare(environments.x[used])
         of_x, of_inducing = term.gradients(dphi)
-        along_inducing = piece.dx.reshape(-1, n_features) @ to_inducing
-        if times != 1.0:
-            along_inducing *= times
-        along_x = np.zeros((0, 3))
-        if of_x is not None:
-            scaled = environments.x[piece.environments] / term.length_scales**2
-            along_x = np.einsum("pcd,pd->pc", piece.dx, scaled)
-        add_members(
-            piece.environments - first,
-            piece.central_atoms,
-            piece.atoms,
-            piece.vec,
-            along_inducing.reshape(len(piece.atoms), 3, term.n_inducing),
-            times * along_x,
-            times * piece.df_cut,
-            environments.f_cut[used],
-            k,
-            np.zeros((0, 0)) if of_x is None else of_x,
-            of_inducing,
-            owner,
-            forces,
-            virials,
-        )
+        along_x = np.zeros(len(rows))
+        if of_x is None:
+            of_x = np.zeros((0, 0))
+        else:
+            scaled = environments.x[used] / term.length_scales**2
+            along_x = np.einsum("td,td->t", tangents, scaled[own])
+        for piece in slices(len(rows), most):
+            subtract_motions(
+                own[piece], rows[piece], tangents[piece] @ to_inducing, along_x[piece],
+                fading[piece], f_cut, k, of_x, of_inducing, out,
+            )  # fmt: skip
+    return out
+
+
+def _motions(block, first, used, owner, n_virials):
+    """Return what moves the environments of a block, and how.
+
+    These are motions of members, of centres, and strains: the environments, counted
+    from `first`, the rows of derivatives, ∂x (n_motions, n_features), and ∂F.
+    """
+    n_members, _, n_features = block.dx.shape
+    n_env, n_sums = used.stop - used.start, 9 if n_virials else 3
+    n_own = 3 * n_members
+    tangents = np.empty((n_own + n_env * n_sums, n_features))
+    tangents[:n_own] = block.dx.reshape(n_own, n_features)
+    tangents[n_own:] = 0.0
+    fading = np.zeros(len(tangents))
+    fading[:n_own] = block.df_cut.ravel()
+    own = block.environments - first
+    sum_members(
+        own, block.central_atoms, block.atoms, block.vec, block.dx, block.df_cut,
+        tangents[n_own:].reshape(n_env, n_sums, n_features),
+        fading[n_own:].reshape(n_env, n_sums),
+    )  # fmt: skip
+    centres = np.zeros(n_env, dtype=int)
+    centres[own] = block.central_atoms
+    # Where the centre's own image is the member, both move.
+    moved = np.where(block.atoms == block.central_atoms, -3, 3 * block.atoms)
+    of_members = np.where(moved[:, None] < 0, -1, moved[:, None] + np.arange(3))
+    of_sums = 3 * centres[:, None] + np.arange(3)
+    if n_virials:
+        of_strains = 3 * len(owner) + 6 * owner[centres][:, None] + np.arange(6)
+        of_sums = np.hstack([of_sums, of_strains])
+    environments = np.concatenate(
+        [np.repeat(own, 3), np.repeat(np.arange(n_env), n_sums)]
+    )
+    rows = np.concatenate([of_members.ravel(), of_sums.ravel()])
+    return environments, rows, tangents, fading
 
 
 def energy_covariance(

@@ -11,7 +11,9 @@ from sklearn.base import BaseEstimator, clone
 
 from kforce.descriptors.composition import Composition
 from kforce.descriptors.local import LocalDescriptor
+from kforce.descriptors.projected import Projected
 from kforce.errors import InputError
+from kforce.gap.directions import leading_directions
 from kforce.gap.inducing import METHODS, choose_inducing
 from kforce.gap.sparse_term import SparseTerm
 from kforce.gap.training_set import TrainingSet
@@ -31,6 +33,9 @@ ATOM_ENERGY_SHIFT = 30.0
 
 #: Length scales that are not given start at this share of the spread of a feature.
 FIRST_LENGTH_SCALE = 0.3
+
+#: Features of which kernels of products see their leading directions only.
+MANY_FEATURES = 50
 
 #: Features that each have a spread of their own, rather than one for all.
 FEW_FEATURES = 3
@@ -203,6 +208,11 @@ def _build(term, descriptor, training, rng):
     groups = types if term.stratify else None
     method = term.selection or descriptor.defaults.selection
     chosen = choose_inducing(x / lengths, n, method, rng, groups, covariance)
+    points = x[chosen]
+    if kernel.is_product and x.shape[1] > MANY_FEATURES:
+        matrix = leading_directions(descriptor, training, x, rng.spawn(1)[0])
+        descriptor, points = Projected(descriptor, matrix), points @ matrix
+        lengths = np.ones(matrix.shape[1])
     if term.n_inducing and len(chosen) < term.n_inducing:
         _log.warning(
             "%d inducing environments were asked for, but only %d different ones are "
@@ -212,7 +222,7 @@ def _build(term, descriptor, training, rng):
             descriptor,
         )
     return SparseTerm(
-        descriptor, kernel, lengths, float(term.constant), x[chosen], f_cut[chosen]
+        descriptor, kernel, lengths, float(term.constant), points, f_cut[chosen]
     )
 
 

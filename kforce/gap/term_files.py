@@ -64,7 +64,7 @@ def read_terms(path: str | os.PathLike) -> list[Term]:
                 f"{where}: expected keys and values such as 'descriptor: two_body', "
                 f"found {_short(entry)}."
             )
-        if entry.get("descriptor") in [*registered_names(LocalDescriptor)]:
+        if entry.get("descriptor") in [*descriptor_names()]:
             where += f" ({entry['descriptor']})"
         try:
             terms.append(_term(entry))
@@ -124,8 +124,17 @@ def _load(text, path):
     return yaml.load(text, Loader)
 
 
+def descriptor_names() -> dict[str, type]:
+    """Return the descriptors by the names that users write: not those of others."""
+    return {
+        name: cls
+        for name, cls in registered_names(LocalDescriptor).items()
+        if "descriptor" not in _parameters(cls)
+    }
+
+
 def _term(entry):
-    descriptors = registered_names(LocalDescriptor)
+    descriptors = descriptor_names()
     cls = descriptors[_one_of(descriptors, "descriptor", entry.get("descriptor"))]
     parameters = _parameters(cls)
     of_kernel = _kernel_parameters()

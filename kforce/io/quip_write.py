@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
@@ -13,6 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from kforce.descriptors.projected import Projected
 from kforce.errors import InputError
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.sparse_term import PermutedTerm
@@ -83,7 +85,7 @@ def write_quip_xml(model: GAPRegressor, path: str | os.PathLike) -> None:
             "with model.save."
         )
     path = Path(path)
-    terms = [t for t in model.terms_ if not t.descriptor.is_composition]
+    terms = [_whole(t) for t in model.terms_ if not t.descriptor.is_composition]
     heads = [_describe(term) for term in terms]
     version = version_of([term.descriptor for term in terms], _VERSION)
     label = f"kforce_{_fingerprint(terms, heads)}"
@@ -108,6 +110,25 @@ def write_quip_xml(model: GAPRegressor, path: str | os.PathLike) -> None:
         for file in fresh:
             file.unlink(missing_ok=True)
         raise
+
+
+def _whole(term):
+    """Return a term with all features, where products of some are those of all."""
+    if not isinstance(term.descriptor, Projected):
+        return term
+    if not term.kernel.is_product:
+        raise InputError(
+            "A file of QUIP holds projected features with kernels of products only, "
+            f"found {term.kernel!r}: save the model with model.save."
+        )
+    # Lengths divide both factors.
+    matrix, lengths = term.descriptor.matrix, term.length_scales**2
+    return replace(
+        term,
+        descriptor=term.descriptor.descriptor,
+        inducing_points=(term.inducing_points / lengths) @ matrix.T,
+        length_scales=np.ones(len(matrix)),
+    )
 
 
 def _energies_of_atoms(model):

@@ -438,7 +438,7 @@ def test_default_terms():
     model = GAPRegressor(optimize=False).fit(frames)
     kinds = [type(term.descriptor).__name__ for term in model.terms_]
     assert kinds.count("TwoBody") == 3
-    assert kinds.count("SOAP") == 4
+    assert kinds.count("Projected") == 4
     assert kinds[-1] == "Composition"
     assert model.score(frames) > 0.95
 

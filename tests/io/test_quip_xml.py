@@ -25,6 +25,7 @@ from sklearn.exceptions import NotFittedError
 
 import kforce
 from kforce import RBF, SOAP, Matern52, ThreeBody, TwoBody
+from kforce.descriptors.projected import Projected
 from kforce.errors import InputError
 from kforce.io import read_quip_xml, write_quip_xml
 from kforce.io.quip_descriptors import Keys, read_descriptor, write_descriptor
@@ -68,7 +69,7 @@ def test_round_trip_of_old_rules(tmp_path):
 def test_a_fitted_model(tmp_path, methanol, energies):
     terms = [
         kforce.Term(TwoBody(cutoff=4.0), n_inducing=8),
-        kforce.Term(SOAP(cutoff=3.0, n_max=3, l_max=2, atom_sigma=0.5), n_inducing=9),
+        kforce.Term(SOAP(cutoff=3.0, n_max=2, l_max=1, atom_sigma=0.5), n_inducing=9),
     ]
     made = kforce.GAPRegressor(terms, optimize=False, reference_energies=energies)
     made.fit(methanol[:10])
@@ -79,6 +80,29 @@ def test_a_fitted_model(tmp_path, methanol, energies):
     # Energies of atoms that were learned are added to those of the elements.
     np.testing.assert_allclose(one.energy, other.energy, rtol=1e-13)
     np.testing.assert_allclose(one.energies, other.energies, rtol=1e-12)
+
+
+def test_projected_features(tmp_path, methanol):
+    """The file holds whole features, whose products are those of the projected ones."""
+    soap = SOAP(cutoff=3.0, n_max=4, l_max=3, atom_sigma=0.5)
+    terms = [kforce.Term(soap, n_inducing=20)]
+    made = kforce.GAPRegressor(terms, optimize=False).fit(methanol[:10])
+    again = written(tmp_path, made)
+    term = made.terms_[0]
+    assert term.descriptor.n_features < again.terms_[0].descriptor.n_features
+    assert not hasattr(again.terms_[0].descriptor, "matrix")
+    one, other = (m.evaluate(methanol[-5:]) for m in (made, again))
+    np.testing.assert_allclose(other.energy, one.energy, rtol=1e-12)
+    np.testing.assert_allclose(other.forces, one.forces, rtol=0.0, atol=1e-9)
+
+
+def test_projected_features_of_other_kernels(tmp_path, methanol):
+    soap = SOAP(cutoff=3.0, n_max=2, l_max=1, atom_sigma=0.5, species=(1, 6, 8))
+    descriptor = Projected(soap, np.eye(soap.n_features)[:, :12])
+    terms = [kforce.Term(descriptor, RBF(1.0), n_inducing=5)]
+    made = kforce.GAPRegressor(terms, optimize=False).fit(methanol[:5])
+    with pytest.raises(InputError, match="kernels of products only"):
+        write_quip_xml(made, tmp_path / "gap.xml")
 
 
 def test_what_is_written(tmp_path):
