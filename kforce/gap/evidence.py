@@ -1,11 +1,12 @@
 """Variational free energy of a sparse model, and its gradient.
 
-    L = log N(ỹ | 0, Q̃ + 1) − Σ log σ_n − ½ tr(K̃_nn − Q̃),   Q̃ = Ψ K_mm⁻¹ Ψᵀ
+    L = log N(ỹ | 0, Q̃ + 1) − Σ log σ_n − ½ tr(K̃_nn − Q̃),   Q̃ = Ψ K_mm⁻¹ Ψᵀ = V Vᵀ
 
 with rows Ψ and targets ỹ divided by the noises: a lower bound of the log marginal
 likelihood, which the trace keeps from explaining by noise-free surprise what the
-inducing variables cannot represent. It is differentiated with respect to K_mm, Ψ and
-ỹ; what these depend on is the caller's affair.
+inducing variables cannot represent. Of the whitened rows V = Ψ L⁻ᵀ, with L Lᵀ = K_mm,
+it needs but products: an amplitude or a noise, which multiplies columns or rows of V,
+does not ask for the rows again.
 
 The trace would need the prior variance of every label. Those of some energies, and of
 forces along random signs (Hutchinson), the `Probes`, stand for all.
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, lapack
 
 from kforce.gap.covariance import (
     ENERGY,
@@ -38,67 +39,59 @@ class FreeEnergy:
     """The bound and its derivatives.
 
     `value` is L without Σ log σ_n and the prior's trace −½ tr K̃_nn, which the caller
-    knows; `by_prior` (m, m) is ∂L/∂K_mm, symmetric, `by_rows` (n, m) is ∂L/∂Ψ, and
-    `by_targets` (n,) is ∂L/∂ỹ.
+    knows. Of a change dV of the whitened rows, dL is the sum over all elements of
+    `slopes` (m, m + 1 + p) times dVᵀ [V, ỹ, S].
     """
 
     value: float
-    by_prior: np.ndarray
-    by_rows: np.ndarray
-    by_targets: np.ndarray
+    slopes: np.ndarray
 
 
-def free_energy(
-    K_mm: np.ndarray,
-    rows: np.ndarray,
-    y: np.ndarray,
-    probes: np.ndarray,
-    is_probed: np.ndarray | None = None,
-) -> FreeEnergy:
-    """Compute the bound of K_mm (m, m), whitened rows Ψ (n, m) and targets ỹ (n,).
+def free_energy(products: np.ndarray, square: float, n: int) -> FreeEnergy:
+    """Compute the bound of the products Vᵀ [V, ỹ, S], (m, m + 1 + p), and of ỹᵀ ỹ.
 
-    `probes` (n, p) are motions along which the trace is probed: tr Q̃ is Σ_p s_pᵀ Q̃
-    s_p. The unit matrix gives the trace itself; an array of shape (n, 0) leaves it out.
-    The trace is about the inducing variables `is_probed` (m,), uncorrelated with all
-    others. Raises `numpy.linalg.LinAlgError` if K_mm is not positive definite.
+    V (n, m) are whitened rows, ỹ (n,) their targets, and the columns of S (n, p)
+    motions along which the trace is probed: tr Q̃ is Σ_p s_pᵀ Q̃ s_p. The unit matrix
+    gives the trace itself, without columns it is left out. Rows of Vᵀ S may be zero for
+    inducing variables that the trace is not about. Raises `numpy.linalg.LinAlgError` if
+    the products are none.
     """
-    n = len(y)
-    prior = cholesky(K_mm, lower=True, check_finite=False)
-    # Whitened rows V = Ψ L⁻ᵀ: their Gram matrix plus one is well conditioned.
-    V = solve_triangular(prior, rows.T, lower=True, check_finite=False).T
-    B = V.T @ V
+    m = len(products)
+    gram, right, probed = products[:, :m], products[:, m], products[:, m + 1 :]
+    # The Gram matrix plus one is well conditioned.
+    B = np.array(gram, order="F")
     np.einsum("mm->m", B)[:] += 1.0
-    factor = cho_factor(B, lower=True, check_finite=False)
-    beta = cho_solve(factor, V.T @ y)
-    residual = y - V @ beta
-    probed = V.T @ probes
-    if is_probed is not None:
-        probed[~is_probed] = 0.0
+    factor, is_lower = cho_factor(B, lower=True, overwrite_a=True, check_finite=False)
+    beta = cho_solve((factor, is_lower), right, check_finite=False)
     value = -0.5 * (
         n * np.log(2.0 * np.pi)
-        + 2.0 * np.log(np.diag(factor[0])).sum()
-        + y @ residual
+        + 2.0 * np.log(np.diag(factor)).sum()
+        + square
+        - right @ beta
         - np.sum(probed**2)
     )
-    # In terms of V: ∂L/∂V, then V = Ψ L⁻ᵀ, K_mm = L Lᵀ.
-    by_v = -cho_solve(factor, V.T).T + np.outer(residual, beta) + probes @ probed.T
-    by_rows = solve_triangular(prior, by_v.T, lower=True, trans="T").T
-    inner = -0.5 * (V.T @ by_v)
-    by_prior = solve_triangular(prior, inner, lower=True, trans="T")
-    by_prior = solve_triangular(prior, by_prior.T, lower=True, trans="T").T
-    return FreeEnergy(value, 0.5 * (by_prior + by_prior.T), by_rows, -residual)
+    inverse, _ = lapack.dpotri(factor, lower=True, overwrite_c=True)
+    lower = np.tril(inverse, -1)
+    slopes = products.copy()
+    slopes[:, m] = beta
+    by_gram = slopes[:, :m]
+    np.outer(beta, -beta, out=by_gram)
+    by_gram -= lower
+    by_gram -= lower.T
+    np.einsum("mm->m", by_gram)[:] -= np.diag(inverse)
+    return FreeEnergy(value, slopes)
 
 
 class Probe(NamedTuple):
     """A combination of labels of a frame, in units of their noise.
 
     `kind` is ENERGY, with a number as `motion`, or FORCES, along a motion (n_atoms, 3).
-    `noise` is the kind of noise that is learned for it, or -1.
+    `is_learned` says whether the noise is.
     """
 
     frame: int
     kind: int
-    noise: int
+    is_learned: bool
     motion: float | np.ndarray
 
 
@@ -106,9 +99,9 @@ class Probes:
     """The probes of the `chosen` frames, whose rows start at `first_rows`.
 
     `columns` (n_rows, n_probes) are the combinations, times `weights` (n_probes,) with
-    which those that are probed stand for all energies and force components. `kinds` are
-    the kinds of noise of all rows, -1 for those that are not learned. Neighbours are
-    those within the largest `cutoff` of all terms, in Å.
+    which those that are probed stand for all energies and force components.
+    `is_learned` (n_rows,) says of which rows the noise is learned. Neighbours are those
+    within the largest `cutoff` of all terms, in Å.
     """
 
     def __init__(
@@ -117,7 +110,7 @@ class Probes:
         cutoff: float,
         chosen: np.ndarray,
         first_rows: np.ndarray,
-        kinds: np.ndarray,
+        is_learned: np.ndarray,
         rng: np.random.Generator,
         n_frames: int = 6,
     ):
@@ -138,16 +131,16 @@ class Probes:
                 motion = signs / noise[rows]
                 motion = motion[0] if kind == ENERGY else motion.reshape(-1, 3)
                 rows = first_rows[p] + rows
-                columns.append(np.zeros(len(kinds)))
+                columns.append(np.zeros(len(is_learned)))
                 columns[-1][rows] = signs
-                self.probes.append(Probe(s, kind, int(kinds[rows[0]]), motion))
+                self.probes.append(Probe(s, kind, bool(is_learned[rows[0]]), motion))
                 n_probed[kind] += n_all
         observed = np.concatenate([training.observations[s].kind for s in chosen])
         counts = np.bincount(observed, minlength=3)[:2]
         weight = np.sqrt(counts / np.maximum(n_probed, 1))
         self.weights = np.array([weight[probe.kind] for probe in self.probes])
-        self.noise_kinds = np.array([probe.noise for probe in self.probes], dtype=int)
-        self.columns = np.reshape(columns, (-1, len(kinds))).T * self.weights
+        self.is_learned = np.array([p.is_learned for p in self.probes], dtype=bool)
+        self.columns = np.reshape(columns, (-1, len(is_learned))).T * self.weights
 
     def n_environments(self, term: SparseTerm) -> int:
         """Return how many environments of a term a probed frame has, at most."""

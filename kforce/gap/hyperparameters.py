@@ -1,7 +1,9 @@
 """Amplitudes, length scales and noises of a sparse model, by variational free energy.
 
 A random part of the frames and of the inducing environments decides: few numbers are
-learned, and each evaluation costs rows × inducing².
+learned. Products of whitened rows are all that an evaluation needs, so that it costs
+inducing³, and rows × inducing for each inducing environment of a term whose length
+scale is learned.
 
 Noises that are learned keep their ratios. What a sparse model cannot represent is not
 white, and evidence gives the few energies up for the many forces.
@@ -13,8 +15,10 @@ import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from kforce.gap.covariance import FORCES, VIRIAL, blocks_of, sparse_rows
@@ -43,9 +47,6 @@ FIRST_NOISE = 0.1
 
 #: Features of terms of which few inducing environments say enough.
 FEW_FEATURES = 3
-
-#: Kind of the rows whose noise is not learned: the last place of any list.
-NOT_LEARNED = -1
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def maximise_free_energy(
     The terms have no weights, but the inducing environments that they will have.
     """
     problem = FreeEnergyProblem(terms, training, free, rng)
-    start = problem.start()
+    start = problem.start
     if len(start) == 0:
         return list(terms), training.noises
 
@@ -134,26 +135,42 @@ class LengthDerivative(Kernel):
 
 @dataclass(frozen=True)
 class _Matrices:
-    """K_mm, whitened rows and prior variances of the probes of one term."""
+    """K_mm, rows over the given noises and prior variances of the probes of a term."""
 
     K_mm: np.ndarray
     rows: np.ndarray
     variances: np.ndarray
 
-    def jittered(self):
-        """Return K_mm with a jitter."""
-        n = len(self.K_mm)
-        return self.K_mm + RELATIVE_JITTER * np.trace(self.K_mm) / n * np.eye(n)
+    @cached_property
+    def root(self):
+        """L with L Lᵀ = K_mm, of which the diagonal has a jitter."""
+        K, n = self.K_mm.copy(), len(self.K_mm)
+        np.einsum("mm->m", K)[:] += RELATIVE_JITTER * np.trace(K) / n
+        return cholesky(K, lower=True, overwrite_a=True, check_finite=False)
+
+    @cached_property
+    def whitened(self):
+        """V = Ψ L⁻ᵀ, (n_rows, m)."""
+        return _divided(self.rows, self.root)
+
+    def whitened_change(self, change):
+        """Return dV with d(V Vᵀ) = V dVᵀ + dV Vᵀ where K_mm and Ψ change.
+
+        Any root of K_mm would do: that of least change makes it dΨ L⁻ᵀ − ½ V Φ, with
+        Φ = L⁻¹ dK_mm L⁻ᵀ.
+        """
+        inner = _divided(_divided(change.K_mm, self.root).T, self.root)
+        return _divided(change.rows, self.root) - 0.5 * self.whitened @ inner
 
 
 class FreeEnergyProblem:
     """The free energy as a function of the logarithms of what is learned.
 
-    Their order: amplitudes, length scales, the factor of the noises. About `n_rows`
-    rows count, and `n_inducing` inducing environments of each term, or `n_inducing_few`
-    of terms of few features. The trace is left out for terms of more than
-    `max_environments` in a probed frame: the few features of two- and three-body terms
-    leave nothing to inducing environments.
+    Their order: amplitudes, length scales, the factor of the noises; `start` is a first
+    guess. About `n_rows` rows count, and `n_inducing` inducing environments of each
+    term, or `n_inducing_few` of terms of few features. The trace is left out for terms
+    of more than `max_environments` in a probed frame: the few features of two- and
+    three-body terms leave nothing to inducing environments.
     """
 
     def __init__(
@@ -177,13 +194,17 @@ class FreeEnergyProblem:
         self.chosen = training.sample(rng, n_rows)
         self._collect_rows()
         self.probes = Probes(
-            training, self._cutoff, self.chosen, self._first_rows, self._kinds, rng
+            training, self._cutoff, self.chosen, self._first_rows, self._is_learned, rng
         )
         self.is_probed = [
             self.probes.n_environments(term) <= max_environments for term in self.terms
         ]
         self._blocks = blocks_of(self.terms)
-        self._fixed = [self._matrices(t, term) for t, term in enumerate(self.terms)]
+        matrices = [self._matrices(t, term) for t, term in enumerate(self.terms)]
+        whitened = [of_term.whitened for of_term in matrices]
+        self.start = self._first_guess(whitened)
+        self._variances = np.array([of_term.variances for of_term in matrices])
+        self._multiply(whitened)
 
     @property
     def n_inducing(self) -> int:
@@ -191,7 +212,7 @@ class FreeEnergyProblem:
         return sum(term.n_inducing for term in self.terms)
 
     def _collect_rows(self):
-        """Collect targets, noises and their kinds of the chosen frames.
+        """Collect targets and noises of the chosen frames.
 
         What is learned of the noises multiplies those of the training set.
         """
@@ -201,16 +222,14 @@ class FreeEnergyProblem:
         self._first_rows = np.cumsum([0] + [len(seen.y) for seen in observations])
         self._noise = np.concatenate([training.noise(s) for s in chosen])
         self._y = np.concatenate([seen.y for seen in observations]) / self._noise
-        kinds = np.concatenate([seen.kind for seen in observations])
+        self._kinds = np.concatenate([seen.kind for seen in observations])
         is_default = np.concatenate([seen.is_default for seen in observations])
-        self._kinds = np.where(is_default, kinds, NOT_LEARNED)
-        self._has_forces, self._has_virials = kinds.max() >= FORCES, VIRIAL in kinds
+        self._is_learned = is_default & self.free_noises[self._kinds]
 
     def _matrices(self, t, term):
         """Return the matrices of the t-th term."""
-        rows = sparse_rows(
-            [term], *self._structures, self._has_forces, self._has_virials
-        )
+        has_forces, has_virials = self._kinds.max() >= FORCES, VIRIAL in self._kinds
+        rows = sparse_rows([term], *self._structures, has_forces, has_virials)
         observations = self.training.observations
         rows = np.concatenate(
             [rows.of(i)[observations[s].rows] for i, s in enumerate(self.chosen)]
@@ -220,7 +239,7 @@ class FreeEnergyProblem:
             variances = self.probes.prior_variances(term)
         return _Matrices(term.covariance(), rows / self._noise[:, None], variances)
 
-    def start(self) -> np.ndarray:
+    def _first_guess(self, whitened):
         """Return amplitudes that explain as much each, and noises of a tenth of y."""
         # Forces say most about amplitudes: energies have an arbitrary mean.
         used = self._kinds == FORCES
@@ -228,9 +247,7 @@ class FreeEnergyProblem:
         target = np.sum(self._y[used] ** 2) / len(self.terms)
         logs = []
         for t in self.free_amplitudes:
-            rows = self._fixed[t].rows[used]
-            solved = np.linalg.solve(self._fixed[t].jittered(), rows.T)
-            explained = np.einsum("nm,mn->", rows, solved)
+            explained = np.sum(whitened[t][used] ** 2)
             # A term that no label depends on keeps the amplitude of 1 eV.
             ratio = target / explained if explained > 0.0 else 1.0
             logs.append(0.5 * np.log(max(ratio, 1e-30)))
@@ -240,91 +257,114 @@ class FreeEnergyProblem:
             logs.append(np.log(FIRST_NOISE * (np.std(self._y[used]) or 1.0)))
         return np.array(logs)
 
+    def _multiply(self, whitened):
+        """Multiply whitened rows V with [V, y, probes].
+
+        Rows whose noise is learned and the others apart: a change of the noise scales
+        the products of the former.
+        """
+        table = np.hstack([*whitened, self._y[:, None], self.probes.columns])
+        self._parts = self._is_learned, ~self._is_learned
+        self._tables = [table[part] for part in self._parts]
+        self._squares = np.array([np.sum(self._y[part] ** 2) for part in self._parts])
+        strips = [self._products_with(t, V) for t, V in enumerate(whitened)]
+        self._products = np.concatenate(strips, axis=1)
+
+    def _products_with(self, t, V):
+        """Return products of rows V (n, m_t) of a term, (2, m_t, m + 1 + p)."""
+        parts = zip(self._parts, self._tables, strict=True)
+        products = np.array([V[part].T @ table for part, table in parts])
+        if not self.is_probed[t]:
+            products[..., self.n_inducing + 1 :] = 0.0
+        return products
+
+    def _stretch(self, lengths):
+        """Set length scales; return how products and variances change with each."""
+        m, matrices, changes = self.n_inducing, {}, {}
+        for t in self.free_lengths:
+            matrices[t] = self._matrices(t, _stretched(self.terms[t], lengths[t]))
+            self._variances[t] = matrices[t].variances
+            for part, table in zip(self._parts, self._tables, strict=True):
+                table[:, self._blocks[t]] = matrices[t].whitened[part]
+        for t, stretched in matrices.items():
+            strip, block = self._products_with(t, stretched.whitened), self._blocks[t]
+            self._products[:, block] = strip
+            self._products[:, :, block] = strip[..., :m].transpose(0, 2, 1)
+            term = _stretched(self.terms[t], lengths[t])
+            kernel = LengthDerivative(term.kernel)
+            change = self._matrices(t, replace(term, kernel=kernel, constant=0.0))
+            whitened = stretched.whitened_change(change)
+            changes[t] = self._products_with(t, whitened), change.variances
+        return changes
+
     def _split(self, theta):
-        """Return the changes of all amplitudes, length scales and noises."""
+        """Return the changes of all amplitudes and length scales, and of the noises."""
         n_a, n_l = len(self.free_amplitudes), len(self.free_lengths)
         amplitudes, lengths = np.zeros((2, len(self.terms)))
         amplitudes[self.free_amplitudes] = theta[:n_a]
         lengths[self.free_lengths] = theta[n_a : n_a + n_l]
-        noises = np.where(self.free_noises, theta[-1], 0.0)
-        return amplitudes, lengths, noises
+        return amplitudes, lengths, theta[-1] if self.free_noises.any() else 0.0
 
     def evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the free energy and its gradient."""
-        amplitudes, lengths, noises = self._split(theta)
-        matrices, derivatives = self._at_lengths(lengths)
-        scale = np.exp(2.0 * amplitudes)
-        # The last place is for rows whose noise is not learned.
-        factors = np.exp(np.append(noises, 0.0))
-        sigma, probe_kinds = factors[self._kinds], self.probes.noise_kinds
-        K, rows = self._joined(matrices, scale)
-        rows /= sigma[:, None]
-        y = self._y / sigma
-        is_probed = np.repeat(self.is_probed, [t.n_inducing for t in self.terms])
+        amplitudes, lengths, noise = self._split(theta)
+        # Of rows whose noise is learned, and of the others.
+        precisions = np.exp([-noise, 0.0])
+        factors = np.exp(
+            np.repeat(amplitudes, [term.n_inducing for term in self.terms])
+        )
+        columns = np.outer(precisions**2, np.append(factors, 1.0))
+        of_probes = np.tile(precisions[:, None], len(self.probes.weights))
+        columns = np.hstack([columns, of_probes])[:, None]
+        squares = precisions**2 * self._squares
         try:
-            bound = free_energy(K, rows, y, self.probes.columns, is_probed)
+            changes = self._stretch(lengths)
+            products = factors[:, None] * self._products * columns
+            bound = free_energy(products.sum(axis=0), squares.sum(), len(self._y))
         except np.linalg.LinAlgError:
             return -1e12, np.zeros_like(theta)
-        weights = (self.probes.weights / factors[probe_kinds]) ** 2
         # The trace of the prior, by terms and probes.
-        trace = scale[:, None] * [m.variances for m in matrices] * weights
-        value = bound.value - np.log(sigma).sum() - 0.5 * trace.sum()
-        by_amplitude, by_length = np.zeros((2, len(self.terms)))
-        for t, block in enumerate(self._blocks):
-            by_prior, by_rows = bound.by_prior[block, block], bound.by_rows[:, block]
-            by_amplitude[t] = (
-                2.0 * np.sum(by_prior * K[block, block])
-                + 2.0 * np.sum(by_rows * rows[:, block])
-                - trace[t].sum()
-            )
-            if t in derivatives:
-                change = derivatives[t]
-                by_length[t] = scale[t] * (
-                    np.sum(by_prior * change.K_mm)
-                    + np.sum(by_rows * change.rows / sigma[:, None])
-                    - 0.5 * change.variances @ weights
-                )
-        by_sigma = np.einsum("nm,nm->n", bound.by_rows, rows) + bound.by_targets * y
-        by_noise = [
-            trace[:, probe_kinds == k].sum() - (by_sigma[self._kinds == k] + 1.0).sum()
-            for k in np.flatnonzero(self.free_noises)
-        ]
+        is_learned = self.probes.is_learned
+        weights = (self.probes.weights * np.where(is_learned, *precisions)) ** 2
+        scale = np.exp(2.0 * amplitudes)
+        trace = scale[:, None] * self._variances * weights
+        n_learned = np.count_nonzero(self._is_learned)
+        value = bound.value - n_learned * noise - 0.5 * trace.sum()
+        # What the products contribute if the rows of one inducing variable change.
+        shares = bound.slopes * products
+        firsts = [block.start for block in self._blocks]
+        by_amplitude = np.add.reduceat(shares.sum(axis=(0, 2)), firsts)
+        by_amplitude -= trace.sum(axis=1)
+        by_length = np.zeros(len(self.terms))
+        for t, (change, variances) in changes.items():
+            change = factors[self._blocks[t], None] * change * columns
+            by_length[t] = np.sum(bound.slopes[self._blocks[t]] * change)
+            by_length[t] -= 0.5 * scale[t] * (variances @ weights)
         parts = [by_amplitude[self.free_amplitudes], by_length[self.free_lengths]]
-        parts.append([np.sum(by_noise)] if by_noise else [])
+        if self.free_noises.any():
+            # Targets change as well.
+            by_rows = shares[0].sum() + shares[0, :, self.n_inducing].sum()
+            by_targets = squares[0] - n_learned
+            parts.append([trace[:, is_learned].sum() + by_targets - by_rows])
         return value, np.concatenate(parts)
-
-    def _at_lengths(self, lengths):
-        """Return the matrices of all terms, and derivatives by free length scales."""
-        matrices, derivatives = list(self._fixed), {}
-        for t in self.free_lengths:
-            term = _stretched(self.terms[t], lengths[t])
-            matrices[t] = self._matrices(t, term)
-            kernel = LengthDerivative(term.kernel)
-            change = replace(term, kernel=kernel, constant=0.0)
-            derivatives[t] = self._matrices(t, change)
-        return matrices, derivatives
-
-    def _joined(self, matrices, scale):
-        """Return K_mm and the rows of all terms."""
-        K_mm = np.zeros((self.n_inducing, self.n_inducing))
-        rows = np.empty((len(self._y), self.n_inducing))
-        for of_term, factor, block in zip(matrices, scale, self._blocks, strict=True):
-            K_mm[block, block] = factor * of_term.jittered()
-            rows[:, block] = factor * of_term.rows
-        return K_mm, rows
 
     def result(
         self, theta: np.ndarray, terms: Sequence[SparseTerm]
     ) -> tuple[list[SparseTerm], np.ndarray]:
         """Return terms with all inducing environments, and noises (3,)."""
-        amplitudes, lengths, noises = self._split(theta)
+        amplitudes, lengths, noise = self._split(theta)
         learned = []
         for term, a, length in zip(terms, amplitudes, lengths, strict=True):
             factor = float(np.exp(a))
             kernel = Scaled(term.kernel.kernel, term.kernel.amplitude * factor)
             scaled = replace(term, kernel=kernel, constant=term.constant * factor)
             learned.append(_stretched(scaled, length))
-        return learned, self.training.noises * np.exp(noises)
+        return learned, self.training.noises * np.exp(noise * self.free_noises)
+
+
+def _divided(rows, root):
+    """Return rows L⁻ᵀ of a lower triangle L."""
+    return solve_triangular(root, rows.T, lower=True, check_finite=False).T
 
 
 def _stretched(term, log_factor):

@@ -92,7 +92,7 @@ def test_gradient(name, most):
     problem = problem_of(FREEDOMS[name], max_environments=most)
     assert all(problem.is_probed) == (most == 200)
     rng = np.random.default_rng(1)
-    start = problem.start()
+    start = problem.start
     theta = start + 0.3 * rng.normal(size=start.shape)
     value, gradient = problem.evaluate(theta)
     assert np.isfinite(value)
@@ -149,7 +149,7 @@ def test_value_is_that_of_the_model_that_is_returned(constant):
     frames, terms = some_frames(), terms_of(constant)
     problem = problem_of(FREE, terms, frames)
     rng = np.random.default_rng(2)
-    start = problem.start()
+    start = problem.start
     theta = start + 0.3 * rng.normal(size=start.shape)
     changes = []
     for point in (np.zeros(len(theta)), theta):
@@ -275,7 +275,7 @@ def test_a_part_decides():
     problem = problem_of(FREE, terms, frames, n_rows=60, n_inducing=4, n_inducing_few=3)
     assert 1 <= len(problem.chosen) < len(frames)
     assert [term.n_inducing for term in problem.terms] == [3, 4, 4, 2]
-    learned, _ = problem.result(problem.start(), terms)
+    learned, _ = problem.result(problem.start, terms)
     sizes = [term.n_inducing for term in terms]
     assert [term.n_inducing for term in learned] == sizes
 
@@ -286,7 +286,7 @@ def test_a_part_decides():
 def test_labels_of_one_kind(labels):
     frames = [labelled(crystal(k), **labels) for k in range(4)]
     problem = problem_of(FREE, frames=frames)
-    start = problem.start()
+    start = problem.start
     assert np.isfinite(start).all()
     value, gradient = problem.evaluate(start)
     assert np.isfinite(value)
@@ -301,5 +301,5 @@ def test_a_term_that_no_force_depends_on():
     gold = replace(gold, descriptor=type(PAIRS)(**PAIRS.get_params()))
     gold.descriptor.set_params(species=(79, 79))
     problem = problem_of(FreeParameters([True], [False], (True,) * 3), [gold], frames)
-    assert problem.start()[0] == 0.0
-    assert np.isfinite(problem.start()).all()
+    assert problem.start[0] == 0.0
+    assert np.isfinite(problem.start).all()
