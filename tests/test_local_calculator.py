@@ -174,7 +174,7 @@ def test_a_model_can_be_a_baseline(corrected):
         atoms.calc = corrected.calculator()
         assert atoms.get_potential_energy() == pytest.approx(expected.energy[s])
         np.testing.assert_allclose(atoms.get_forces(), expected.forces[s], atol=1e-9)
-        known = {"energy", "free_energy", "forces"}
+        known = {"energy", "free_energy", "forces", "extrapolation"}
         known |= {"stress"} if frame.pbc.all() else set()
         assert set(atoms.calc.results) == known
         energy, forces, inside = corrected.evaluate_one(frame)

@@ -83,6 +83,11 @@ class Environments:
     central_atoms: np.ndarray
     multiplicity: int
 
+    @property
+    def outside(self) -> np.ndarray:
+        """Squared lengths (n_env,) of what a descriptor left out of its features."""
+        return np.zeros(len(self.x))
+
     def jacobians(self) -> Iterator[Jacobian]:
         """Return the dense derivatives of all environments, block after block."""
         raise NotImplementedError

@@ -106,6 +106,12 @@ class _ProjectedEnvironments(Environments):
     inner: Environments
     matrix: np.ndarray
 
+    @property
+    def outside(self):
+        whole = np.einsum("ed,ed->e", self.inner.x, self.inner.x)
+        rest = whole - np.einsum("ed,ed->e", self.x, self.x)
+        return np.maximum(rest, 0.0) + self.inner.outside
+
     def jacobians(self) -> Iterator[Jacobian]:
         n_features, n_directions = self.matrix.shape
         for block in self.inner.jacobians():

@@ -94,7 +94,7 @@ class TermRange:
     def learned(cls, frames: Sequence[np.ndarray], n_folds: int = N_FOLDS) -> TermRange:
         """Return the range of frames, each with features (n_env, n_features).
 
-        The frames are left out in `n_folds` parts.
+        They are left out in `n_folds` parts.
         """
         whole = cls.of(np.concatenate(frames))
         farthest = np.zeros(len(frames))
@@ -111,12 +111,15 @@ class TermRange:
         """Return a range of which all lengths are multiplied by a number."""
         return replace(self, lengths=factor * self.lengths, rest=factor * self.rest)
 
-    def grades(self, x: np.ndarray) -> np.ndarray:
-        """Return the distances (n_env,) of features (n_env, n_features)."""
+    def grades(self, x: np.ndarray, outside: np.ndarray | float = 0.0) -> np.ndarray:
+        """Return the distances (n_env,) of features (n_env, n_features).
+
+        `outside` (n_env,) are squared lengths along directions that are no features.
+        """
         away = x - self.centre
         along = away @ self.axes
         square = np.einsum("ed,ed->e", away, away) - np.einsum("ea,ea->e", along, along)
-        square = np.maximum(square, 0.0) / self.rest**2
+        square = (np.maximum(square, 0.0) + outside) / self.rest**2
         return np.sqrt(square + np.square(along / self.lengths).sum(axis=1))
 
 
@@ -206,7 +209,7 @@ class Grade:
     def mark(self, t: int, environments: Environments, grades: np.ndarray) -> None:
         """Raise the grades (n_atoms,) to those of environments of the t-th term."""
         if self.ranges[t] is not None:
-            own = self.ranges[t].grades(environments.x)
+            own = self.ranges[t].grades(environments.x, environments.outside)
             np.fmax.at(grades, environments.central_atoms, own)
 
     def factors(self, grades: np.ndarray) -> np.ndarray:

@@ -365,7 +365,8 @@ class GAPRegressor(ForceField):
         else:
             neighbours = skin_list.neighbours(batch)
         prediction = self._predict(batch, neighbours, properties)
-        inside = self.grade_ is None or prediction.extrapolation[0].max() <= 1.0
+        grades = prediction.extrapolation
+        inside = grades is None or bool(grades[0].max() <= 1.0)
         return prediction, inside
 
     def _predict(self, batch, neighbours, properties):
