@@ -7,13 +7,12 @@ force components atom by atom, the virial −∂E/∂ε in Voigt order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import block_diag
 from scipy.sparse import csr_array
 
-from kforce.descriptors.local import Jacobian
 from kforce.gap._covariance import subtract_motions, sum_members
 from kforce.gap.sparse_term import SparseTerm
 from kforce.neighbours.search import Neighbours
@@ -121,14 +120,17 @@ def _derivatives(term, environments, owner, n_virials):
     """
     times, n_inducing = float(environments.multiplicity), term.n_inducing
     out = np.zeros((3 * len(owner) + 6 * n_virials, n_inducing))
-    to_inducing = (term.scaled_inducing_points / term.length_scales).T
+    to_inducing = np.ascontiguousarray(
+        (term.scaled_inducing_points / term.length_scales).T
+    )
     most = max(1, MAX_DERIVATIVES // n_inducing)
     for block in environments.jacobians():
         if len(block.atoms) == 0:
             continue
-        first = block.environments.min()
-        used = slice(first, block.environments.max() + 1)
-        own, rows, tangents, fading = _motions(block, first, used, owner, n_virials)
+        own, rows, tangents, fading = _motions(block, owner, n_virials)
+        first = own.min()
+        own -= first
+        used = slice(first, first + own.max() + 1)
         f_cut = times * environments.f_cut[used]
         fading *= times
         k, dphi = term.compare(environments.x[used])
@@ -147,14 +149,15 @@ def _derivatives(term, environments, owner, n_virials):
     return out
 
 
-def _motions(block, first, used, owner, n_virials):
+def _motions(block, owner, n_virials):
     """Return what moves the environments of a block, and how.
 
-    These are motions of members, of centres, and strains: the environments, counted
-    from `first`, the rows of derivatives, ∂x (n_motions, n_features), and ∂F.
+    These are motions of members, of centres, and strains: the environments, the rows of
+    derivatives or negative numbers, ∂x (n_motions, n_features), and ∂F.
     """
     n_members, _, n_features = block.dx.shape
-    n_env, n_sums = used.stop - used.start, 9 if n_virials else 3
+    first = block.environments.min()
+    n_env, n_sums = block.environments.max() + 1 - first, 9 if n_virials else 3
     n_own = 3 * n_members
     tangents = np.empty((n_own + n_env * n_sums, n_features))
     tangents[:n_own] = block.dx.reshape(n_own, n_features)
@@ -180,7 +183,7 @@ def _motions(block, first, used, owner, n_virials):
         [np.repeat(own, 3), np.repeat(np.arange(n_env), n_sums)]
     )
     rows = np.concatenate([of_members.ravel(), of_sums.ravel()])
-    return environments, rows, tangents, fading
+    return first + environments, rows, tangents, fading
 
 
 def energy_covariance(
@@ -229,22 +232,25 @@ def derivative_covariance(
     x_scaled, t = x / term.length_scales, tangents / term.length_scales
     u = replace(term, inducing_points=x).invariant(x_scaled)
     phi, dphi, ddphi = term.kernel.profile(u, (0, 1, 2))
-    phi = phi + term.constant**2
+    n_motions, n_env, _ = t.shape
     weighted = t * f_cut[:, None]
     # u changes by r along x_e = P[e, e'], and by its mirror image along x_e'.
-    P = np.einsum("qed,fd->qef", t, x_scaled)
+    P = t @ x_scaled.T
     if not term.kernel.is_product:
         P = 2.0 * (np.einsum("qee->qe", P)[:, :, None] - P)
         cross = -2.0
     else:
         cross = 1.0
-    P_cut = P * f_cut[:, None]
-    covariance = np.einsum("pe,ef,qf->pq", df_cut, phi, df_cut, optimize=True)
-    mixed = np.einsum("pef,ef,qf->pq", P_cut, dphi, df_cut, optimize=True)
-    covariance += mixed + mixed.T
-    covariance += np.einsum("pef,ef,qfe->pq", P_cut, ddphi, P_cut, optimize=True)
-    products = np.einsum("ef,qfd->qed", dphi, weighted, optimize=True)
-    covariance += cross * np.einsum("ped,qed->pq", weighted, products, optimize=True)
+    P *= f_cut[:, None]
+    mirrored = P.transpose(0, 2, 1).reshape(n_motions, n_env**2)
+    covariance = (P * ddphi).reshape(n_motions, n_env**2) @ mirrored.T
+    products = (dphi @ weighted).reshape(n_motions, -1)
+    covariance += cross * (weighted.reshape(n_motions, -1) @ products.T)
+    if df_cut.any():
+        covariance += df_cut @ (phi + term.constant**2) @ df_cut.T
+        P *= dphi
+        mixed = P.sum(axis=1) @ df_cut.T
+        covariance += mixed + mixed.T
     return covariance
 
 
@@ -268,56 +274,45 @@ def prior_variances(
         environments = term.descriptor(batch.numbers, neighbours)
         f_cut = environments.multiplicity * environments.f_cut
         energy += energy_variance(term, environments.x, f_cut)
-        blocks = environments.jacobians() if with_forces or with_virial else ()
-        blocks = [[getattr(b, field.name) for field in fields(b)] for b in blocks]
+        if not with_forces and not with_virial:
+            continue
+        owner = np.zeros(n_atoms, dtype=int)
+        blocks = [b for b in environments.jacobians() if len(b.atoms)]
         if not blocks:
             continue
-        members = Jacobian(*map(np.concatenate, zip(*blocks, strict=True)))
+        parts = [_motions(block, owner, int(with_virial)) for block in blocks]
+        own, rows, *motions = map(np.concatenate, zip(*parts, strict=True))
+        order = np.lexsort((own, rows))
+        ends = np.searchsorted(rows[order], 3 * np.arange(n_atoms + 1))
         if with_forces:
             for atom in range(n_atoms):
-                motions = _motions_of_atom(members, atom)
-                forces[atom] += _variances(term, environments, members, *motions)
+                chosen = order[ends[atom] : ends[atom + 1]]
+                forces[atom] += _variances(term, environments, own, motions, chosen, 3)
         if with_virial:
-            virial += _variances(term, environments, members, *_strains(members))
+            chosen = order[ends[-1] :]
+            virial += _variances(term, environments, own, motions, chosen, 6)
     return in_rows(energy, forces, virial)
 
 
-def _motions_of_atom(members, atom):
-    """Return the members that a motion of an atom changes, and how, (n, 3, 3).
+def _variances(term, environments, own, motions, chosen, n_motions):
+    """Return the prior variances along some motions, (n_motions,).
 
-    It moves as a member, or, with the opposite sign for all members, as central atom.
+    Of all changes of environments, see `_motions`, the `chosen` ones are of these
+    motions: first by motion, as many of each, and then by environment.
     """
-    i, j = members.central_atoms, members.atoms
-    moved = np.flatnonzero(((i == atom) | (j == atom)) & (i != j))
-    sign = np.where(j[moved] == atom, 1.0, -1.0)
-    return moved, sign[:, None, None] * np.eye(3)
-
-
-def _strains(members):
-    """Return all members, and their motions by the six strains, (n, 6, 3)."""
-    strains = np.zeros((6, 3, 3))
-    for t, (a, b) in enumerate(VIRIAL_COMPONENTS):
-        strains[t, a, b] += 0.5
-        strains[t, b, a] += 0.5
-    return np.arange(len(members.atoms)), np.einsum("pa,tac->ptc", members.vec, strains)
-
-
-def _variances(term, environments, members, moved, motions):
-    """Return the prior variances along motions (n_moved, n_motions, 3) of members."""
-    n_motions = motions.shape[1]
-    if len(moved) == 0:
+    n = len(chosen) // n_motions
+    if n == 0:
         return np.zeros(n_motions)
-    used, place = np.unique(members.environments[moved], return_inverse=True)
-    tangents = np.zeros((len(used), n_motions, members.dx.shape[2]))
-    df_cut = np.zeros((len(used), n_motions))
-    np.add.at(tangents, place, np.einsum("pcd,pqc->pqd", members.dx[moved], motions))
-    along = np.einsum("pc,pqc->pq", members.df_cut[moved], motions)
-    np.add.at(df_cut, place, environments.multiplicity * along)
+    tangents, fading = (change[chosen] for change in motions)
+    tangents, fading = tangents.reshape(n_motions, n, -1), fading.reshape(n_motions, n)
+    # Where images of one atom are members, an environment comes more than once.
+    used, starts = np.unique(own[chosen[:n]], return_index=True)
+    if len(used) < n:
+        tangents = np.add.reduceat(tangents, starts, axis=1)
+        fading = np.add.reduceat(fading, starts, axis=1)
+    times = environments.multiplicity
+    f_cut = times * environments.f_cut[used]
     covariance = derivative_covariance(
-        term,
-        environments.x[used],
-        environments.multiplicity * environments.f_cut[used],
-        tangents.transpose(1, 0, 2),
-        df_cut.T,
+        term, environments.x[used], f_cut, tangents, times * fading
     )
     return np.diag(covariance)

@@ -12,12 +12,20 @@ from kforce.gap.training_set import TrainingSet
 
 _log = logging.getLogger("kforce.gap")
 
-#: Environments whose derivatives are looked at, at least, if there are so many.
-N_TANGENT_ENVIRONMENTS = 600
-
 #: Share of the prior variance of forces, and of differences of local energies, that may
-#: be lost.
+#: be lost. Errors for labels without noise begin to change at ten times as much.
 MAX_LOST = 1e-6
+
+#: Environments whose features are looked at, and whose derivatives, at most, and
+#: derivatives of each of these.
+N_FEATURE_ENVIRONMENTS, N_TANGENT_ENVIRONMENTS, N_TANGENTS = 3000, 600, 10
+
+#: Shares below this are rounding.
+ROUNDING = 1e-13
+
+#: Directions that are looked for among more features than these: eigenvectors of large
+#: matrices take long, and most of them are of no use.
+MAX_DIRECTIONS = 600
 
 
 def leading_directions(
@@ -35,42 +43,56 @@ def leading_directions(
     than a share of `max_lost`, summed over a sample. x (n_env, n_features) are features
     of environments of the training set; derivatives come from random frames of it.
     """
-    of_x = x.T @ x
-    of_tangents = _tangents(descriptor, training, rng)
-    spread = np.square(x - x.mean(axis=0)).sum()
-    scales = [(of_x, np.trace(of_x), spread)]
-    if np.trace(of_tangents) > 0.0:
-        scales.append((of_tangents, np.trace(of_tangents), np.trace(of_tangents)))
-    both = sum(moments / size for moments, size, _ in scales)
-    vectors = eigh(both)[1][:, ::-1]
-    lost = np.zeros(len(vectors))
-    for moments, _, scale in scales:
+    x = rng.permutation(x)[:N_FEATURE_ENVIRONMENTS]
+    parts = [(x.T @ x, np.square(x - x.mean(axis=0)).sum())]
+    tangents = _tangents(descriptor, training, rng)
+    if tangents.any():
+        parts.append((tangents.T @ tangents, np.square(tangents).sum()))
+    vectors = _eigenvectors(sum(moments / np.trace(moments) for moments, _ in parts))
+    lost = np.zeros(vectors.shape[1])
+    for moments, scale in parts:
         held = np.einsum("ad,ad->d", vectors, moments @ vectors)
-        # From the smallest on: what is left of a difference would be rounding.
-        beyond = np.cumsum(held[::-1])[::-1]
-        lost = np.maximum(lost, np.append(beyond[1:], 0.0) / max(scale, 1e-300))
-    n = int(np.argmax(lost <= max_lost)) + 1
+        lost = np.maximum(
+            lost,
+            (np.trace(moments) - np.cumsum(held))
+            / max(scale, ROUNDING * np.trace(moments)),
+        )
+    few_enough = np.flatnonzero(lost <= max_lost)
+    n = few_enough[0] + 1 if len(few_enough) else len(lost)
     _log.info(
         "%s: %d of %d features, %.1e of the variance of forces and energies lost",
         type(descriptor).__name__,
         n,
         len(vectors),
-        lost[n - 1],
+        max(lost[n - 1], 0.0),
     )
     return np.ascontiguousarray(vectors[:, :n])
 
 
 def _tangents(descriptor, training, rng):
-    """Return Σ ∂x ∂xᵀ (n_features, n_features) of the members of random frames."""
-    total = np.zeros((descriptor.n_features, descriptor.n_features))
-    n_seen = 0
+    """Return some derivatives (n, n_features) of environments of random frames."""
+    chosen, n_env = [np.zeros((0, descriptor.n_features))], 0
     for s in rng.permutation(len(training.frames)):
         batch, neighbours = training.neighbours.of(s, descriptor.cutoff)
         environments = descriptor(batch.numbers, neighbours)
         for block in environments.jacobians():
-            dx = block.dx.reshape(-1, len(total))
-            total += dx.T @ dx
-        n_seen += len(environments.x)
-        if n_seen >= N_TANGENT_ENVIRONMENTS:
+            dx = block.dx.reshape(-1, descriptor.n_features)
+            n = N_TANGENTS * len(np.unique(block.environments))
+            chosen.append(dx[rng.permutation(len(dx))[:n]])
+        n_env += len(environments.x)
+        if n_env >= N_TANGENT_ENVIRONMENTS:
             break
-    return total
+    return np.concatenate(chosen)
+
+
+def _eigenvectors(M):
+    """Return eigenvectors of M ≥ 0, the leading ones first: not all of large matrices.
+
+    Those of large ones are found in the range of M² times random vectors (Halko,
+    Martinsson and Tropp, SIAM Rev. 53, 217 (2011)).
+    """
+    if len(M) <= MAX_DIRECTIONS:
+        return eigh(M)[1][:, ::-1]
+    start = np.random.default_rng(0).normal(size=(len(M), MAX_DIRECTIONS))
+    basis = np.linalg.qr(M @ np.linalg.qr(M @ start)[0])[0]
+    return basis @ eigh(basis.T @ M @ basis)[1][:, ::-1]
