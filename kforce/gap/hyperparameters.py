@@ -23,6 +23,7 @@ from scipy.optimize import minimize
 
 from kforce.gap.covariance import FORCES, VIRIAL, blocks_of, sparse_rows
 from kforce.gap.evidence import Probes, free_energy
+from kforce.gap.linear_rows import LinearRows
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
 from kforce.gap.term import Term
 from kforce.gap.training_set import TrainingSet
@@ -200,6 +201,11 @@ class FreeEnergyProblem:
             self.probes.n_environments(term) <= max_environments for term in self.terms
         ]
         self._blocks = blocks_of(self.terms)
+        self._linear = {
+            t: self._linear_rows(self.terms[t])
+            for t in self.free_lengths
+            if self.terms[t].inducing_points.shape[1] <= FEW_FEATURES
+        }
         matrices = [self._matrices(t, term) for t, term in enumerate(self.terms)]
         whitened = [of_term.whitened for of_term in matrices]
         self.start = self._first_guess(whitened)
@@ -228,16 +234,32 @@ class FreeEnergyProblem:
 
     def _matrices(self, t, term):
         """Return the matrices of the t-th term."""
-        has_forces, has_virials = self._kinds.max() >= FORCES, VIRIAL in self._kinds
-        rows = sparse_rows([term], *self._structures, has_forces, has_virials)
-        observations = self.training.observations
-        rows = np.concatenate(
-            [rows.of(i)[observations[s].rows] for i, s in enumerate(self.chosen)]
-        )
         variances = np.zeros_like(self.probes.weights)
         if self.is_probed[t]:
             variances = self.probes.prior_variances(term)
-        return _Matrices(term.covariance(), rows / self._noise[:, None], variances)
+        return _Matrices(term.covariance(), self._rows(t, term), variances)
+
+    def _rows(self, t, term):
+        """Return the rows of the t-th term over the given noises."""
+        if t in self._linear:
+            return np.concatenate([of_frame.of(term) for of_frame in self._linear[t]])
+        has_forces, has_virials = self._kinds.max() >= FORCES, VIRIAL in self._kinds
+        rows = sparse_rows([term], *self._structures, has_forces, has_virials)
+        observations = self.training.observations
+        rows = [rows.of(i)[observations[s].rows] for i, s in enumerate(self.chosen)]
+        return np.concatenate(rows) / self._noise[:, None]
+
+    def _linear_rows(self, term):
+        """Return the maps to the rows of a term, by frames."""
+        return [
+            LinearRows(
+                term,
+                *self.training.neighbours.of(s, self._cutoff),
+                self.training.observations[s].rows,
+                self.training.noise(s),
+            )
+            for s in self.chosen
+        ]
 
     def _first_guess(self, whitened):
         """Return amplitudes that explain as much each, and noises of a tenth of y."""
