@@ -558,15 +558,15 @@ def compositions(system, calculator, rng):
 # --- molecules
 
 
-def dynamics(names, calculator, rng, temperatures, n, apart=60):
+def dynamics(names, calculator, rng, temperatures, n):
     """Frames of molecular dynamics, n for each molecule, at temperatures by turns."""
     for name, temperature in zip(names, temperatures * len(names), strict=False):
         start = g2[name]
         atoms = Atoms(start.numbers, start.positions)
         atoms.calc = calculator()
-        run(atoms, temperature, 400, 0.5, rng)
+        run(atoms, temperature, 200, 0.5, rng)
         for _ in range(n):
-            run(atoms, temperature, apart, 0.5, rng, go_on=True)
+            run(atoms, temperature, 40, 0.5, rng, go_on=True)
             yield atoms
 
 
