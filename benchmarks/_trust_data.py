@@ -154,9 +154,15 @@ _LENGTHS = (-0.12, -0.09, -0.06, -0.04, 0.05, 0.09, 0.13, 0.17, 0.21, 0.25, 0.32
 
 def kinds(name):
     """Return the kinds of frames of a system that are unlike its training frames."""
-    made = _MOLECULAR if isinstance(SYSTEMS[name], Molecules) else _CRYSTALLINE
-    off = [kind for kind in made if kind not in ("train", "test")]
-    return off if getattr(SYSTEMS[name], "alloy", True) else off[:-1]
+    found = [kind for kind in makers(SYSTEMS[name]) if kind not in ("train", "test")]
+    if isinstance(SYSTEMS[name], Crystal) and not SYSTEMS[name].alloy:
+        found.remove("composition")
+    return found
+
+
+def makers(system):
+    """Return functions of the system, its calculator and a generator, by kind."""
+    return _MOLECULAR if isinstance(system, Molecules) else _CRYSTALLINE
 
 
 def read(name, kind, folder, seed=0):
@@ -184,10 +190,12 @@ def read(name, kind, folder, seed=0):
 def make(name, kind, seed=0):
     """Return labelled frames of one kind: see `read`."""
     system = SYSTEMS[name]
-    made = _MOLECULAR if isinstance(system, Molecules) else _CRYSTALLINE
     rng = np.random.default_rng([seed, zlib.crc32(f"{name}/{kind}".encode())])
     with calculators(system) as calculator:
-        frames = (labelled(a, calculator) for a in made[kind](system, calculator, rng))
+        frames = (
+            labelled(a, calculator)
+            for a in makers(system)[kind](system, calculator, rng)
+        )
         return [atoms for atoms in frames if atoms is not None]
 
 
@@ -318,8 +326,7 @@ def supercell(system, lattice, a):
         "hcp": (3, 2, 2),
         "beta-tin": (2, 2, 2),
     }
-    atoms = unit_cell(system.elements[0], lattice, a) * repeats[lattice]
-    return atoms
+    return unit_cell(system.elements[0], lattice, a) * repeats[lattice]
 
 
 def mixed(atoms, system, rng, share=None):
@@ -402,22 +409,23 @@ def lattices(system, calculator, rng):
 def defects(system, calculator, rng):
     """Vacancies (not of metals: trained on), divacancies and interstitials."""
     a, fcc = equilibrium(system, calculator, system.lattice), system.lattice == "fcc"
-    makers = ("divacancy", "cage", "dumbbell", "split") if fcc else ()
-    makers = makers or ("vacancy", "divacancy", "cage", "dumbbell")
+    kinds_of_metal = ("divacancy", "cage", "dumbbell", "split")
+    others = ("vacancy", "divacancy", "cage", "dumbbell")
     for i in range(24):
         atoms = mixed(supercell(system, system.lattice, a), system, rng)
         added = Atoms([system.elements[rng.integers(len(system.elements))]], [[0] * 3])
-        maker, site = makers[i % 4], rng.integers(len(atoms))
+        kind = (kinds_of_metal if fcc else others)[i % 4]
+        site = rng.integers(len(atoms))
         at, free = atoms.positions[site].copy(), True
-        if maker in ("vacancy", "divacancy"):
+        if kind in ("vacancy", "divacancy"):
             distances = atoms.get_distances(site, range(len(atoms)), mic=True)
-            near = np.argsort(distances)[: 2 if maker == "divacancy" else 1]
+            near = np.argsort(distances)[: 2 if kind == "divacancy" else 1]
             del atoms[near]
             free = False
-        elif maker == "cage":  # octahedral in fcc, tetrahedral in diamond
+        elif kind == "cage":  # octahedral in fcc, tetrahedral in diamond
             added.positions[0] = at + np.array([a / 2, 0, 0])
         else:
-            axis = np.array([1, 0, 0] if maker == "dumbbell" else [1, 1, 0])
+            axis = np.array([1, 0, 0] if kind == "dumbbell" else [1, 1, 0])
             shift = 0.28 * a * axis / np.linalg.norm(axis)
             atoms.positions[site] = at - shift
             added.positions[0] = at + shift
