@@ -1,7 +1,10 @@
-"""The silicon and lithium sets of Zuo et al., with stresses put in order."""
+"""The silicon and lithium sets of Zuo et al., stresses put in order, and copper."""
 
 import ase.io
+import numpy as np
 from _gap_common import SHARED
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 STRESSES = ("mended", "given", "none")
@@ -34,4 +37,31 @@ def read_zuo(element, part, stress="mended"):
         ):
             results["stress"] = results["stress"][[0, 1, 2, 4, 3, 5]]
         atoms.calc = SinglePointCalculator(atoms, **results)
+    return frames
+
+
+def copper(n_frames, seed, cells=3):
+    """Return frames of rattled and strained fcc copper, of effective medium theory.
+
+    Volumes vary by 4 %, angles by some degrees, and atoms by up to 0.15 Å; `cells`: of
+    4 atoms along each edge.
+    """
+    rng, frames = np.random.default_rng(seed), []
+    for _ in range(n_frames):
+        atoms = bulk("Cu", a=3.59, cubic=True) * cells
+        shear = rng.uniform(-0.03, 0.03, (3, 3))
+        np.fill_diagonal(shear, 0.0)
+        length = (1.0 + rng.uniform(-0.04, 0.04)) ** (1 / 3)
+        deformation = length * np.eye(3) + (shear + shear.T) / 2
+        atoms.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
+        scale = rng.choice([0.02, 0.05, 0.1, 0.15])
+        atoms.positions += rng.normal(scale=scale, size=atoms.positions.shape)
+        atoms.calc = EMT()
+        results = {
+            "energy": atoms.get_potential_energy(),
+            "forces": atoms.get_forces(),
+            "stress": atoms.get_stress(),
+        }
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        frames.append(atoms)
     return frames

@@ -1,7 +1,8 @@
-"""Measurements of kforce for gap_speed.py, each in a process of its own."""
+"""Measurements of kforce for gap_speed.py and gap_std.py, in processes of their own."""
 
 import numpy as np
 from _gap_common import SOAP, TIMING, answer, nudged, per_atom, status, timed
+from _gap_data import copper
 from ase import units
 from ase.build import bulk
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
@@ -117,6 +118,42 @@ def run_dynamics(atoms, steps):
     }
 
 
+def default_model(data, file):
+    """Fit with defaults to silicon of the timings, or to copper, and save the model."""
+    frames = read("train.xyz") if data == "silicon" else copper(48, seed=0, cells=2)
+    fitted = kforce.GAPRegressor().fit(frames)
+    fitted.save(file)
+    return {"n_inducing": [term.n_inducing for term in fitted.terms_]}
+
+
+def default_predict(file, calls):
+    """Time energy and forces of 64 atoms of silicon."""
+    fitted, atoms = kforce.load(file), read("test.xyz")[0].copy()
+    both = nudged(atoms, lambda: fitted.evaluate_one(atoms))
+    return per_atom("E + F", both, calls, len(atoms))
+
+
+def std_dynamics(file, std, steps):
+    """Time steps of molecular dynamics of 500 atoms of copper."""
+    atoms = bulk("Cu", a=3.59, cubic=True) * 5
+    atoms.calc = kforce.load(file).calculator(std=std)
+    rng = np.random.default_rng(0)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=600, rng=rng)
+    engine = VelocityVerlet(atoms, timestep=1.0 * units.fs)
+    engine.run(2)  # loads compiled code, sets up tables
+    cpu, wall = timed(lambda: engine.run(steps), 1)
+    return {"step, CPU ms": 1e3 * cpu / steps, "step, wall ms": 1e3 * wall / steps}
+
+
 if __name__ == "__main__":
-    tasks = (model, predict, descriptor, size, dynamics)
+    tasks = (
+        model,
+        predict,
+        descriptor,
+        size,
+        dynamics,
+        default_model,
+        default_predict,
+        std_dynamics,
+    )
     answer({task.__name__: task for task in tasks})

@@ -1,8 +1,10 @@
 """Fits of kforce next to gap_fit: time, memory and what comes out.
 
 silicon: 20 frames of 64 atoms with energies and forces. mlearn: the silicon set of Zuo
-et al., J. Phys. Chem. A 124, 731 (2020), with their settings. rows: memory of a linear
-system. Memory is the largest resident set above that of the program without a task.
+et al., J. Phys. Chem. A 124, 731 (2020), with their settings. defaults: their silicon
+and lithium with defaults of kforce. fcc: copper, where each atom has many neighbours,
+with defaults. rows: memory of a linear system. Memory is the largest resident set above
+that of the program without a task.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from _gap_common import (
     print_machine,
     print_table,
 )
-from _gap_data import STRESSES, read_zuo
+from _gap_data import STRESSES, copper, read_zuo
 from ase import Atoms
 from ase.io import read, write
 
@@ -117,6 +119,28 @@ def mlearn(args):
     print(MEASURED)
 
 
+def defaults(args):
+    """Energies, forces and virials of the sets of Zuo et al., nothing given."""
+    for element in ("Si", "Li"):
+        parts = {p: read_zuo(element, p, args.stress) for p in ("train", "test")}
+        print(f"\n{element}, stress: {args.stress}")
+        fit_defaults(args, parts)
+
+
+def fcc(args):
+    """Energies, forces and virials of 262 × 108 atoms of copper, nothing given."""
+    fit_defaults(args, {"train": copper(262, seed=0), "test": copper(30, seed=1)})
+
+
+def fit_defaults(args, parts):
+    """Print what fits of kforce with defaults to the "train" part take."""
+    files = {part: args.folder / f"defaults_{part}.xyz" for part in parts}
+    for part, file in files.items():
+        write(file, parts[part])
+    worker = partial(args.kforce, "fit_defaults", **files)
+    print_table(alternating(args.repeats, {"kforce": worker}))
+
+
 def run_gap_fit(args, files, soap, n_inducing, noises):
     """Fit with gap_fit in a folder of its own; return what it took, and errors."""
     folder = args.folder / "gap_fit"
@@ -184,7 +208,13 @@ def rows(args):
     print(f"two factors: {16 * args.columns**2 / 2**20:.0f} MB")
 
 
-CASES = {"silicon": silicon, "mlearn": mlearn, "rows": rows}
+CASES = {
+    "silicon": silicon,
+    "mlearn": mlearn,
+    "defaults": defaults,
+    "fcc": fcc,
+    "rows": rows,
+}
 
 
 if __name__ == "__main__":

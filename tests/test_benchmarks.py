@@ -1,4 +1,4 @@
-"""Benchmarks import what there is, and the counts of the source are right."""
+"""Benchmarks import what there is, and their counts and scores are right."""
 
 import ast
 import importlib
@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from kforce.prediction import Prediction
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
@@ -93,3 +98,85 @@ def test_a_package_is_counted(tmp_path):
         "isinstance on kernels, descriptors, terms, models": 1,
         "calls of a fitted model's baseline": 1,
     }
+
+
+@pytest.fixture
+def trust(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module("trust")
+
+
+#: Three frames of 2, 1 and 1 atoms in which symmetry leaves 2, 0 and 1 components; the
+#: last has atoms much nearer than training has.
+FOUND = {
+    "e": np.array([0.1, -0.1, 4.0]),
+    "e_std": np.array([0.2, 0.02, 1.0]),
+    "f": np.array([1.0, 0.0, 9.0]),
+    "f_std": np.array([2.0, np.nan, 1.0]),
+    "f_all": np.array([1.0, -1.0, 9.0]),
+    "f_all_std": np.array([2.0, 2.0, 1.0]),
+    "frame": np.array([0, 0, 2]),
+    "close": np.array([False, False, True]),
+    "grade": np.array([3.0, 0.5, 0.9]),
+}
+
+
+def test_close_frames_count_for_the_alarm_alone(trust):
+    found = trust.scores(FOUND, e_test=0.5, f_test=0.1)
+    assert found["n"] == 3
+    assert found["close"] == 1
+    assert found["e"] == pytest.approx(0.1)
+    assert found["e coverage"] == 0.5
+    assert found["e width"] == pytest.approx(1.1)
+    assert found["f coverage"] == 1.0
+    assert found["f width"] == pytest.approx(2.0)
+    assert found["large"] == 2
+    assert found["above"] == 0.5
+    assert found["below"] == pytest.approx(2 / 3)
+
+
+def test_areas_leave_frames_without_forces_out(trust):
+    found = trust.areas({"a": FOUND, "b": FOUND}, e_test=0.5, f_test=0.1)
+    assert np.isnan(found["energy std"])  # no energy is far off but that of close atoms
+    assert np.isnan(found["force std"])  # all that are left are large
+    assert found["grade"] == 1.0
+
+
+def test_arrays_are_of_frames_and_components(trust):
+    alone = Atoms("H")
+    alone.calc = SinglePointCalculator(alone, energy=1.0, forces=np.zeros((1, 3)))
+    pair = Atoms("H2", [[0.0] * 3, [0.0, 0.0, 0.7]])
+    forces = np.array([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
+    pair.calc = SinglePointCalculator(pair, energy=2.0, forces=forces)
+    prediction = Prediction(
+        np.array([1.5, 3.0]),
+        [np.zeros((1, 3)), 2 * forces],
+        energy_std=np.array([0.1, 0.4]),
+        forces_std=[np.ones((1, 3)), np.full((2, 3), 0.5)],
+    )
+    found = trust.arrays_of([alone, pair], prediction, least=1.0)
+    expected = {
+        "e": [0.5, 0.5],
+        "e_std": [0.1, 0.2],
+        "f": [0.0, 1.0],
+        "f_std": [np.nan, 0.5],
+        "f_all": [-1.0, 1.0],
+        "f_all_std": [0.5, 0.5],
+        "frame": [1, 1],
+        "close": [False, True],
+    }
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values)
+
+
+def test_frames_follow_from_the_seed(trust, tmp_path):
+    data = importlib.import_module("_trust_data")
+    first, again = (data.make("Al", "dimer", seed=1) for _ in range(2))
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.positions, other.positions)
+    kept = data.read("Al", "dimer", tmp_path, seed=1)
+    assert [len(atoms) for atoms in kept] == [len(atoms) for atoms in first]
+    for one, other in zip(first, kept, strict=True):
+        assert other.get_potential_energy() == pytest.approx(one.get_potential_energy())
+        np.testing.assert_allclose(other.get_forces(), one.get_forces(), atol=1e-7)
