@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import block_diag
+from scipy.linalg import block_diag, solve_triangular
 from scipy.sparse import csr_array
 
+from kforce.descriptors.local import Environments
 from kforce.gap._covariance import subtract_motions, sum_members
-from kforce.gap.sparse_term import SparseTerm
+from kforce.gap.sparse_term import MAX_DIFFERENCE_FEATURES, SparseTerm
 from kforce.neighbours.search import Neighbours
 from kforce.parallel import slices
 from kforce.structures import Batch
@@ -24,6 +25,10 @@ ENERGY, FORCES, VIRIAL = 0, 1, 2
 
 #: The components of a virial: xx, yy, zz, yz, xz, xy.
 VIRIAL_COMPONENTS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+#: Share of the prior variance of an environment of few features that counts as nothing:
+#: coefficients of two-body terms are large, and their differences are rounding.
+EXPLAINED = 1e-8
 
 #: Environments that are compared with inducing ones at a time.
 COMPARED_ENVIRONMENTS = 1024
@@ -88,18 +93,29 @@ def sparse_rows(
         environments = term.descriptor(batch.numbers, neighbours)
         if len(environments.x) == 0:
             continue
-        structures = owner[environments.central_atoms]
-        f_cut = float(environments.multiplicity) * environments.f_cut
-        for block in slices(len(structures), COMPARED_ENVIRONMENTS):
-            k, _ = term.compare(environments.x[block], orders=(0,))
-            k *= f_cut[block, None]
-            np.add.at(energies[:, columns], structures[block], k)
+        energies[:, columns] = energy_rows(term, environments, owner, len(energies))
         if with_forces:
             derivatives = _derivatives(term, environments, owner, n_virials)
             of_forces, of_virials = np.split(derivatives, [3 * len(owner)])
             forces[..., columns] = of_forces.reshape(len(owner), 3, term.n_inducing)
             virials[..., columns] = of_virials.reshape(n_virials, 6, term.n_inducing)
     return SparseRows(energies, forces, virials, batch.offsets)
+
+
+def energy_rows(
+    term: SparseTerm, environments: Environments, sums: np.ndarray, n_sums: int
+) -> np.ndarray:
+    """Return covariances (n_sums, m) of sums of energies of atoms with one term's f(x_m).
+
+    Atom a belongs to the sum ``sums[a]``.
+    """
+    rows = np.zeros((n_sums, term.n_inducing))
+    owner = sums[environments.central_atoms]
+    f_cut = float(environments.multiplicity) * environments.f_cut
+    for block in slices(len(owner), COMPARED_ENVIRONMENTS):
+        k, _ = term.compare(environments.x[block], orders=(0,))
+        rows += _members(owner[block], f_cut[block], n_sums) @ k
+    return rows
 
 
 def blocks_of(terms: Sequence[SparseTerm]) -> list[slice]:
@@ -202,7 +218,7 @@ def energy_covariance(
     """
     total, n_env = np.zeros((n_sums, n_sums)), len(x)
     prior = replace(term, inducing_points=x, f_cut=np.ones(n_env))
-    member = csr_array((f_cut, (np.arange(n_env), owner)), shape=(n_env, n_sums))
+    member = _members(owner, f_cut, n_sums).T.tocsr()
     for first in range(0, n_env, n_compared):
         block = slice(first, first + n_compared)
         k, _ = prior.compare(x[block], orders=(0,))
@@ -214,6 +230,40 @@ def energy_variance(term: SparseTerm, x: np.ndarray, f_cut: np.ndarray) -> float
     """Return the prior variance of one sum Σ_e F_e f(x_e), in eV²."""
     owner = np.zeros(len(x), dtype=int)
     return float(energy_covariance(term, x, f_cut, owner, 1)[0, 0])
+
+
+def residual_covariance(
+    term: SparseTerm,
+    prior: np.ndarray,
+    environments: Environments,
+    sums: np.ndarray,
+    n_sums: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows, and what inducing environments leave open of covariances of energies.
+
+    Atom a belongs to the sum ``sums[a]``. The rows K (n_sums, m) are those of
+    `energy_rows`; the rest (n_sums, n_sums) is `energy_covariance` less K K_mm⁻¹ Kᵀ, in
+    eV², with the upper triangle `prior` of UᵀU = K_mm of the term. Of few features, inducing environments
+    explain most environments to rounding; these leave nothing, and are not compared.
+    """
+    x, f_cut = environments.x, environments.multiplicity * environments.f_cut
+    owner = sums[environments.central_atoms]
+    k, _ = term.compare(x, orders=(0,))
+    rows = open_rows = _members(owner, f_cut, n_sums) @ k
+    if x.shape[1] <= MAX_DIFFERENCE_FEATURES:
+        half = solve_triangular(prior, k.T, trans="T", check_finite=False)
+        whole = term.prior_variance(replace(environments, f_cut=np.ones(len(x))))
+        left = whole - np.square(half).sum(axis=0) > EXPLAINED * whole
+        x, f_cut, owner = x[left], f_cut[left], owner[left]
+        open_rows = _members(owner, f_cut, n_sums) @ k[left]
+    half = solve_triangular(prior, open_rows.T, trans="T", check_finite=False)
+    return rows, energy_covariance(term, x, f_cut, owner, n_sums) - half.T @ half
+
+
+def _members(owner, f_cut, n_sums):
+    """Return the matrix (n_sums, n_env) that sums values of environments."""
+    places = owner, np.arange(len(owner))
+    return csr_array((f_cut, places), shape=(n_sums, len(owner)))
 
 
 def derivative_covariance(

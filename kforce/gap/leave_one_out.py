@@ -174,6 +174,9 @@ def _left_out_frame(posterior, training, s, approximation):
     # What the inducing environments leave open stays as it is.
     remaining = training.prior_variances(terms, s, with_virial=False)
     remaining += solution.unexplained(rows * noise[:, None])
+    # Of an energy that difference would be rounding.
+    is_energy = training.observations[s].kind == ENERGY
+    remaining[is_energy] = posterior.variances(training.frames[s], False)[0]
     of_label, (error, variance) = training.noise(s), alone
     added = noise / of_label
     variance = added**2 * variance + remaining / of_label**2

@@ -22,10 +22,9 @@ from scipy.linalg import solve_triangular
 
 from kforce.gap.covariance import (
     blocks_of,
-    energy_covariance,
-    energy_variance,
     prior_covariance,
     prior_variances,
+    residual_covariance,
     sparse_rows,
 )
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
@@ -75,10 +74,11 @@ class Posterior:
         """
         batch, neighbours = _structures(self.terms, [atoms])
         rows = sparse_rows(self.terms, batch, neighbours, with_forces)
-        prior = prior_variances(self.terms, batch, neighbours, with_forces)
-        energy = prior[0] + self.solution.unexplained(rows.energies)[0]
+        one = np.zeros(len(atoms), dtype=int)
+        energy = self._covariance(batch, neighbours, one, 1)[0, 0]
         if not with_forces:
             return max(float(energy), 0.0), None
+        prior = prior_variances(self.terms, batch, neighbours, with_forces)
         forces = rows.forces.reshape(3 * len(atoms), -1)
         forces = prior[1 : 1 + len(forces)] + self.solution.unexplained(forces)
         return max(float(energy), 0.0), np.maximum(forces, 0.0).reshape(-1, 3)
@@ -86,32 +86,32 @@ class Posterior:
     def atom_deviations(self, atoms: Atoms) -> np.ndarray:
         """Return standard deviations of the energies of atoms, (n_atoms,), in eV."""
         batch, neighbours = _structures(self.terms, [atoms])
-        rows, prior = [], np.zeros(len(atoms))
-        for term in self.terms:
-            environments = term.descriptor(batch.numbers, neighbours)
-            f_cut = environments.multiplicity * environments.f_cut
-            term_rows = np.zeros((len(atoms), term.n_inducing))
-            k, _ = term.compare(environments.x, orders=(0,))
-            np.add.at(term_rows, environments.central_atoms, k * f_cut[:, None])
-            rows.append(term_rows)
-            for atom in np.unique(environments.central_atoms):
-                own = environments.central_atoms == atom
-                prior[atom] += energy_variance(term, environments.x[own], f_cut[own])
-        variances = prior + self.solution.unexplained(np.hstack(rows))
-        return self.calibration[0] * np.sqrt(np.maximum(variances, 0.0))
+        each = np.arange(len(atoms))
+        C = self._covariance(batch, neighbours, each, len(atoms))
+        return self.calibration[0] * np.sqrt(np.maximum(np.diag(C), 0.0))
 
     def energy_covariance(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return the covariance of energies (n_structures, n_structures), in eV²."""
         batch, neighbours = _structures(self.terms, frames)
         structures = np.repeat(np.arange(len(frames)), np.diff(batch.offsets))
-        rows = sparse_rows(self.terms, batch, neighbours, with_forces=False)
-        C = self.solution.unexplained_covariance(rows.energies)
-        for term in self.terms:
-            environments = term.descriptor(batch.numbers, neighbours)
-            f_cut = environments.multiplicity * environments.f_cut
-            owner = structures[environments.central_atoms]
-            C += energy_covariance(term, environments.x, f_cut, owner, len(frames))
+        C = self._covariance(batch, neighbours, structures, len(frames))
         return self.calibration[0] ** 2 * C
+
+    def _covariance(self, batch, neighbours, sums, n_sums):
+        """Return the covariance of sums of energies of atoms, not calibrated, in eV².
+
+        Atom a belongs to the sum ``sums[a]``.
+        """
+        C, rows = np.zeros((n_sums, n_sums)), np.zeros((n_sums, len(self.solution.coef)))
+        for term, block in zip(self.terms, blocks_of(self.terms), strict=True):
+            environments = term.descriptor(batch.numbers, neighbours)
+            if len(environments.x):
+                prior = self.solution.prior[block, block]
+                rows[:, block], rest = residual_covariance(
+                    term, prior, environments, sums, n_sums
+                )
+                C += rest
+        return C + self.solution.open_covariance(rows)
 
 
 def _structures(terms, frames):

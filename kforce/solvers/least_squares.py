@@ -78,10 +78,10 @@ class SparseSolution:
         posterior, prior = self._half_solved(K)
         return np.square(posterior).sum(axis=0) - np.square(prior).sum(axis=0)
 
-    def unexplained_covariance(self, K: np.ndarray) -> np.ndarray:
-        """Return the change of covariances (n, n), of which `unexplained` is a part."""
-        posterior, prior = self._half_solved(K)
-        return posterior.T @ posterior - prior.T @ prior
+    def open_covariance(self, K: np.ndarray) -> np.ndarray:
+        """Return what the data leave open of the inducing variables, K (RᵀR)⁻¹ Kᵀ."""
+        half = solve_triangular(self.factor, K.T, trans="T", check_finite=False)
+        return half.T @ half
 
     def _half_solved(self, K):
         return (

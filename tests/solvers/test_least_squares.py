@@ -82,9 +82,9 @@ def test_what_is_left_unexplained():
     found = solution(K, rows, y, noise, cuts=(7, 11))
     new = problem(seed=9)[1][:5]
     inner = K + (rows / noise[:, None] ** 2).T @ rows
-    expected = new @ (np.linalg.inv(inner) - np.linalg.inv(K)) @ new.T
-    covariance = found.unexplained_covariance(new)
-    np.testing.assert_allclose(covariance, expected, rtol=1e-7, atol=1e-9)
+    left = new @ np.linalg.inv(inner) @ new.T
+    np.testing.assert_allclose(found.open_covariance(new), left, rtol=1e-7, atol=1e-9)
+    expected = left - new @ np.linalg.inv(K) @ new.T
     variance = found.unexplained(new)
     np.testing.assert_allclose(variance, np.diag(expected), rtol=1e-7, atol=1e-9)
     assert (variance <= 0.0).all()
@@ -109,7 +109,7 @@ def test_normal_equations(cuts):
         normal.log_evidence(1.0, 40), qr.log_evidence(1.0, 40), rtol=1e-10
     )
     np.testing.assert_array_equal(normal.prior, qr.prior)
-    for name in ("unexplained", "unexplained_covariance"):
+    for name in ("unexplained", "open_covariance"):
         found, expected = (getattr(s, name)(case[1]) for s in (normal, qr))
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
 
