@@ -1,6 +1,7 @@
 """Local models as ASE calculators: results, stress, dynamics, and what they refuse."""
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -127,6 +128,68 @@ def test_without_the_request_there_are_none(atoms):
     assert set(atoms.calc.results) == names
     with pytest.raises(PropertyNotImplementedError):
         atoms.calc.get_property("energy_std", atoms)
+
+
+@pytest.mark.parametrize(
+    ("std", "names"),
+    [
+        (False, set()),
+        ("energy", {"energy_std"}),
+        ("forces", {"energy_std", "forces_std"}),
+        (True, {"energy_std", "forces_std"}),
+    ],
+)
+def test_standard_deviations_that_are_wanted(model, std, names):
+    atoms = NEW[1].copy()
+    atoms.calc = model.calculator(std=std)
+    atoms.get_forces()
+    assert {name for name in atoms.calc.results if "std" in name} == names
+    expected = model.evaluate([atoms], return_std=True)
+    for name in names:
+        found = atoms.calc.results[name]
+        np.testing.assert_allclose(found, getattr(expected, name)[0], rtol=1e-6)
+
+
+def test_standard_deviations_now_and_then(model):
+    atoms = NEW[1].copy()
+    atoms.calc = model.calculator(std="energy", std_every=3)
+    known = []
+    for _ in range(7):
+        atoms.positions[0, 0] += 0.01
+        atoms.get_forces()
+        known.append("energy_std" in atoms.calc.results)
+    assert known == [True, False, False, True, False, False, True]
+    atoms.positions[0, 0] += 0.01
+    assert atoms.calc.get_property("energy_std", atoms) > 0.0  # asked for by name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"std": "stress"}, "std must be False, 'energy' or 'forces', found 'stress'"),
+        ({"std": 1.5}, "std must be False, 'energy' or 'forces', found 1.5"),
+        ({"std": "energy", "std_every": 0}, "std_every must be a whole number ≥ 1"),
+        ({"std": "energy", "std_every": 1.5}, "std_every must be a whole number ≥ 1"),
+    ],
+)
+def test_standard_deviations_that_it_refuses(model, arguments, match):
+    with pytest.raises(InputError, match=match):
+        model.calculator(**arguments)
+
+
+def test_it_says_once_where_the_training_set_ends(model):
+    atoms = NEW[1].copy()
+    atoms.calc = model.calculator()
+    expected = model.extrapolation([atoms])[0]
+    atoms.get_forces()
+    np.testing.assert_allclose(atoms.calc.results["extrapolation"], expected, rtol=1e-6)
+    atoms.set_cell(0.8 * atoms.cell, scale_atoms=True)
+    with pytest.warns(UserWarning, match=r"8 atoms \(Cu .* grades up to .*once"):
+        atoms.get_forces()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms.rattle(0.01)
+        atoms.get_forces()
 
 
 def test_a_model_without_posterior_gives_no_such_calculator(model):

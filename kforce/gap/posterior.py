@@ -102,7 +102,10 @@ class Posterior:
 
         Atom a belongs to the sum ``sums[a]``.
         """
-        C, rows = np.zeros((n_sums, n_sums)), np.zeros((n_sums, len(self.solution.coef)))
+        C, rows = (
+            np.zeros((n_sums, n_sums)),
+            np.zeros((n_sums, len(self.solution.coef))),
+        )
         for term, block in zip(self.terms, blocks_of(self.terms), strict=True):
             environments = term.descriptor(batch.numbers, neighbours)
             if len(environments.x):

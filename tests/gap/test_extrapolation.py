@@ -1,9 +1,14 @@
-"""The extrapolation variance of gap_fit's users, term by term."""
+"""Extrapolation grades and what they do, and the extrapolation variance of GAP."""
+
+import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase import Atoms
 from sparse_toys import (
+    DENSITY,
+    PAIRS,
     cluster,
     crystal,
     environments,
@@ -15,10 +20,19 @@ from sparse_toys import (
 from kforce.descriptors.soap.soap import SOAP
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
+from kforce.gap.extrapolation import (
+    LEAST_VARIANCE,
+    LONELY_GRADE,
+    Grade,
+    TermRange,
+    describe_grades,
+    tail_quantile,
+)
 from kforce.gap.prediction import novelty
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.term import Term
 from kforce.kernels.base import Scaled
+from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import RBF
 
 
@@ -80,3 +94,190 @@ def test_splines_hold_no_training_set(methanol):
         model.fit(methanol[:8]).tabulated(error=1e-3).describe_extrapolation(
             methanol[0]
         )
+
+
+def smooth(n, seed, width=6):
+    """Features that vary much along some axes and hardly along others."""
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(np.random.default_rng(99).normal(size=(width, width)))[0]
+    return 3.0 + (rng.normal(size=(n, width)) * 10.0 ** -np.arange(width)) @ axes
+
+
+def test_distances_are_those_of_mahalanobis():
+    x, new = smooth(200, 0), smooth(20, 1) + 0.1
+    covariance = np.cov(x.T, bias=True)
+    floor = LEAST_VARIANCE * np.trace(covariance)
+    away = new - x.mean(axis=0)
+    variances, axes = np.linalg.eigh(covariance)
+    scales = np.where(variances > floor, variances + floor, floor)
+    expected = np.sqrt(np.square(away @ axes / np.sqrt(scales)).sum(axis=1))
+    learned = TermRange.of(x)
+    assert learned.axes.shape[1] < 6  # some directions vary too little
+    np.testing.assert_allclose(learned.grades(new), expected, rtol=1e-8)
+    # From few environments of many features, by another decomposition.
+    few = TermRange.of(x[:4])
+    variances, axes = np.linalg.eigh(np.cov(x[:4].T, bias=True))
+    floor = LEAST_VARIANCE * variances.sum()
+    scales = np.where(variances > floor, variances + floor, floor)
+    away = (new - x[:4].mean(axis=0)) @ axes
+    expected = np.sqrt(np.square(away / np.sqrt(scales)).sum(axis=1))
+    np.testing.assert_allclose(few.grades(new), expected, rtol=1e-6)
+
+
+def test_what_is_no_feature_counts_like_what_does_not_vary():
+    learned = TermRange.of(smooth(50, 0))
+    x = learned.centre[None]
+    assert learned.grades(x)[0] < 1e-7
+    lost = learned.grades(x, np.array([4.0 * learned.rest**2]))
+    np.testing.assert_allclose(lost, 2.0, rtol=1e-6)
+
+
+def test_new_frames_of_the_same_kind_are_within_and_others_are_not():
+    frames = [smooth(8, seed) for seed in range(40)]
+    learned = TermRange.learned(frames)
+    highest = [learned.grades(smooth(8, seed)).max() for seed in range(100, 600)]
+    assert np.mean(np.array(highest) < 1.0) > 0.99
+    assert max(highest) > 0.5  # and the margin is not wide
+    steps = np.array([1.0, 10.0, 1e3])
+    far = learned.grades(3.0 + 10.0 * steps[:, None] * np.ones(6))
+    np.testing.assert_allclose(far[1:] / far[:-1], steps[1:] / steps[:-1], rtol=0.2)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 12, 4000])
+def test_tails(n):
+    values = np.random.default_rng(n).exponential(size=n)
+    found = tail_quantile(values)
+    assert found > (values.max() if n < 100 else 0.9 * np.log(1000.0))
+    assert n < 100 or found < 1.1 * np.log(1000.0)
+
+
+def test_environments_that_are_all_the_same():
+    learned = TermRange.learned([np.ones((3, 4))] * 5)
+    assert learned.grades(np.ones((1, 4)))[0] == 0.0
+    assert learned.grades(np.full((1, 4), 1.5))[0] > 1.0
+
+
+@pytest.fixture(scope="module")
+def metal():
+    """A model of rattled cells."""
+    return GAPRegressor(LOCAL, optimize=False).fit(mixed_frames(12))
+
+
+LOCAL = [Term(PAIRS, n_inducing=20), Term(DENSITY, n_inducing=40)]
+
+
+def test_grades_depend_on_neither_labels_nor_amplitudes(metal):
+    louder = [
+        Term(term.descriptor, Scaled(kernel, amplitude=7.0), term.n_inducing)
+        for term, kernel in zip(LOCAL, (RBF(), Polynomial(zeta=4)), strict=True)
+    ]
+    frames = mixed_frames(12)
+    for frame in frames:
+        frame.calc.results["forces"] = 3.0 * frame.calc.results["forces"]
+    other = GAPRegressor(louder, optimize=False).fit(frames)
+    new = [crystal(80), cluster(81)]
+    for a, b in zip(metal.extrapolation(new), other.extrapolation(new), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_grades_of_structures(metal):
+    known, packed = crystal(80), crystal(80)
+    packed.set_cell(0.75 * packed.cell, scale_atoms=True)
+    grades = metal.extrapolation([known, packed])
+    assert [g.shape for g in grades] == [(len(known),), (len(packed),)]
+    assert grades[1].min() > 1.0
+    assert grades[1].min() > grades[0].max()
+    # Invariances, one term and one chunk at a time as well.
+    turned = cluster(81)
+    order = np.random.default_rng(0).permutation(len(turned))
+    before = metal.extrapolation([turned])[0]
+    turned.rotate(33.0, (1, 2, 3))
+    after = metal.extrapolation([turned[order]])[0]
+    np.testing.assert_allclose(after, before[order], rtol=1e-6)
+    found = metal.evaluate([known], ("energy",)).extrapolation[0]
+    np.testing.assert_array_equal(found, grades[0])
+
+
+def test_of_the_terms_the_highest_counts(metal):
+    atoms = cluster(81)
+    alone = []
+    for t, term in enumerate(metal.terms_):
+        env = environments(term.descriptor, [atoms])
+        marked = np.full(len(atoms), np.nan)
+        metal.grade_.mark(t, env, marked)
+        alone.append(marked)
+    highest = np.nanmax(alone, axis=0)
+    np.testing.assert_allclose(metal.extrapolation([atoms])[0], highest, rtol=1e-6)
+
+
+def test_atoms_that_no_term_tells_of():
+    """Their energy is known if that of isolated atoms is, and not if it was fitted."""
+    terms, alone = [Term(PAIRS, n_inducing=5)], Atoms("Cu")
+    frames = [f for f in mixed_frames(12) if len(f) > 1]
+    for references, expected in ((None, LONELY_GRADE), ({"Cu": 0.0, "Au": 0.0}, 0.0)):
+        model = GAPRegressor(terms, reference_energies=references, optimize=False)
+        assert model.fit(frames).extrapolation([alone])[0].tolist() == [expected]
+
+
+def test_points_stand_for_environments_where_no_others_are_known(metal):
+    grade = Grade.of_points(metal.terms_)
+    assert [r is None for r in grade.ranges] == [r is None for r in metal.grade_.ranges]
+    other = copy.copy(metal)._restore(grade_=grade)
+    packed = crystal(80)
+    packed.set_cell(0.7 * packed.cell, scale_atoms=True)
+    assert other.extrapolation([packed])[0].min() > 1.0
+
+
+def test_grades_in_words():
+    atoms, grades = Atoms("CuAu3"), np.array([0.2, 3.0, 1.5, 7.25])
+    assert describe_grades(atoms, np.full(4, 0.9)) is None
+    text = describe_grades(atoms, grades, n_named=2)
+    assert "3 atoms (Au 3, Au 1, 1 more)" in text
+    assert "up to 7.25" in text
+
+
+def test_deviations_grow_with_the_grade(metal):
+    still = copy.copy(metal)._restore(grade_=replace(metal.grade_, growth=0.0))
+    packed = crystal(80)
+    packed.set_cell(0.8 * packed.cell, scale_atoms=True)
+    before, after = (
+        model.evaluate([packed], return_std=True) for model in (still, metal)
+    )
+    growth = np.sqrt(1.0 + (metal.grade_.growth * after.extrapolation[0]) ** 2)
+    np.testing.assert_allclose(
+        after.forces_epistemic[0],
+        growth[:, None] * before.forces_epistemic[0],
+        rtol=1e-9,
+    )
+    np.testing.assert_allclose(
+        after.energy_epistemic,
+        np.sqrt(np.mean(growth**2)) * before.energy_epistemic,
+        rtol=1e-9,
+    )
+
+
+def test_grades_of_splines_are_refused():
+    pairs = Term(TwoBody(cutoff=3.9), Scaled(RBF(length_scale=0.8), 1.0), 8)
+    model = GAPRegressor([pairs], optimize=False).fit(mixed_frames(4))
+    splines = model.tabulated(1e-6, start=1.5)
+    assert splines.evaluate([crystal(80)]).extrapolation is None
+    with pytest.raises(InputError, match="tabulated model has no environments"):
+        splines.extrapolation([crystal(80)])
+
+
+def test_predictions_warn_of_structures_outside(metal):
+    packed = crystal(80)
+    packed.set_cell(0.75 * packed.cell, scale_atoms=True)
+    with pytest.warns(UserWarning, match=r"1 of 2 structures leave .*\(frame 1: "):
+        metal.predict([mixed_frames(1)[0], packed])
+
+
+def test_one_energy_of_many_equal_cells_is_not_rounding():
+    """Its deviation is that of one cell, as often as there are cells."""
+    amplitude = Scaled(RBF(), amplitude=400.0)
+    terms = [Term(TwoBody(cutoff=3.9), amplitude, 20, length_scales=4.0)]
+    model = GAPRegressor(terms, optimize=False).fit(mixed_frames(8))
+    cell = crystal(80)
+    many = cell * (2, 2, 2)
+    one, eight = model.evaluate([cell, many], return_std=True).energy_epistemic
+    np.testing.assert_allclose(eight, 8.0 * one, rtol=1e-3)
