@@ -105,7 +105,7 @@ def sparse_rows(
 def energy_rows(
     term: SparseTerm, environments: Environments, sums: np.ndarray, n_sums: int
 ) -> np.ndarray:
-    """Return covariances (n_sums, m) of sums of energies of atoms with one term's f(x_m).
+    """Return covariances of sums of energies of atoms with f(x_m) of a term, (n_sums, m).
 
     Atom a belongs to the sum ``sums[a]``.
     """
@@ -239,12 +239,13 @@ def residual_covariance(
     sums: np.ndarray,
     n_sums: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows, and what inducing environments leave open of covariances of energies.
+    """Return rows, and what inducing environments leave open of energies' covariance.
 
     Atom a belongs to the sum ``sums[a]``. The rows K (n_sums, m) are those of
     `energy_rows`; the rest (n_sums, n_sums) is `energy_covariance` less K K_mm⁻¹ Kᵀ, in
-    eV², with the upper triangle `prior` of UᵀU = K_mm of the term. Of few features, inducing environments
-    explain most environments to rounding; these leave nothing, and are not compared.
+    eV², with the upper triangle `prior` of UᵀU = K_mm of the term. Of few
+    features, inducing environments explain most environments to rounding; these leave
+    nothing, and are not compared.
     """
     x, f_cut = environments.x, environments.multiplicity * environments.f_cut
     owner = sums[environments.central_atoms]
