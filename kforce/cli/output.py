@@ -241,4 +241,7 @@ def calibration_table(found: Mapping[str, Mapping[str, float]]) -> str:
             text = "-" if value is None else f"{factor * value:.{digits}f}"
             row += f"{text:>13}"
         lines.append(row)
+    lines.append(
+        "  coverage: labels within the interval of that probability around predictions"
+    )
     return "\n".join(lines)

@@ -105,7 +105,7 @@ def sparse_rows(
 def energy_rows(
     term: SparseTerm, environments: Environments, sums: np.ndarray, n_sums: int
 ) -> np.ndarray:
-    """Return covariances of sums of energies of atoms with f(x_m) of a term, (n_sums, m).
+    """Return covariances (n_sums, m) of sums of energies of atoms with a term's f(x_m).
 
     Atom a belongs to the sum ``sums[a]``.
     """
