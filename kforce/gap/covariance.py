@@ -30,6 +30,10 @@ VIRIAL_COMPONENTS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 #: coefficients of two-body terms are large, and their differences are rounding.
 EXPLAINED = 1e-8
 
+#: Variances of environments of few features that are not more than so many times the
+#: jitter come from that: summed over all pairs of atoms they would be what one sees.
+MANY_JITTERS = 10.0
+
 #: Environments that are compared with inducing ones at a time.
 COMPARED_ENVIRONMENTS = 1024
 
@@ -238,14 +242,15 @@ def residual_covariance(
     environments: Environments,
     sums: np.ndarray,
     n_sums: int,
+    jitter: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return rows, and what inducing environments leave open of energies' covariance.
 
     Atom a belongs to the sum ``sums[a]``. The rows K (n_sums, m) are those of
     `energy_rows`; the rest (n_sums, n_sums) is `energy_covariance` less K K_mm⁻¹ Kᵀ, in
-    eV², with the upper triangle `prior` of UᵀU = K_mm of the term. Of few
-    features, inducing environments explain most environments to rounding; these leave
-    nothing, and are not compared.
+    eV², with the upper triangle `prior` of UᵀU = K_mm + `jitter` of the term. Of few
+    features, inducing environments explain most environments to rounding, or to the
+    jitter; these leave nothing, and are not compared.
     """
     x, f_cut = environments.x, environments.multiplicity * environments.f_cut
     owner = sums[environments.central_atoms]
@@ -254,7 +259,8 @@ def residual_covariance(
     if x.shape[1] <= MAX_DIFFERENCE_FEATURES:
         half = solve_triangular(prior, k.T, trans="T", check_finite=False)
         whole = term.prior_variance(replace(environments, f_cut=np.ones(len(x))))
-        left = whole - np.square(half).sum(axis=0) > EXPLAINED * whole
+        least = EXPLAINED * whole + MANY_JITTERS * jitter
+        left = whole - np.square(half).sum(axis=0) > least
         x, f_cut, owner = x[left], f_cut[left], owner[left]
         open_rows = _members(owner, f_cut, n_sums) @ k[left]
     half = solve_triangular(prior, open_rows.T, trans="T", check_finite=False)

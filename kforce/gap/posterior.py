@@ -111,7 +111,7 @@ class Posterior:
             if len(environments.x):
                 prior = self.solution.prior[block, block]
                 rows[:, block], rest = residual_covariance(
-                    term, prior, environments, sums, n_sums
+                    term, prior, environments, sums, n_sums, self.solution.jitter
                 )
                 C += rest
         return C + self.solution.open_covariance(rows)
