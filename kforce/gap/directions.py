@@ -20,6 +20,9 @@ MAX_LOST = 1e-6
 #: derivatives of each of these.
 N_FEATURE_ENVIRONMENTS, N_TANGENT_ENVIRONMENTS, N_TANGENTS = 3000, 600, 10
 
+#: Matrix products are fastest for multiples of it.
+LANES = 8
+
 #: Shares below this are rounding.
 ROUNDING = 1e-13
 
@@ -59,6 +62,7 @@ def leading_directions(
         )
     few_enough = np.flatnonzero(lost <= max_lost)
     n = few_enough[0] + 1 if len(few_enough) else len(lost)
+    n = min(-(-n // LANES) * LANES, len(lost))
     _log.info(
         "%s: %d of %d features, %.1e of the variance of forces and energies lost",
         type(descriptor).__name__,

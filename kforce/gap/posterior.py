@@ -35,6 +35,9 @@ from kforce.progress import progress_bar
 from kforce.solvers.least_squares import NormalEquations, SparseQR, SparseSolution
 from kforce.structures import Batch
 
+#: Rows that are computed before they are eliminated, about.
+ROWS_AT_A_TIME = 1024
+
 _SOLVERS = {"qr": SparseQR, "normal": NormalEquations}
 
 
@@ -151,7 +154,7 @@ def gather(
     jitter: float,
     solver: str = "qr",
     approximation: str = "dtc",
-    n_rows: int = 1024,
+    n_rows: int = ROWS_AT_A_TIME,
 ) -> LeastSquares:
     """Read all frames, and reduce their rows as they come, about `n_rows` at a time.
 

@@ -16,6 +16,7 @@ from kforce.data.training import Training
 from kforce.errors import InputError, check_noise, check_positive, check_seed
 from kforce.force_field import ForceField
 from kforce.gap.extrapolation import Grade, describe_grades, describe_pairs
+from kforce.gap.forecast import SparseForecast
 from kforce.gap.hyperparameters import FreeParameters, maximise_free_energy
 from kforce.gap.leave_one_out import best_noise_factor, leave_one_out
 from kforce.gap.posterior import Posterior, gather
@@ -34,6 +35,7 @@ from kforce.solvers.least_squares import SparseSolution
 from kforce.structures import Batch, as_frames, first_unknown
 
 _log = logging.getLogger("kforce.gap")
+_forecast_log = logging.getLogger("kforce.forecast")
 
 #: Noises of energies, forces and virials where they are neither given nor learned, and
 #: their ratios where they are.
@@ -291,6 +293,9 @@ class GAPRegressor(ForceField):
             shifts = composition_term(species)
             terms.append(shifts)
             origins.append(Term(shifts.descriptor, shifts.kernel))
+        forecast = SparseForecast.of(terms, training_set)
+        _forecast_log.info("forecast: %s", forecast)
+        forecast.require_memory()
         free = FreeParameters.of(terms, origins, noises)
         posterior, noises = self._condition(terms, free, training_set, rng)
         energy, forces, virial = noises.tolist()

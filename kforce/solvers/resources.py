@@ -150,12 +150,12 @@ class Forecast:
         if self.memory > available:
             share = (available / self.memory) ** 0.5
             raise InputError(
-                f"The {task} needs {_readable(self.memory)} for {self.n_rows} rows, "
-                f"and {_readable(available)} are available: {remedy} fewer structures "
+                f"The {task} needs {readable(self.memory)} for {self.n_rows} rows, "
+                f"and {readable(available)} are available: {remedy} fewer structures "
                 f"(about {100 * share:.0f} % of them), or use a larger machine."
             )
 
 
-def _readable(size: float) -> str:
+def readable(size: float) -> str:
     """Write a number of bytes in GB, small ones with more digits."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e9:.3f} GB"
