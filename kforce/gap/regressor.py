@@ -16,7 +16,11 @@ from kforce.data.training import Training
 from kforce.errors import InputError, check_noise, check_positive, check_seed
 from kforce.force_field import ForceField
 from kforce.gap.hyperparameters import FreeParameters, maximise_free_energy
-from kforce.gap.leave_one_out import best_noise_factor, leave_one_out
+from kforce.gap.leave_one_out import (
+    best_noise_factor,
+    frames_to_leave_out,
+    leave_one_out,
+)
 from kforce.gap.posterior import Posterior, gather
 from kforce.gap.prediction import describe_extrapolation, novelty, predict_local
 from kforce.gap.reference_energies import find_reference_energies, species_of
@@ -304,6 +308,8 @@ class GAPRegressor(ForceField):
             terms, noises = maximise_free_energy(terms, training, free, rng)
             training = training.with_noises(noises)
         system = gather(terms, training, self.jitter, self.solver, self.approximation)
+        # The same frames decide on the noises and on the calibration.
+        left_out = frames_to_leave_out(system, training, rng) if self.optimize else []
         factor = 1.0
         # One factor can only be that of the noises of all rows.
         if (
@@ -312,7 +318,7 @@ class GAPRegressor(ForceField):
             and np.array(free.noises)[training.counts > 0].all()
             and all(observed.is_default.all() for observed in training.observations)
         ):
-            factor = best_noise_factor(system, training, rng)
+            factor = best_noise_factor(system, training, left_out)
             training = training.with_noises(factor * training.noises)
         posterior = system.condition(factor)
         if posterior.solution.jitter > self.jitter:
@@ -324,7 +330,7 @@ class GAPRegressor(ForceField):
         # Standard deviations of a prior that was given are not doubted.
         if self.optimize:
             _log.info("noises: %s", training.describe_noises())
-            errors = leave_one_out(posterior, training, rng, self.approximation)
+            errors = leave_one_out(posterior, training, left_out, factor)
             errors.report(training)
             posterior = replace(posterior, calibration=errors.calibration())
         return posterior, training.noises
