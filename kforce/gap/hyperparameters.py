@@ -38,7 +38,7 @@ PRIOR_WIDTH, MAX_CHANGE = 3.0, 9.0
 MAX_ITERATIONS = 40
 
 #: Inducing environments up to which BLAS has one thread.
-MAX_SINGLE_THREADED = 500
+MAX_SINGLE_THREADED = 1000
 
 #: Jitter as a share of the variance.
 RELATIVE_JITTER = 1e-8

@@ -9,14 +9,16 @@ frames need no belief in the model.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh, solve_triangular
 from scipy.stats import norm
 
 from kforce.gap.covariance import ENERGY, FORCES, VIRIAL
-from kforce.gap.posterior import LeastSquares, Posterior, whitened
+from kforce.gap.posterior import LeastSquares, Posterior
 from kforce.gap.training_set import TrainingSet
 from kforce.structures import is_isolated
 
@@ -47,14 +49,28 @@ MAX_STANDARD_ERRORS, MAX_EXCESS = 0.3, 0.04
 CALIBRATED_SHARE, MANY_ERRORS, MIDDLE_SHARE = 0.95, 200, 0.68
 
 
+class LeftOutFrame(NamedTuple):
+    """A frame by its number, with its rows, targets and noises as they were fitted."""
+
+    frame: int
+    rows: np.ndarray
+    y: np.ndarray
+    noise: np.ndarray
+
+
 def frames_to_leave_out(
+    system: LeastSquares,
     training: TrainingSet,
     rng: np.random.Generator,
     n_frames: int = MAX_LEFT_OUT_FRAMES,
-) -> list[int]:
+) -> list[LeftOutFrame]:
     """Choose frames with labels, without isolated atoms: no other frame tells those."""
     chosen = training.sample(rng, MAX_LEFT_OUT_ROWS, n_frames)
-    return [s for s in chosen if not is_isolated(training.frames[s])]
+    return [
+        LeftOutFrame(s, *system.whitened(training, s))
+        for s in chosen
+        if not is_isolated(training.frames[s])
+    ]
 
 
 def left_out(
@@ -147,26 +163,26 @@ class LeftOutErrors:
 def leave_one_out(
     posterior: Posterior,
     training: TrainingSet,
-    rng: np.random.Generator,
-    approximation: str = "dtc",
-    n_frames: int = MAX_LEFT_OUT_FRAMES,
+    frames: Sequence[LeftOutFrame],
+    factor: float = 1.0,
 ) -> LeftOutErrors:
     """Predict energies and forces of some frames from all others.
 
-    `approximation` is that of the fit.
+    The noises of the fit are `factor` times those of the frames.
     """
     parts = [(np.zeros(0), np.zeros(0), np.zeros(0, dtype=int))]
-    for s in frames_to_leave_out(training, rng, n_frames):
-        errors = _left_out_frame(posterior, training, s, approximation)
+    for s, rows, y, noise in frames:
+        frame = LeftOutFrame(s, rows / factor, y / factor, noise * factor)
+        errors = _left_out_frame(posterior, training, frame)
         if errors is not None:
             parts.append(errors)
     return LeftOutErrors(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _left_out_frame(posterior, training, s, approximation):
+def _left_out_frame(posterior, training, frame):
     """Return errors, deviations and kinds of one frame, None if they are not known."""
     terms, solution = posterior.terms, posterior.solution
-    rows, y, noise = whitened(terms, training, s, solution.prior, approximation)
+    s, rows, y, noise = frame
     half = solve_triangular(solution.factor, rows.T, trans="T").T
     alone = left_out(half @ half.T, y - rows @ solution.coef)
     if alone is None:
@@ -187,7 +203,7 @@ def _left_out_frame(posterior, training, s, approximation):
 
 
 def best_noise_factor(
-    system: LeastSquares, training: TrainingSet, rng: np.random.Generator
+    system: LeastSquares, training: TrainingSet, frames: Sequence[LeftOutFrame]
 ) -> float:
     """Return the factor of all noises that predicts frames best that are left out.
 
@@ -195,15 +211,14 @@ def best_noise_factor(
     none). Of factors that are about as good the largest is taken: little noise makes
     large weights.
     """
-    chosen = frames_to_leave_out(training, rng)
-    if len(chosen) < MIN_LEFT_OUT_FRAMES:
+    if len(frames) < MIN_LEFT_OUT_FRAMES:
         return 1.0
-    squares = squared_errors(system, training, chosen)
+    squares = squared_errors(system, training, frames)
     return float(NOISE_FACTORS[largest_good(squares)])
 
 
 def squared_errors(
-    system: LeastSquares, training: TrainingSet, chosen: list[int]
+    system: LeastSquares, training: TrainingSet, frames: Sequence[LeftOutFrame]
 ) -> np.ndarray:
     """Return the sums of squared errors of left-out frames, (n_frames, n_factors).
 
@@ -214,16 +229,16 @@ def squared_errors(
     # With its eigenvectors, all factors are one matrix product each.
     strength, axes = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
     strength, right = np.maximum(strength, 0.0), axes.T @ right
-    observations = [training.observations[s] for s in chosen]
+    observations = [training.observations[frame.frame] for frame in frames]
     (deciding, *_) = [
         kind
         for kind in (FORCES, ENERGY, VIRIAL)
         if any(observed.has(kind) for observed in observations)
     ]
-    squares = np.zeros((len(chosen), len(NOISE_FACTORS)))
-    for i, (s, observed) in enumerate(zip(chosen, observations, strict=True)):
-        rows, y, _ = training.whitened(system.terms, s)
-        rows = solve_triangular(system.system.prior, rows.T, trans="T").T @ axes
+    squares = np.zeros((len(frames), len(NOISE_FACTORS)))
+    for i, (frame, observed) in enumerate(zip(frames, observations, strict=True)):
+        y = frame.y
+        rows = solve_triangular(system.system.prior, frame.rows.T, trans="T").T @ axes
         for k, factor in enumerate(NOISE_FACTORS):
             weights = rows / (strength + factor**2)
             alone = left_out(weights @ rows.T, y - weights @ right)

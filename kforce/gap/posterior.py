@@ -130,13 +130,21 @@ class LeastSquares:
     """The rows of a training set, reduced to what the posterior needs of them.
 
     `system` has taken in all `n_rows` rows, divided by their noises, of whose
-    logarithms `log_noise` is the sum.
+    logarithms `log_noise` is the sum. `approximation` is that of the rows.
     """
 
     terms: Sequence[SparseTerm]
     system: SparseQR | NormalEquations
     n_rows: int
     log_noise: float
+    approximation: str = "dtc"
+
+    def whitened(
+        self, training: TrainingSet, s: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the rows of frame s as they came in, its targets and its noises."""
+        prior = self.system.prior
+        return whitened(self.terms, training, s, prior, self.approximation)
 
     def condition(self, noise: float = 1.0) -> Posterior:
         """Return the posterior with all noises multiplied by a number."""
@@ -176,7 +184,7 @@ def gather(
             total_rows += len(y)
             total_log += float(np.log(noise).sum())
             advance(len(group))
-    return LeastSquares(terms, system, total_rows, total_log)
+    return LeastSquares(terms, system, total_rows, total_log, approximation)
 
 
 def whitened(

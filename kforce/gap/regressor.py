@@ -18,7 +18,11 @@ from kforce.force_field import ForceField
 from kforce.gap.extrapolation import Grade, describe_grades, describe_pairs
 from kforce.gap.forecast import SparseForecast
 from kforce.gap.hyperparameters import FreeParameters, maximise_free_energy
-from kforce.gap.leave_one_out import best_noise_factor, leave_one_out
+from kforce.gap.leave_one_out import (
+    best_noise_factor,
+    frames_to_leave_out,
+    leave_one_out,
+)
 from kforce.gap.posterior import Posterior, gather
 from kforce.gap.prediction import novelty, predict_local
 from kforce.gap.reference_energies import find_reference_energies, species_of
@@ -318,6 +322,8 @@ class GAPRegressor(ForceField):
             terms, noises = maximise_free_energy(terms, training, free, rng)
             training = training.with_noises(noises)
         system = gather(terms, training, self.jitter, self.solver, self.approximation)
+        # The same frames decide on the noises and on the calibration.
+        left_out = frames_to_leave_out(system, training, rng) if self.optimize else []
         factor = 1.0
         # One factor can only be that of the noises of all rows.
         if (
@@ -326,7 +332,7 @@ class GAPRegressor(ForceField):
             and np.array(free.noises)[training.counts > 0].all()
             and all(observed.is_default.all() for observed in training.observations)
         ):
-            factor = best_noise_factor(system, training, rng)
+            factor = best_noise_factor(system, training, left_out)
             training = training.with_noises(factor * training.noises)
         posterior = system.condition(factor)
         if posterior.solution.jitter > self.jitter:
@@ -338,7 +344,7 @@ class GAPRegressor(ForceField):
         # Standard deviations of a prior that was given are not doubted.
         if self.optimize:
             _log.info("noises: %s", training.describe_noises())
-            errors = leave_one_out(posterior, training, rng, self.approximation)
+            errors = leave_one_out(posterior, training, left_out, factor)
             errors.report(training)
             posterior = replace(posterior, calibration=errors.calibration())
         return posterior, training.noises

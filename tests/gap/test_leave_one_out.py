@@ -31,7 +31,7 @@ JITTER = 1e-7
 
 def fitted(frames, names=("pairs", "triplets", "densities", "elements"), **kwargs):
     training = training_set(frames, (0.02, 0.3, 0.1), atom_energy=2.0)
-    return gather(terms_named(names), training, JITTER, **kwargs).condition(), training
+    return gather(terms_named(names), training, JITTER, **kwargs), training
 
 
 @pytest.mark.parametrize("kind", ["all", "energies", "no energies", "some missing"])
@@ -47,9 +47,10 @@ def test_leaving_frames_out(kind, approximation):
         frames[1].calc.results["forces"][0, 1] = np.nan
         frames[2].calc.results["stress"][2] = np.nan
         del frames[3].calc.results["energy"]
-    posterior, training = fitted(frames, approximation=approximation)
-    rng = np.random.default_rng(7)
-    found = leave_one_out(posterior, training, rng, approximation)
+    system, training = fitted(frames, approximation=approximation)
+    posterior = system.condition()
+    left_out = frames_to_leave_out(system, training, np.random.default_rng(7))
+    found = leave_one_out(posterior, training, left_out)
     errors, spreads, kinds = [], [], []
     for s in np.random.default_rng(7).permutation(len(frames)):
         rest = gather(
@@ -72,9 +73,10 @@ def test_leaving_frames_out(kind, approximation):
 
 
 def test_some_frames_are_left_out():
-    posterior, training = fitted(mixed_frames(5), ("pairs",))
+    system, training = fitted(mixed_frames(5), ("pairs",))
     rng = np.random.default_rng(3)
-    found = leave_one_out(posterior, training, rng, n_frames=2)
+    left_out = frames_to_leave_out(system, training, rng, n_frames=2)
+    found = leave_one_out(system.condition(), training, left_out)
     chosen = np.random.default_rng(3).permutation(5)[:2]
     expected = sum(3 * len(training.frames[s]) + 1 for s in chosen)
     assert len(found.errors) == expected
@@ -83,9 +85,24 @@ def test_some_frames_are_left_out():
 
 def test_frames_without_labels_say_nothing():
     frames = [*mixed_frames(3), crystal(60), cluster(61)]
-    posterior, training = fitted(frames, ("pairs", "elements"))
-    found = leave_one_out(posterior, training, np.random.default_rng(0))
+    system, training = fitted(frames, ("pairs", "elements"))
+    left_out = frames_to_leave_out(system, training, np.random.default_rng(0))
+    found = leave_one_out(system.condition(), training, left_out)
     assert len(found.errors) == sum(3 * len(frame) + 1 for frame in frames[:3])
+
+
+def test_noises_that_are_multiplied():
+    """Rows that were read with other noises say the same."""
+    system, training = fitted(mixed_frames(5))
+    left_out = frames_to_leave_out(system, training, np.random.default_rng(0))
+    doubled = training.with_noises(2.0 * training.noises)
+    posterior = system.condition(2.0)
+    found = leave_one_out(posterior, doubled, left_out, 2.0)
+    again = gather(posterior.terms, doubled, JITTER)
+    left_out = frames_to_leave_out(again, doubled, np.random.default_rng(0))
+    expected = leave_one_out(again.condition(), doubled, left_out)
+    np.testing.assert_allclose(found.errors, expected.errors, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found.epistemic, expected.epistemic, rtol=1e-6)
 
 
 @pytest.mark.parametrize("n", [150, 20_000])
@@ -125,8 +142,9 @@ def noise_problem(n=9, forces=True):
 def test_errors_are_those_of_fits_without_each_frame(solver, deciding):
     terms, training = noise_problem(forces=deciding == 1)
     system = gather(terms, training, 1e-8, solver)
-    chosen = frames_to_leave_out(training, np.random.default_rng(0))
-    squares = squared_errors(system, training, chosen)
+    left_out = frames_to_leave_out(system, training, np.random.default_rng(0))
+    squares = squared_errors(system, training, left_out)
+    chosen = [frame.frame for frame in left_out]
     assert sorted(chosen) == list(range(9))
     for s, found in zip(chosen[:3], squares[:3], strict=True):
         rows, y, _ = training.whitened(terms, s)
@@ -137,7 +155,7 @@ def test_errors_are_those_of_fits_without_each_frame(solver, deciding):
             for factor in NOISE_FACTORS
         ]
         np.testing.assert_allclose(found, expected, rtol=5e-4)
-    factor = best_noise_factor(system, training, np.random.default_rng(0))
+    factor = best_noise_factor(system, training, left_out)
     assert factor == NOISE_FACTORS[largest_good(squares)]
 
 
@@ -160,7 +178,9 @@ def test_the_largest_that_is_not_worse_is_taken():
 def test_few_frames_decide_nothing():
     terms, training = noise_problem(4)
     system = gather(terms, training, 1e-8)
-    assert best_noise_factor(system, training, np.random.default_rng(0)) == 1.0
+    left_out = frames_to_leave_out(system, training, np.random.default_rng(0))
+    assert len(left_out) == 4
+    assert best_noise_factor(system, training, left_out) == 1.0
 
 
 @pytest.mark.parametrize(
