@@ -34,8 +34,8 @@ ATOM_ENERGY_SHIFT = 30.0
 #: Length scales that are not given start at this share of the spread of a feature.
 FIRST_LENGTH_SCALE = 0.3
 
-#: Features of which kernels of products see their leading directions only.
-MANY_FEATURES = 50
+#: Kernels of products of more features see their leading directions only.
+MANY_FEATURES = 200
 
 #: Features that each have a spread of their own, rather than one for all.
 FEW_FEATURES = 3

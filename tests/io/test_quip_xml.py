@@ -69,7 +69,7 @@ def test_round_trip_of_old_rules(tmp_path):
 def test_a_fitted_model(tmp_path, methanol, energies):
     terms = [
         kforce.Term(TwoBody(cutoff=4.0), n_inducing=8),
-        kforce.Term(SOAP(cutoff=3.0, n_max=2, l_max=1, atom_sigma=0.5), n_inducing=9),
+        kforce.Term(SOAP(cutoff=3.0, n_max=3, l_max=2, atom_sigma=0.5), n_inducing=9),
     ]
     made = kforce.GAPRegressor(terms, optimize=False, reference_energies=energies)
     made.fit(methanol[:10])

@@ -82,7 +82,7 @@ def test_tuples_and_lists_stay_what_they_are(saved):
         (29, 79),
         (79, 79),
     }
-    assert again.terms_[-1].descriptor.descriptor.species == (29, 79)
+    assert again.terms_[-1].descriptor.species == (29, 79)
 
 
 def test_it_can_be_saved_and_fitted_again(saved, tmp_path, model):
