@@ -286,14 +286,16 @@ class FreeEnergyProblem:
         the products of the former.
         """
         table = np.hstack([*whitened, self._y[:, None], self.probes.columns])
-        self._parts = self._is_learned, ~self._is_learned
+        parts = {True: self._is_learned, False: ~self._is_learned}
+        parts = {learned: part for learned, part in parts.items() if part.any()}
+        self._learned_parts, self._parts = np.array([*parts]), [*parts.values()]
         self._tables = [table[part] for part in self._parts]
         self._squares = np.array([np.sum(self._y[part] ** 2) for part in self._parts])
         strips = [self._products_with(t, V) for t, V in enumerate(whitened)]
         self._products = np.concatenate(strips, axis=1)
 
     def _products_with(self, t, V):
-        """Return products of rows V (n, m_t) of a term, (2, m_t, m + 1 + p)."""
+        """Return products of rows V (n, m_t) of a term, (n_parts, m_t, m + 1 + p)."""
         parts = zip(self._parts, self._tables, strict=True)
         products = np.array([V[part].T @ table for part, table in parts])
         if not self.is_probed[t]:
@@ -330,8 +332,8 @@ class FreeEnergyProblem:
     def evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the free energy and its gradient."""
         amplitudes, lengths, noise = self._split(theta)
-        # Of rows whose noise is learned, and of the others.
-        precisions = np.exp([-noise, 0.0])
+        is_learned, learned_probes = self._learned_parts, self.probes.is_learned
+        precisions = np.exp(np.where(is_learned, -noise, 0.0))
         factors = np.exp(
             np.repeat(amplitudes, [term.n_inducing for term in self.terms])
         )
@@ -346,8 +348,8 @@ class FreeEnergyProblem:
         except np.linalg.LinAlgError:
             return -1e12, np.zeros_like(theta)
         # The trace of the prior, by terms and probes.
-        is_learned = self.probes.is_learned
-        weights = (self.probes.weights * np.where(is_learned, *precisions)) ** 2
+        precisions = np.exp(np.where(learned_probes, -noise, 0.0))
+        weights = (self.probes.weights * precisions) ** 2
         scale = np.exp(2.0 * amplitudes)
         trace = scale[:, None] * self._variances * weights
         n_learned = np.count_nonzero(self._is_learned)
@@ -365,9 +367,10 @@ class FreeEnergyProblem:
         parts = [by_amplitude[self.free_amplitudes], by_length[self.free_lengths]]
         if self.free_noises.any():
             # Targets change as well.
-            by_rows = shares[0].sum() + shares[0, :, self.n_inducing].sum()
-            by_targets = squares[0] - n_learned
-            parts.append([trace[:, is_learned].sum() + by_targets - by_rows])
+            shares = shares[is_learned]
+            by_rows = shares.sum() + shares[..., self.n_inducing].sum()
+            by_targets = squares[is_learned].sum() - n_learned
+            parts.append([trace[:, learned_probes].sum() + by_targets - by_rows])
         return value, np.concatenate(parts)
 
     def result(

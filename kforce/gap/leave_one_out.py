@@ -183,7 +183,7 @@ def _left_out_frame(posterior, training, frame):
     """Return errors, deviations and kinds of one frame, None if they are not known."""
     terms, solution = posterior.terms, posterior.solution
     s, rows, y, noise = frame
-    half = solve_triangular(solution.factor, rows.T, trans="T").T
+    half = solve_triangular(solution.factor, rows.T, trans="T", check_finite=False).T
     alone = left_out(half @ half.T, y - rows @ solution.coef)
     if alone is None:
         return None
@@ -238,7 +238,10 @@ def squared_errors(
     squares = np.zeros((len(frames), len(NOISE_FACTORS)))
     for i, (frame, observed) in enumerate(zip(frames, observations, strict=True)):
         y = frame.y
-        rows = solve_triangular(system.system.prior, frame.rows.T, trans="T").T @ axes
+        rows = solve_triangular(
+            system.system.prior, frame.rows.T, trans="T", check_finite=False
+        )
+        rows = rows.T @ axes
         for k, factor in enumerate(NOISE_FACTORS):
             weights = rows / (strength + factor**2)
             alone = left_out(weights @ rows.T, y - weights @ right)

@@ -343,7 +343,10 @@ class GAPRegressor(ForceField):
             )
         # Standard deviations of a prior that was given are not doubted.
         if self.optimize:
-            _log.info("noises: %s", training.describe_noises())
+            _log.info(
+                "noise of the labels, with all that the terms cannot represent: %s",
+                training.describe_noises(),
+            )
             errors = leave_one_out(posterior, training, left_out, factor)
             errors.report(training)
             posterior = replace(posterior, calibration=errors.calibration())

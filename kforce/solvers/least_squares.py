@@ -22,7 +22,7 @@ from kforce.storage.codec import check_array
 _log = logging.getLogger("kforce.solvers")
 
 #: Columns that LAPACK eliminates at a time.
-_PANEL = 32
+_PANEL = 48
 
 #: Largest jitter, as a share of the mean of the diagonal.
 _LARGEST_JITTER = 1e-4
