@@ -39,9 +39,6 @@ LEAST_VARIANCE = 1e-4
 #: Environments of each term that decide on its range, about.
 MAX_ENVIRONMENTS = 20_000
 
-#: How fast standard deviations grow with the grade.
-GROWTH = 3.0
-
 #: Parts of the frames that are left out in turn.
 N_FOLDS = 5
 
@@ -159,18 +156,16 @@ def tail_quantile(
 class Grade:
     """The ranges of all terms, None for those that tell of no neighbours.
 
-    `lonely` is the grade of an atom that no term has an environment of. A standard
-    deviation at a grade g is √(1 + (growth × g)²) times what the posterior says.
+    `lonely` is the grade of an atom that no term has an environment of.
     """
 
     ranges: list[TermRange | None]
     lonely: float = 0.0
-    growth: float = GROWTH
 
     def check_stored(self) -> None:
-        """Raise an error unless numbers are not negative."""
-        if not min(self.lonely, self.growth) >= 0.0:
-            raise ValueError("grades are negative")
+        """Raise an error unless the grade is not negative."""
+        if self.lonely < 0.0:
+            raise ValueError("a grade is negative")
 
     @classmethod
     def of_training(
@@ -211,10 +206,6 @@ class Grade:
         if self.ranges[t] is not None:
             own = self.ranges[t].grades(environments.x, environments.outside)
             np.fmax.at(grades, environments.central_atoms, own)
-
-    def factors(self, grades: np.ndarray) -> np.ndarray:
-        """Return what standard deviations at some grades are multiplied by."""
-        return np.sqrt(1.0 + np.square(self.growth * grades))
 
 
 def _lonely(terms):

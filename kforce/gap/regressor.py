@@ -17,6 +17,13 @@ from kforce.errors import InputError, check_noise, check_positive, check_seed
 from kforce.force_field import ForceField
 from kforce.gap.extrapolation import Grade, describe_grades, describe_pairs
 from kforce.gap.forecast import SparseForecast
+from kforce.gap.growth import (
+    BOND_ENERGY,
+    BOND_FORCE,
+    grown,
+    growth,
+    growth_of_structure,
+)
 from kforce.gap.hyperparameters import FreeParameters, maximise_free_energy
 from kforce.gap.leave_one_out import (
     best_noise_factor,
@@ -467,12 +474,27 @@ class GAPRegressor(ForceField):
 
     def _epistemic(self, frames, own, with_forces):
         energy, forces = self._posterior.deviations(frames, with_forces)
-        factors = list(map(self.grade_.factors, own.extrapolation))
-        energy *= _of_structures(factors)
+        energy = self._grown_energies(energy, frames, own.extrapolation)
         if forces is not None:
-            pairs = zip(forces, factors, strict=True)
-            forces = [std * of_atoms[:, None] for std, of_atoms in pairs]
+            pairs = zip(forces, own.extrapolation, strict=True)
+            forces = [grown(f, growth(g)[:, None], BOND_FORCE) for f, g in pairs]
         return energy, forces
+
+    def _grown_energies(self, std, frames, grades):
+        """Return deviations of energies (n_structures,) that grow with the grades."""
+        of_structures = np.array([growth_of_structure(g) for g in grades])
+        sizes = np.array([len(frame) for frame in frames])
+        return grown(std, self._slope * of_structures, BOND_ENERGY * sizes)
+
+    @property
+    def _slope(self):
+        """What the growth of deviations of energies is multiplied by.
+
+        Left-out frames may ask for less energy noise than force noise; that is of no
+        use where the model has to guess.
+        """
+        of_energy, of_forces = self.calibration_
+        return max(1.0, of_forces / of_energy)
 
     def _label_noises(self):
         """Return those that predictions have, per atom and per component."""
@@ -480,13 +502,16 @@ class GAPRegressor(ForceField):
         return energy * self.noise_energy_, forces * self.noise_forces_
 
     def _energy_covariance(self, frames):
-        factors = _of_structures(self._growth(frames))
-        return np.outer(factors, factors) * self._posterior.energy_covariance(frames)
+        C = self._posterior.energy_covariance(frames)
+        std = np.sqrt(np.maximum(np.diag(C), 0.0))
+        larger = self._grown_energies(std, frames, self._own_grades(frames))
+        factors = np.divide(larger, std, out=np.ones(len(std)), where=std > 0.0)
+        return np.outer(factors, factors) * C
 
-    def _growth(self, frames):
-        """Return what deviations of atoms are multiplied by, [(n_atoms,)]."""
+    def _own_grades(self, frames):
+        """Return the grades without those of a baseline, [(n_atoms,)]."""
         parts = [self._evaluate(p, ("energy",), s) for s, p in self._chunks(frames)]
-        return list(map(self.grade_.factors, Prediction.joined(parts).extrapolation))
+        return Prediction.joined(parts).extrapolation
 
     def _forces_covariance(self, frames):
         raise InputError(
@@ -514,10 +539,12 @@ class GAPRegressor(ForceField):
         """
         frames = self._check_frames(frames)
         self._check_std()
-        posterior, factors = self._posterior, self._growth(frames)
+        posterior, grades = self._posterior, self._own_grades(frames)
         return [
-            of_atoms * posterior.atom_deviations(frame)
-            for of_atoms, frame in zip(factors, frames, strict=True)
+            grown(
+                posterior.atom_deviations(frame), self._slope * growth(g), BOND_ENERGY
+            )
+            for g, frame in zip(grades, frames, strict=True)
         ]
 
     def novelty(self, frames, regularisation=1e-3):
@@ -600,11 +627,6 @@ def _stresses(batch, strain):
         volume = abs(np.linalg.det(batch.cells[s]))
         stress[s] = stress_of(-strain[atoms].sum(axis=0), volume)
     return stress
-
-
-def _of_structures(factors):
-    """Return what deviations of energies are multiplied by, (n_structures,)."""
-    return np.array([np.sqrt(np.mean(np.square(of_atoms))) for of_atoms in factors])
 
 
 def _is_one_molecule(frames):

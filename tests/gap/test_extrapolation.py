@@ -1,7 +1,6 @@
 """Extrapolation grades and what they do, and the extrapolation variance of GAP."""
 
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -234,26 +233,6 @@ def test_grades_in_words():
     text = describe_grades(atoms, grades, n_named=2)
     assert "3 atoms (Au 3, Au 1, 1 more)" in text
     assert "up to 7.25" in text
-
-
-def test_deviations_grow_with_the_grade(metal):
-    still = copy.copy(metal)._restore(grade_=replace(metal.grade_, growth=0.0))
-    packed = crystal(80)
-    packed.set_cell(0.8 * packed.cell, scale_atoms=True)
-    before, after = (
-        model.evaluate([packed], return_std=True) for model in (still, metal)
-    )
-    growth = np.sqrt(1.0 + (metal.grade_.growth * after.extrapolation[0]) ** 2)
-    np.testing.assert_allclose(
-        after.forces_epistemic[0],
-        growth[:, None] * before.forces_epistemic[0],
-        rtol=1e-9,
-    )
-    np.testing.assert_allclose(
-        after.energy_epistemic,
-        np.sqrt(np.mean(growth**2)) * before.energy_epistemic,
-        rtol=1e-9,
-    )
 
 
 def test_grades_of_splines_are_refused():
