@@ -57,7 +57,11 @@ class Term(BaseEstimator):
         SOAP and `RBF` for two- and three-body terms.
     n_inducing : int, default=None
         Inducing environments, at most as many as differ in the training data. None is
-        20 for two-body, 100 for three-body and 1000 for SOAP terms.
+        20 for two-body, 100 for three-body and 1000 for SOAP terms. Time grows with
+        them, and errors shrink: with 100, 300 and 1000 in both default SOAP terms,
+        forces on held-out frames of silicon (Zuo et al. 2020) were 0.084, 0.068 and
+        0.061 eV/Å off, energies 2.7, 2.8 and 2.4 meV per atom, and the same noises and
+        amplitudes were conditioned on 171 frames in times of 1, 1.3 and 2.3.
     length_scales : float or sequence of float, default=None
         In units of the features, for radial kernels. None takes the spread of each
         feature in the training data, times a factor that is learned.

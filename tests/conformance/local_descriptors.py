@@ -39,7 +39,8 @@ def clear_of_kinks(descriptor, structure):
 
     The second derivative of f jumps there, where differences converge more slowly.
     """
-    width = getattr(descriptor, "transition_width", 0.0)
+    inner = getattr(descriptor, "descriptor", descriptor)
+    width = getattr(inner, "transition_width", 0.0)
     kinks = np.array([descriptor.cutoff, descriptor.cutoff - width])
     for seed in count():
         atoms = STRUCTURES[structure](seed)

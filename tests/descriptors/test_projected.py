@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+from conformance import LocalDescriptorConformance
 from sklearn.base import clone
+from soap_twin import CASES
 
 from kforce import InputError
 from kforce.descriptors.projected import Projected
@@ -17,6 +19,23 @@ METHANE_SOAP = SOAP(cutoff=3.0, n_max=3, l_max=2, atom_sigma=0.5, species=(1, 6)
 
 def directions(n, d=METHANE_SOAP.n_features):
     return np.linalg.qr(np.random.default_rng(1).normal(size=(d, n)))[0]
+
+
+class TestProjected(LocalDescriptorConformance):
+    rounding = 1e-12
+    # Single features: products of them are exact.
+    cases = {
+        "two species": Projected(SOAP(**CASES["two species"]), np.eye(85)[:, 4:40:3]),
+    }
+
+    def test_parameters_and_copies(self, case):
+        """The cutoff is a parameter of the other descriptor."""
+        assert repr(clone(case)) == repr(case)
+        case.check()
+        for bad in (0.0, -3.0, np.nan, "4"):
+            wrong = clone(case).set_params(descriptor__cutoff=bad)
+            with pytest.raises(InputError, match="cutoff must be a positive"):
+                wrong.for_species((14,))
 
 
 def environments(descriptor, atoms):

@@ -14,6 +14,7 @@ from kforce.data.training import Training
 from kforce.descriptors.composition import Composition
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
+from kforce.descriptors.projected import Projected
 from kforce.gdml.molecule import Molecule
 from kforce.kernels.base import Kernel, Sum
 from kforce.kernels.stationary import RBF, Matern52, PiecewisePolynomial
@@ -91,6 +92,10 @@ OBJECTS = [
     TwoBody(cutoff=4.0, species=(29, None), exponents=(-1, -2), tail=(2, 0.5)),
     ThreeBody(cutoff=3.0, centre=29),
     SOAP(cutoff=3.0, n_max=3, l_max=2, atom_sigma=0.5, species=(1, 6)),
+    Projected(
+        SOAP(cutoff=3.0, n_max=3, l_max=2, atom_sigma=0.5, species=(1, 6)),
+        np.eye(64)[:, :5],
+    ),
     Composition(species=(29, 79)),
     Term(TwoBody(cutoff=4.0), Polynomial(), length_scales=[1.0], n_inducing=3),
 ]
