@@ -21,7 +21,7 @@ import numpy as np
 ONSET, SLOPE = 0.5, 4.0
 
 #: What the energy of an atom may be wrong by at most, in eV, and a force, in eV/Å.
-BOND_ENERGY, BOND_FORCE = 2.0, 5.0
+BOND_ENERGY, BOND_FORCE = 2.5, 5.0
 
 
 def growth(grades: np.ndarray) -> np.ndarray:
