@@ -46,6 +46,9 @@ N_FOLDS = 5
 #: whose tail tells it.
 QUANTILE, TAIL = 0.999, 0.25
 
+#: The same of single environments, for frames of about a hundred.
+POINT_QUANTILE = 1.0 - 1e-5
+
 #: What the largest distance is multiplied by where there is one frame only.
 LONELY_MARGIN = 2.0
 
@@ -88,10 +91,16 @@ class TermRange:
         return cls(centre, np.ascontiguousarray(axes[:, kept]), lengths, floor**0.5)
 
     @classmethod
-    def learned(cls, frames: Sequence[np.ndarray], n_folds: int = N_FOLDS) -> TermRange:
+    def learned(
+        cls,
+        frames: Sequence[np.ndarray],
+        quantile: float = QUANTILE,
+        n_folds: int = N_FOLDS,
+    ) -> TermRange:
         """Return the range of frames, each with features (n_env, n_features).
 
-        They are left out in `n_folds` parts.
+        They are left out in `n_folds` parts; a quantile of their largest distances is
+        grade 1.
         """
         whole = cls.of(np.concatenate(frames))
         farthest = np.zeros(len(frames))
@@ -102,7 +111,7 @@ class TermRange:
             for s in left_out:
                 farthest[s] = own.grades(frames[s]).max()
         # Where all environments are the same, any other is beyond.
-        return whole.scaled(tail_quantile(farthest) or 1.0)
+        return whole.scaled(tail_quantile(farthest, quantile) or 1.0)
 
     def scaled(self, factor: float) -> TermRange:
         """Return a range of which all lengths are multiplied by a number."""
@@ -196,7 +205,7 @@ class Grade:
         ranges = [
             None
             if term.descriptor.is_composition
-            else TermRange.learned(list(term.inducing_points[:, None]))
+            else TermRange.learned(list(term.inducing_points[:, None]), POINT_QUANTILE)
             for term in terms
         ]
         return cls(ranges, _lonely(terms))

@@ -338,3 +338,50 @@ def test_pairs_that_no_training_frame_has(tmp_path, capsys):
     )
     assert main(["predict", str(path), "clusters.xyz", *out, "--overwrite"]) == 0
     assert "not reliable" not in capsys.readouterr().err
+
+
+def test_grades_are_written_and_warned_of(tmp_path, capsys):
+    frames = [f for f in cells(3, seed=4) if f.pbc.all()]
+    frames[1].set_cell(0.75 * frames[1].cell, scale_atoms=True)
+    write(tmp_path / "new.xyz", frames)
+    out = tmp_path / "predicted.xyz"
+    call = ["predict", "model.npz", str(tmp_path / "new.xyz"), "-o", str(out), "--std"]
+    assert main([*call, "--json"]) == 0
+    heard = capsys.readouterr()
+    grades = json.loads(heard.out)["extrapolation"]
+    expected = kforce.load("model.npz").extrapolation(frames)
+    np.testing.assert_allclose(grades, [g.max() for g in expected], rtol=1e-5)
+    assert "1 of 3 structures leaves the range of the training data" in heard.err
+    assert "extrapolation grades up to" in heard.err
+    for frame, of_atoms in zip(read(out, ":"), expected, strict=True):
+        np.testing.assert_allclose(frame.arrays["extrapolation"], of_atoms, rtol=1e-5)
+        assert frame.info["extrapolation"] == pytest.approx(of_atoms.max(), rel=1e-5)
+
+
+def test_deviations_that_are_off_are_pointed_out(tmp_path, capsys):
+    frames = cells(6, seed=4)
+    for frame in frames:
+        results = dict(frame.calc.results)
+        results["forces"] = results["forces"] + 5.0
+        frame.calc = SinglePointCalculator(frame, **results)
+    write(tmp_path / "wrong.xyz", frames)
+    assert main(["test", "model.npz", str(tmp_path / "wrong.xyz")]) == 0
+    heard = capsys.readouterr()
+    assert "standard deviations of forces are too small" in heard.err
+    assert "coverage: labels within the interval" in heard.out
+
+
+def test_training_says_what_noise_and_grades_are(tmp_path, capsys):
+    call = [
+        "train",
+        "mixed.xyz",
+        "-o",
+        str(tmp_path / "m.npz"),
+        *QUICK,
+        "--n-test",
+        "2",
+    ]
+    assert main(call) == 0
+    heard = capsys.readouterr().out
+    assert "noise: 10 meV per atom, 0.1 eV/Å: what labels contain of errors" in heard
+    assert "extrapolation grade: 1 is where" in heard
