@@ -30,8 +30,12 @@ def growth(grades: np.ndarray) -> np.ndarray:
 
 
 def growth_of_structure(grades: np.ndarray) -> float:
-    """Return the growth for the energy of a structure with such atoms (n_atoms,)."""
-    return float(np.sqrt(np.mean(np.square(growth(grades)))))
+    """Return the growth for the energy of a structure with such atoms (n_atoms,).
+
+    It is the mean of fourth powers, to the power of ¼: one atom in a cell counts for
+    more than its share, as its error does.
+    """
+    return float(np.mean(growth(grades) ** 4) ** 0.25)
 
 
 def grown(std: np.ndarray, growth: np.ndarray, limit: np.ndarray | float) -> np.ndarray:

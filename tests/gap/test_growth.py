@@ -33,8 +33,9 @@ def test_growth_is_linear_far_out_until_the_limit():
     assert grown(std, np.array([1e9]), 3.0) == pytest.approx(3.0)
 
 
-def test_one_atom_of_many_counts_by_its_share():
-    grades = np.zeros(100)
+def test_one_atom_of_many_counts():
+    assert growth_of_structure(np.full(7, ONSET + 2.0)) == pytest.approx(2.0 * SLOPE)
+    grades = np.zeros(10_000)
     grades[7] = ONSET + 2.0
     assert growth_of_structure(grades) == pytest.approx(0.1 * 2.0 * SLOPE)
 
