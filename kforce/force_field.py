@@ -51,8 +51,9 @@ class ForceField(BaseEstimator):
     * ``check_frame(atoms, name)``,
     * ``_evaluate(frames, properties, first)``, which returns the `Prediction` of a part
       of the frames, `first` being the number of its first one,
-    * ``_evaluate_one(atoms, properties, skin_list)``, which returns the one of a single
-      structure, and whether it is within the range of the training data,
+    * ``_evaluate_one(atoms, properties, skin_list, std)``, which returns the one of a
+      single structure, with its epistemic standard deviations if that saves work, and
+      whether it is within the range of the training data,
     * ``_check_uncertainty()``, which raises InputError if it knows no errors,
     * ``_epistemic(frames, own, with_forces)``, which returns standard deviations of
       energies (n_structures,), for its prediction `own`, and a list of those of forces
@@ -220,7 +221,7 @@ class ForceField(BaseEstimator):
         energy and forces are there, with 'energy' that of the energy. A local model
         takes its pairs of atoms from the `skin_list`.
         """
-        own, inside = self._evaluate_one(atoms, properties, skin_list)
+        own, inside = self._evaluate_one(atoms, properties, skin_list, return_std)
         below = None
         if self.baseline_ is not None:
             below = self.baseline_.evaluate_one(atoms, properties, return_std)
@@ -240,7 +241,7 @@ class ForceField(BaseEstimator):
 
     def _sum(self, own, below, frames, return_std):
         """Return the prediction of the model and what is below it, with its errors."""
-        if return_std:
+        if return_std and own.energy_epistemic is None:
             with_forces = own.forces is not None and return_std != "energy"
             energy, forces = self._epistemic(frames, own, with_forces)
             own = replace(own, energy_epistemic=energy, forces_epistemic=forces)

@@ -8,7 +8,7 @@ of those with respect to all members, so strain and forces need no more than tho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -87,6 +87,15 @@ class Environments:
     def outside(self) -> np.ndarray:
         """Squared lengths (n_env,) of what a descriptor left out of its features."""
         return np.zeros(len(self.x))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Environments]) -> Environments | None:
+        """Return the features of several batches' environments alone; None of none."""
+        if not parts:
+            return None
+        names = ("x", "f_cut", "central_atoms")
+        arrays = (np.concatenate([getattr(p, name) for p in parts]) for name in names)
+        return cls(*arrays, parts[0].multiplicity)
 
     def jacobians(self) -> Iterator[Jacobian]:
         """Return the dense derivatives of all environments, block after block."""

@@ -34,6 +34,10 @@ EXPLAINED = 1e-8
 #: jitter come from that: summed over all pairs of atoms they would be what one sees.
 MANY_JITTERS = 10.0
 
+#: Points between the least and the largest feature, where it is one, that tell whether
+#: inducing environments explain all that is between: some for each inducing one.
+N_BETWEEN = 200
+
 #: Environments that are compared with inducing ones at a time.
 COMPARED_ENVIRONMENTS = 1024
 
@@ -257,14 +261,28 @@ def residual_covariance(
     k, _ = term.compare(x, orders=(0,))
     rows = open_rows = _members(owner, f_cut, n_sums) @ k
     if x.shape[1] <= MAX_DIFFERENCE_FEATURES:
-        half = solve_triangular(prior, k.T, trans="T", check_finite=False)
-        whole = term.prior_variance(replace(environments, f_cut=np.ones(len(x))))
-        least = EXPLAINED * whole + MANY_JITTERS * jitter
-        left = whole - np.square(half).sum(axis=0) > least
+        left = _unexplained(term, prior, x, f_cut, jitter)
         x, f_cut, owner = x[left], f_cut[left], owner[left]
         open_rows = _members(owner, f_cut, n_sums) @ k[left]
     half = solve_triangular(prior, open_rows.T, trans="T", check_finite=False)
     return rows, energy_covariance(term, x, f_cut, owner, n_sums) - half.T @ half
+
+
+def _unexplained(term, prior, x, f_cut, jitter):
+    """Return whether inducing environments leave anything of each environment."""
+    if x.shape[1] == 1 and len(x) > N_BETWEEN:
+        # What is left varies as slowly as inducing points are apart.
+        order = np.argsort(x[:, 0])
+        between = np.linspace(x[order[0], 0], x[order[-1], 0], N_BETWEEN)
+        fading = np.interp(between, x[order, 0], f_cut[order])
+        if not _unexplained(term, prior, between[:, None], fading, jitter).any():
+            return np.zeros(len(x), dtype=bool)
+    k, _ = term.compare(x, orders=(0,))
+    half = solve_triangular(prior, k.T, trans="T", check_finite=False)
+    nowhere = np.zeros(len(x), dtype=int)
+    whole = term.prior_variance(Environments(x, f_cut, nowhere, 1))
+    least = EXPLAINED * whole + MANY_JITTERS * jitter
+    return whole - np.square(f_cut * half).sum(axis=0) > least
 
 
 def _members(owner, f_cut, n_sums):
@@ -315,8 +333,9 @@ def prior_variances(
     terms: Sequence[SparseTerm],
     batch: Batch,
     neighbours: Neighbours,
-    with_forces: bool,
+    with_forces: bool = True,
     with_virial: bool = False,
+    with_energy: bool = True,
 ) -> np.ndarray:
     """Return the prior variances of the observables of one structure.
 
@@ -324,13 +343,14 @@ def prior_variances(
     wanted. The inducing environments of the terms do not count.
     """
     n_atoms = len(batch.numbers)
-    energy = 0.0
+    energy = 0.0 if with_energy else np.nan
     forces = np.full((n_atoms, 3), 0.0 if with_forces else np.nan)
     virial = np.full(6, 0.0 if with_virial else np.nan)
     for term in terms:
         environments = term.descriptor(batch.numbers, neighbours)
         f_cut = environments.multiplicity * environments.f_cut
-        energy += energy_variance(term, environments.x, f_cut)
+        if with_energy:
+            energy += energy_variance(term, environments.x, f_cut)
         if not with_forces and not with_virial:
             continue
         owner = np.zeros(n_atoms, dtype=int)

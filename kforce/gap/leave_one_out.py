@@ -17,8 +17,9 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh, solve_triangular
 from scipy.stats import norm
 
-from kforce.gap.covariance import ENERGY, FORCES, VIRIAL
+from kforce.gap.covariance import ENERGY, FORCES, VIRIAL, prior_variances
 from kforce.gap.posterior import LeastSquares, Posterior
+from kforce.gap.sparse_term import largest_cutoff
 from kforce.gap.training_set import TrainingSet
 from kforce.structures import is_isolated
 
@@ -188,15 +189,18 @@ def _left_out_frame(posterior, training, frame):
     if alone is None:
         return None
     # What the inducing environments leave open stays as it is.
-    remaining = training.prior_variances(terms, s, with_virial=False)
-    remaining += solution.unexplained(rows * noise[:, None])
-    # Of an energy that difference would be rounding.
-    is_energy = training.observations[s].kind == ENERGY
-    remaining[is_energy] = posterior.variances(training.frames[s], False)[0]
+    observed = training.observations[s]
+    structure = training.neighbours.of(s, largest_cutoff(terms))
+    prior = prior_variances(terms, *structure, observed.has(FORCES), with_energy=False)[
+        observed.rows
+    ]
+    remaining = prior + solution.unexplained(rows * noise[:, None])
+    energy, _ = posterior.variances_of(*structure, with_forces=False)
+    remaining[observed.of(ENERGY)] = energy
     of_label, (error, variance) = training.noise(s), alone
     added = noise / of_label
     variance = added**2 * variance + remaining / of_label**2
-    kind = training.observations[s].kind
+    kind = observed.kind
     used = kind != VIRIAL
     spread = np.sqrt(np.maximum(variance[used], 0.0))
     return (added * error)[used], spread, kind[used]

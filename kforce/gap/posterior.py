@@ -20,6 +20,7 @@ import numpy as np
 from ase import Atoms
 from scipy.linalg import solve_triangular
 
+from kforce.descriptors.local import Environments
 from kforce.gap.covariance import (
     blocks_of,
     prior_covariance,
@@ -29,7 +30,7 @@ from kforce.gap.covariance import (
 )
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
 from kforce.gap.training_set import TrainingSet
-from kforce.neighbours.search import find_neighbours
+from kforce.neighbours.search import Neighbours, find_neighbours
 from kforce.parallel import run_parallel
 from kforce.progress import progress_bar
 from kforce.solvers.least_squares import NormalEquations, SparseQR, SparseSolution
@@ -55,18 +56,11 @@ class Posterior:
     calibration: tuple[float, float] = (1.0, 1.0)
     log_marginal_likelihood: float | None = None
 
-    def deviations(
+    def all_variances(
         self, frames: Sequence[Atoms], with_forces: bool = True
-    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
-        """Return standard deviations of energies, (n_structures,), and of forces.
-
-        They are in eV and eV/Å, without the noise of labels.
-        """
-        pairs = run_parallel(lambda atoms: self.variances(atoms, with_forces), frames)
-        of_energy, of_forces = self.calibration
-        energy = of_energy * np.sqrt([variance for variance, _ in pairs])
-        forces = [of_forces * np.sqrt(v) for _, v in pairs] if with_forces else None
-        return energy, forces
+    ) -> list[tuple[float, np.ndarray | None]]:
+        """Return `variances` of each structure, on our threads."""
+        return run_parallel(lambda atoms: self.variances(atoms, with_forces), frames)
 
     def variances(
         self, atoms: Atoms, with_forces: bool = True
@@ -75,49 +69,70 @@ class Posterior:
 
         They are not calibrated.
         """
-        batch, neighbours = _structures(self.terms, [atoms])
-        rows = sparse_rows(self.terms, batch, neighbours, with_forces)
-        one = np.zeros(len(atoms), dtype=int)
-        energy = self._covariance(batch, neighbours, one, 1)[0, 0]
+        return self.variances_of(*_structures(self.terms, [atoms]), with_forces)
+
+    def variances_of(
+        self,
+        batch: Batch,
+        neighbours: Neighbours,
+        with_forces: bool,
+        environments: Sequence[Environments] | None = None,
+    ) -> tuple[float, np.ndarray | None]:
+        """Return the same of one structure whose neighbours are known.
+
+        `environments` are those of each term, if they are known as well.
+        """
+        n_atoms = len(batch.numbers)
+        if environments is None:
+            environments = self._environments(batch, neighbours)
+        together = np.zeros(n_atoms, dtype=int)
+        energy = max(float(self._covariance(environments, together, 1)[0, 0]), 0.0)
         if not with_forces:
-            return max(float(energy), 0.0), None
-        prior = prior_variances(self.terms, batch, neighbours, with_forces)
-        forces = rows.forces.reshape(3 * len(atoms), -1)
-        forces = prior[1 : 1 + len(forces)] + self.solution.unexplained(forces)
-        return max(float(energy), 0.0), np.maximum(forces, 0.0).reshape(-1, 3)
+            return energy, None
+        rows = sparse_rows(self.terms, batch, neighbours).forces
+        rows = rows.reshape(3 * n_atoms, -1)
+        prior = prior_variances(self.terms, batch, neighbours, with_energy=False)
+        forces = prior[1 : 1 + len(rows)] + self.solution.unexplained(rows)
+        return energy, np.maximum(forces, 0.0).reshape(-1, 3)
 
     def atom_deviations(self, atoms: Atoms) -> np.ndarray:
         """Return standard deviations of the energies of atoms, (n_atoms,), in eV."""
-        batch, neighbours = _structures(self.terms, [atoms])
-        each = np.arange(len(atoms))
-        C = self._covariance(batch, neighbours, each, len(atoms))
+        environments = self._environments(*_structures(self.terms, [atoms]))
+        C = self._covariance(environments, np.arange(len(atoms)), len(atoms))
         return self.calibration[0] * np.sqrt(np.maximum(np.diag(C), 0.0))
 
     def energy_covariance(self, frames: Sequence[Atoms]) -> np.ndarray:
         """Return the covariance of energies (n_structures, n_structures), in eV²."""
         batch, neighbours = _structures(self.terms, frames)
+        environments = self._environments(batch, neighbours)
         structures = np.repeat(np.arange(len(frames)), np.diff(batch.offsets))
-        C = self._covariance(batch, neighbours, structures, len(frames))
+        C = self._covariance(environments, structures, len(frames))
         return self.calibration[0] ** 2 * C
 
-    def _covariance(self, batch, neighbours, sums, n_sums):
+    def _environments(self, batch, neighbours):
+        """Return the environments of each term."""
+        return [term.descriptor(batch.numbers, neighbours) for term in self.terms]
+
+    def _covariance(self, environments, sums, n_sums):
         """Return the covariance of sums of energies of atoms, not calibrated, in eV².
 
         Atom a belongs to the sum ``sums[a]``.
         """
-        C, rows = (
-            np.zeros((n_sums, n_sums)),
-            np.zeros((n_sums, len(self.solution.coef))),
-        )
-        for term, block in zip(self.terms, blocks_of(self.terms), strict=True):
-            environments = term.descriptor(batch.numbers, neighbours)
-            if len(environments.x):
-                prior = self.solution.prior[block, block]
+        solution = self.solution
+        C, rows = np.zeros((n_sums, n_sums)), np.zeros((n_sums, len(solution.coef)))
+        parts = zip(self.terms, blocks_of(self.terms), environments, strict=True)
+        for term, block, of_term in parts:
+            if of_term is not None and len(of_term.x):
                 rows[:, block], rest = residual_covariance(
-                    term, prior, environments, sums, n_sums, self.solution.jitter
+                    term,
+                    solution.prior[block, block],
+                    of_term,
+                    sums,
+                    n_sums,
+                    solution.jitter,
                 )
                 C += rest
-        return C + self.solution.open_covariance(rows)
+        return C + solution.open_covariance(rows)
 
 
 def _structures(terms, frames):

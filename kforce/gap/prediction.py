@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from scipy.linalg import cho_factor, cho_solve
 
+from kforce.descriptors.local import Environments
 from kforce.gap.extrapolation import Grade
 from kforce.gap.sparse_term import SparseTerm, largest_cutoff
 from kforce.neighbours.search import Neighbours, find_neighbours
@@ -26,13 +27,14 @@ class LocalPrediction:
     These are `energies` (n_atoms,) in eV, and derivatives of their sum, or None: the
     `gradient` (n_atoms, 3) with respect to positions, in eV/Å, and that with respect to
     `strain` (n_atoms, 3, 3), at the atoms that move, in eV. `grades` (n_atoms,) are the
-    extrapolation grades, or None.
+    extrapolation grades, or None. `environments` are those of each term, or None.
     """
 
     energies: np.ndarray
     gradient: np.ndarray | None
     strain: np.ndarray | None
     grades: np.ndarray | None = None
+    environments: list[Environments] | None = None
 
 
 def predict_local(
@@ -41,6 +43,7 @@ def predict_local(
     neighbours: Neighbours,
     with_gradient: bool = True,
     grade: Grade | None = None,
+    keep_environments: bool = False,
     chunk: int = 64,
 ) -> LocalPrediction:
     """Evaluate a sparse model with weights.
@@ -49,7 +52,7 @@ def predict_local(
     the largest cutoff of the terms; `grade` tells extrapolation, if wanted. Time and
     memory are linear in the number of atoms. `chunk` central atoms are worked on at a
     time: the arrays of a chunk stay in the cache, and matrix products of it outweigh
-    the rest.
+    the rest. Features of environments are kept for standard deviations, if wanted.
     """
     n_atoms, n_central = len(numbers), len(neighbours.central_atoms)
     n_parts = max(1, min(n_threads(), n_central // MIN_ATOMS_PER_THREAD))
@@ -59,6 +62,7 @@ def predict_local(
         """Evaluate the central atoms of a thread in arrays of its own."""
         energies, *derivatives = np.zeros(n_atoms), None, None
         grades = None if grade is None else np.full(n_atoms, np.nan)
+        kept = [[] for _ in terms]
         if with_gradient:
             derivatives = [np.zeros((n_atoms, 3)), np.zeros((n_atoms, 3, 3))]
         for start in range(bounds[part], bounds[part + 1], chunk):
@@ -70,18 +74,26 @@ def predict_local(
                     continue
                 if grade is not None:
                     grade.mark(t, environments, grades)
+                if keep_environments:
+                    kept[t].append(environments)
                 energy, by_x, by_f_cut = term.jet(environments)
                 np.add.at(energies, environments.central_atoms, energy)
                 if with_gradient:
                     environments.pull(by_x, by_f_cut, *derivatives)
-        return energies, *derivatives, grades
+        return energies, *derivatives, grades, kept
 
-    *parts, grades = zip(*run_parallel(predict_part, range(n_parts)), strict=True)
+    *parts, grades, kept = zip(*run_parallel(predict_part, range(n_parts)), strict=True)
     sums = (None if a[0] is None else sum(a[1:], a[0]) for a in parts)
-    if grade is None:
-        return LocalPrediction(*sums)
-    highest = np.fmax.reduce(grades)
-    return LocalPrediction(*sums, np.where(np.isnan(highest), grade.lonely, highest))
+    if grade is not None:
+        highest = np.fmax.reduce(grades)
+        grades = np.where(np.isnan(highest), grade.lonely, highest)
+    environments = None
+    if keep_environments:
+        environments = [
+            Environments.joined([e for part in kept for e in part[t]])
+            for t, term in enumerate(terms)
+        ]
+    return LocalPrediction(*sums, None if grade is None else grades, environments)
 
 
 def novelty(

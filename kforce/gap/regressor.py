@@ -376,38 +376,56 @@ class GAPRegressor(ForceField):
     def _evaluate(self, frames, properties, first):
         batch = Batch.from_frames(frames)
         neighbours = find_neighbours(batch, self.cutoff_, first)
-        return self._predict(batch, neighbours, properties)
+        return self._predict(batch, neighbours, properties)[0]
 
-    def _evaluate_one(self, atoms, properties, skin_list):
+    def _evaluate_one(self, atoms, properties, skin_list, std):
         self.check_frame(atoms)
         batch = Batch.from_frames([atoms])
         if skin_list is None:
             neighbours = find_neighbours(batch, self.cutoff_)
         else:
             neighbours = skin_list.neighbours(batch)
-        prediction = self._predict(batch, neighbours, properties)
+        prediction, environments = self._predict(
+            batch, neighbours, properties, keep_environments=bool(std)
+        )
+        if std:
+            # What has been computed for the energy serves for its variance.
+            with_forces = prediction.forces is not None and std != "energy"
+            structure = batch, neighbours, with_forces, environments
+            variances = [self._posterior.variances_of(*structure)]
+            energy, forces = self._deviations(variances, prediction.extrapolation)
+            prediction.energy_epistemic, prediction.forces_epistemic = energy, forces
         grades = prediction.extrapolation
         inside = grades is None or bool(grades[0].max() <= 1.0)
         return prediction, inside
 
-    def _predict(self, batch, neighbours, properties):
-        """Return the prediction of a batch whose neighbours are known."""
+    def _predict(self, batch, neighbours, properties, keep_environments=False):
+        """Return the prediction of a batch whose neighbours are known.
+
+        The features of environments come with it where they are wanted.
+        """
         with_gradient = "forces" in properties or "stress" in properties
         local = predict_local(
-            self.terms_, batch.numbers, neighbours, with_gradient, self.grade_
+            self.terms_,
+            batch.numbers,
+            neighbours,
+            with_gradient,
+            self.grade_,
+            keep_environments,
         )
         reference = np.zeros(len(chemical_symbols))
         for z, energy in self.reference_energies_.items():
             reference[z] = energy
         cuts = batch.offsets[1:-1]
         energies = np.split(local.energies + reference[batch.numbers], cuts)
-        return Prediction(
+        prediction = Prediction(
             np.array([e.sum() for e in energies]),
             np.split(-local.gradient, cuts) if "forces" in properties else None,
             _stresses(batch, local.strain) if "stress" in properties else None,
             energies if "energies" in properties else None,
             extrapolation=None if self.grade_ is None else np.split(local.grades, cuts),
         )
+        return prediction, local.environments
 
     def extrapolation(self, frames):
         """Return how far the environments of atoms are from those of the training set.
@@ -473,17 +491,29 @@ class GAPRegressor(ForceField):
         return Posterior(self.terms_, self.solution_, self.calibration_)
 
     def _epistemic(self, frames, own, with_forces):
-        energy, forces = self._posterior.deviations(frames, with_forces)
-        energy = self._grown_energies(energy, frames, own.extrapolation)
-        if forces is not None:
-            pairs = zip(forces, own.extrapolation, strict=True)
-            forces = [grown(f, growth(g)[:, None], BOND_FORCE) for f, g in pairs]
-        return energy, forces
+        variances = self._posterior.all_variances(frames, with_forces)
+        return self._deviations(variances, own.extrapolation)
 
-    def _grown_energies(self, std, frames, grades):
+    def _deviations(self, variances, grades):
+        """Return standard deviations of energies and forces, which grow with grades.
+
+        Of each structure, `variances` are those of its energy and its forces, or None.
+        """
+        of_energy, of_forces = self.calibration_
+        energy = of_energy * np.sqrt([variance for variance, _ in variances])
+        energy = self._grown_energies(energy, grades)
+        if variances[0][1] is None:
+            return energy, None
+        pairs = zip(variances, grades, strict=True)
+        return energy, [
+            grown(of_forces * np.sqrt(variance), growth(g)[:, None], BOND_FORCE)
+            for (_, variance), g in pairs
+        ]
+
+    def _grown_energies(self, std, grades):
         """Return deviations of energies (n_structures,) that grow with the grades."""
         of_structures = np.array([growth_of_structure(g) for g in grades])
-        sizes = np.array([len(frame) for frame in frames])
+        sizes = np.array([len(g) for g in grades])
         return grown(std, self._slope * of_structures, BOND_ENERGY * sizes)
 
     @property
@@ -504,7 +534,7 @@ class GAPRegressor(ForceField):
     def _energy_covariance(self, frames):
         C = self._posterior.energy_covariance(frames)
         std = np.sqrt(np.maximum(np.diag(C), 0.0))
-        larger = self._grown_energies(std, frames, self._own_grades(frames))
+        larger = self._grown_energies(std, self._own_grades(frames))
         factors = np.divide(larger, std, out=np.ones(len(std)), where=std > 0.0)
         return np.outer(factors, factors) * C
 

@@ -182,18 +182,12 @@ class TrainingSet:
         rows /= noise[:, None]
         return rows, observed.y / noise, noise
 
-    def prior_variances(
-        self, terms: Sequence[SparseTerm], s: int, with_virial: bool = True
-    ) -> np.ndarray:
-        """Return the prior variances of the observations of frame s.
-
-        Those of its virial are NaN where they are not wanted.
-        """
+    def prior_variances(self, terms: Sequence[SparseTerm], s: int) -> np.ndarray:
+        """Return the prior variances of the observations of frame s."""
         observed = self.observations[s]
-        with_virial = with_virial and observed.has(VIRIAL)
         structure = self.neighbours.of(s, largest_cutoff(terms))
-        prior = prior_variances(terms, *structure, observed.has(FORCES), with_virial)
-        return prior[observed.rows]
+        wanted = observed.has(FORCES), observed.has(VIRIAL)
+        return prior_variances(terms, *structure, *wanted)[observed.rows]
 
     def sample(
         self, rng: np.random.Generator, n_labels: int, n_frames: int | None = None

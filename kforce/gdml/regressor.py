@@ -338,7 +338,7 @@ class GDMLRegressor(ForceField):
     def _evaluate(self, frames, properties, first):
         return self._predict(self._features(frames), "forces" in properties)
 
-    def _evaluate_one(self, atoms, properties, skin_list):
+    def _evaluate_one(self, atoms, properties, skin_list, std):
         features = self.descriptor_(self.molecule_.batch_of_one(atoms.positions))
         prediction = self._predict(features, "forces" in properties)
         return prediction, self.expansion_.is_inside(features.x[0])
