@@ -152,7 +152,8 @@ def test_covariances_of_energies():
     prior = np.array([[slow_prior(terms, a, b) for b in new] for a in new])
     rows = rows_of(terms, new, with_forces=False).energies
     expected = dense_covariance(terms, training, rows, prior)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7 * prior.max())
+    # Environments that inducing ones explain to 1e-8 of their variance are left out.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * prior.max())
     np.testing.assert_allclose(found, found.T, rtol=1e-9, atol=1e-9)
     diagonal = [posterior.variances(atoms, False)[0] for atoms in new]
     np.testing.assert_allclose(np.diag(found), diagonal, rtol=1e-6, atol=1e-9)
