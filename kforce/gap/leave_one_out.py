@@ -114,15 +114,11 @@ class LeftOutErrors:
         """Return the factors of standard deviations that the errors ask for.
 
         With them 95 % of the errors are within 1.96 standard deviations, and, where
-        errors are few, 68 % within one. Deviations of energies are not increased by
-        more than those of forces: environments of a frame that is left out may be
-        inducing ones, while those of new frames add what the inducing ones do not
-        explain, which is most of the deviation of their energies. Without errors the
-        factors are 1.
+        errors are few, 68 % within one. Where there are errors of one kind only, its
+        factor is that of both; without errors the factors are 1.
         """
         energy, forces = self._factor(ENERGY), self._factor(FORCES)
-        forces = forces or energy or 1.0
-        return min(energy, forces) or forces, forces
+        return energy or forces or 1.0, forces or energy or 1.0
 
     def _factor(self, kind):
         """Return the factor by which deviations are too small; 0 if it is not known."""

@@ -520,11 +520,10 @@ class GAPRegressor(ForceField):
     def _slope(self):
         """What the growth of deviations of energies is multiplied by.
 
-        Left-out frames may ask for less energy noise than force noise; that is of no
-        use where the model has to guess.
+        Beyond the training set, the many forces tell the scale for both.
         """
         of_energy, of_forces = self.calibration_
-        return max(1.0, of_forces / of_energy)
+        return of_forces / of_energy
 
     def _label_noises(self):
         """Return those that predictions have, per atom and per component."""

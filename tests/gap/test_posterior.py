@@ -230,7 +230,7 @@ def grown_variances(model, atoms):
     local = predict_local(model.terms_, batch.numbers, neighbours, False, model.grade_)
     energy, forces = Posterior(model.terms_, model.solution_).variances(atoms)
     of_energy, of_forces = model.calibration_
-    slope = max(1.0, of_forces / of_energy)
+    slope = of_forces / of_energy
     std = grown(
         of_energy * np.sqrt(energy),
         slope * growth_of_structure(local.grades),
@@ -274,7 +274,7 @@ def test_deviations_of_energies_of_atoms(model):
     new = [crystal(80), cluster(81)]
     for atoms, found in zip(new, model.energies_std(new), strict=True):
         plain = Posterior(model.terms_, model.solution_).atom_deviations(atoms)
-        slope = max(1.0, model.calibration_[1] / model.calibration_[0])
+        slope = model.calibration_[1] / model.calibration_[0]
         beyond = slope * growth(model.extrapolation([atoms])[0])
         expected = grown(model.calibration_[0] * plain, beyond, BOND_ENERGY)
         np.testing.assert_allclose(found, expected, rtol=1e-12)
