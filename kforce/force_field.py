@@ -414,7 +414,8 @@ class ForceField(BaseEstimator):
                 f"std must be False, 'energy' or 'forces', found {std!r}: name the "
                 "standard deviations that are wanted."
             )
-        if not isinstance(std_every, Integral) or std_every < 1:
+        is_whole = isinstance(std_every, Integral) and not isinstance(std_every, bool)
+        if not is_whole or std_every < 1:
             raise InputError(
                 f"std_every must be a whole number ≥ 1, found {std_every!r}: 1 asks "
                 "for standard deviations in every step."

@@ -170,6 +170,7 @@ def test_standard_deviations_now_and_then(model):
         ({"std": 1.5}, "std must be False, 'energy' or 'forces', found 1.5"),
         ({"std": "energy", "std_every": 0}, "std_every must be a whole number ≥ 1"),
         ({"std": "energy", "std_every": 1.5}, "std_every must be a whole number ≥ 1"),
+        ({"std": "energy", "std_every": True}, "std_every must be .* found True"),
     ],
 )
 def test_standard_deviations_that_it_refuses(model, arguments, match):

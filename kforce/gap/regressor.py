@@ -592,7 +592,6 @@ class GAPRegressor(ForceField):
             If no grid of reasonable size is as accurate, or the arguments are not
             positive numbers, `start` below the cutoff.
         """
-        check_is_fitted(self, "terms_")
         self._refuse_splines("terms to tabulate")
         for name, value in (("error", error), ("start", start)):
             check_positive(name, value)
@@ -613,6 +612,7 @@ class GAPRegressor(ForceField):
         return any(term.is_tabulated for term in self.terms_)
 
     def _refuse_splines(self, what):
+        check_is_fitted(self, "terms_")
         if self._is_tabulated:
             raise InputError(
                 f"A tabulated model has no {what}: use the model that it is made of."

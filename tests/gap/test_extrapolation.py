@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from ase import Atoms
+from sklearn.exceptions import NotFittedError
 from sparse_toys import (
     DENSITY,
     PAIRS,
@@ -269,6 +270,18 @@ def test_grades_of_splines_are_refused():
     assert splines.evaluate([crystal(80)]).extrapolation is None
     with pytest.raises(InputError, match="tabulated model has no environments"):
         splines.extrapolation([crystal(80)])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, atoms: model.extrapolation([atoms]),
+        lambda model, atoms: model.describe_extrapolation(atoms),
+    ],
+)
+def test_without_a_fit_there_are_no_grades(call):
+    with pytest.raises(NotFittedError):
+        call(GAPRegressor(), crystal(80))
 
 
 def test_predictions_warn_of_structures_outside(metal):
