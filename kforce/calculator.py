@@ -66,7 +66,7 @@ class KForceCalculator(Calculator):
         self._std, self._std_every, self._n_calls = std, std_every, 0
         self._warned = False
         known = ("energy", "free_energy", *model.known_properties[1:], *_STDS[std])
-        if model.grade_ is not None:
+        if model.has_grades:
             known += ("extrapolation",)
         self.implemented_properties = known
 

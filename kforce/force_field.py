@@ -52,7 +52,8 @@ class ForceField(BaseEstimator):
     * ``_evaluate(frames, properties, first)``, which returns the `Prediction` of a part
       of the frames, `first` being the number of its first one,
     * ``_evaluate_one(atoms, properties, skin_list)``, which returns the one of a single
-      structure, and whether it is within the range of the training data,
+      structure, and whether it is within the range of the training data, as far as
+      grades do not tell,
     * ``_check_uncertainty()``, which raises InputError if it knows no errors,
     * ``_epistemic(frames, own, with_forces)``, which returns standard deviations of
       energies (n_structures,), for its prediction `own`, and a list of those of forces
@@ -215,18 +216,20 @@ class ForceField(BaseEstimator):
     ) -> tuple[Prediction, bool]:
         """Predict several properties of one structure, unchecked, at low latency.
 
-        Returns the prediction, and whether the descriptor is within the range of the
-        training data. With `return_std`, True or 'forces', standard deviations of
-        energy and forces are there, with 'energy' that of the energy. A local model
-        takes its pairs of atoms from the `skin_list`.
+        Returns the prediction, and whether the structure is within the range of the
+        training data, also of a baseline that grades it. With `return_std`, True or
+        'forces', standard deviations of energy and forces are there, with 'energy' that
+        of the energy. A local model takes its pairs of atoms from the `skin_list`.
         """
         own, inside = self._evaluate_one(atoms, properties, skin_list)
         below = None
         if self.baseline_ is not None:
             below = self.baseline_.evaluate_one(atoms, properties, return_std)
-        if below is None and not return_std:
-            return own, inside
-        return self._sum(own, below, [atoms], return_std), inside
+        total = own
+        if below is not None or return_std:
+            total = self._sum(own, below, [atoms], return_std)
+        grades = total.extrapolation
+        return total, inside and (grades is None or bool(grades[0].max() <= 1.0))
 
     def evaluate_one(self, atoms: Atoms) -> tuple[float, np.ndarray, bool]:
         """Return energy and forces of one structure at low latency.
@@ -261,6 +264,13 @@ class ForceField(BaseEstimator):
         """Whether stresses can be asked for: not on a baseline that knows none."""
         return "stress" in self.known_properties and (
             self.baseline_ is None or self.baseline_.has_stress
+        )
+
+    @property
+    def has_grades(self) -> bool:
+        """Whether predictions hold extrapolation grades, its own or a baseline's."""
+        return self.grade_ is not None or any(
+            model.has_grades for model in self._models_below()
         )
 
     def properties_of(self, frames: Sequence[Atoms]) -> tuple[str, ...]:

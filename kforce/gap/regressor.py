@@ -15,7 +15,7 @@ from kforce.baselines.baseline import Baseline
 from kforce.data.training import Training
 from kforce.errors import InputError, check_noise, check_positive, check_seed
 from kforce.force_field import ForceField
-from kforce.gap.extrapolation import Grade, describe_grades, describe_pairs
+from kforce.gap.extrapolation import Grade, describe_pairs
 from kforce.gap.forecast import SparseForecast
 from kforce.gap.growth import (
     BOND_ENERGY,
@@ -40,7 +40,7 @@ from kforce.gap.terms_from_data import default_terms
 from kforce.gap.training_set import TrainingSet
 from kforce.labels import Labels, read_stresses, stress_of
 from kforce.neighbours.search import find_neighbours
-from kforce.prediction import Prediction
+from kforce.prediction import Prediction, describe_grades
 from kforce.registry import check_instance, register
 from kforce.solvers.least_squares import SparseSolution
 from kforce.structures import Batch, as_frames, first_unknown
@@ -385,10 +385,7 @@ class GAPRegressor(ForceField):
             neighbours = find_neighbours(batch, self.cutoff_)
         else:
             neighbours = skin_list.neighbours(batch)
-        prediction = self._predict(batch, neighbours, properties)
-        grades = prediction.extrapolation
-        inside = grades is None or bool(grades[0].max() <= 1.0)
-        return prediction, inside
+        return self._predict(batch, neighbours, properties), True
 
     def _predict(self, batch, neighbours, properties):
         """Return the prediction of a batch whose neighbours are known."""
@@ -450,13 +447,16 @@ class GAPRegressor(ForceField):
         None where there are none. `grades` (n_atoms,) are those of its atoms, where
         they are known.
         """
-        self._refuse_splines("record of its training set")
+        if grades is None:
+            self._refuse_splines("record of its training set")
+            (grades,) = self.extrapolation([atoms])
+        # Splines have no training set, but what they correct may have one.
+        if self._is_tabulated:
+            return describe_grades(atoms, grades)
         # Terms of other programs, or for some elements, say nothing of other pairs.
         has_all_pairs = self.training_ is not None and (
             self.terms is None or any(t.descriptor.is_for_all_pairs for t in self.terms)
         )
-        if grades is None:
-            (grades,) = self.extrapolation([atoms])
         pairs = describe_pairs(self.terms_, atoms, has_all_pairs)
         return " ".join(filter(None, (pairs, describe_grades(atoms, grades)))) or None
 

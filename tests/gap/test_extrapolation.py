@@ -25,7 +25,6 @@ from kforce.gap.extrapolation import (
     LONELY_GRADE,
     Grade,
     TermRange,
-    describe_grades,
     tail_quantile,
 )
 from kforce.gap.prediction import novelty
@@ -34,6 +33,7 @@ from kforce.gap.term import Term
 from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import RBF
+from kforce.prediction import describe_grades
 
 
 @pytest.mark.parametrize("names", [("pairs",), ("triplets",), ("densities",)])
