@@ -194,6 +194,13 @@ def test_it_says_once_where_the_training_set_ends(model):
         atoms.get_forces()
 
 
+def test_all_properties_at_once(model, atoms):
+    atoms.calc = model.calculator(std="energy")
+    found = atoms.get_properties(["energy", "forces", "stress"])
+    assert found["energy"] == atoms.get_potential_energy()
+    np.testing.assert_array_equal(found["forces"], atoms.get_forces())
+
+
 def test_a_model_without_posterior_gives_no_such_calculator(model):
     bare = copy.copy(model)._restore(solution_=None)
     bare.calculator()
