@@ -7,6 +7,7 @@ from math import isfinite
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
+from ase.outputs import Properties, all_outputs
 
 from kforce.errors import InputError
 from kforce.neighbours.verlet import SkinList
@@ -66,7 +67,7 @@ class KForceCalculator(Calculator):
         self._std, self._std_every, self._n_calls = std, std_every, 0
         self._warned = False
         known = ("energy", "free_energy", *model.known_properties[1:], *_STDS[std])
-        if model.grade_ is not None:
+        if model.has_grades:
             known += ("extrapolation",)
         self.implemented_properties = known
 
@@ -110,6 +111,10 @@ class KForceCalculator(Calculator):
             values = getattr(prediction, name)
             if values is not None:
                 self.results[name] = values[0]
+
+    def export_properties(self):
+        """Return the results that ASE has names for: it refuses others."""
+        return Properties({k: v for k, v in self.results.items() if k in all_outputs})
 
     def _warn(self, prediction):
         self._warned = True

@@ -36,37 +36,43 @@ CHUNK_ATOMS = 2000
 class ForceField(BaseEstimator):
     """Base of the force-field regressors.
 
-    X is a list of `ase.Atoms` and the labels live on the frames, so that `fit`,
-    `predict`, `score` and scikit-learn's tools take that list alone.
+        X is a list of `ase.Atoms` and the labels live on the frames, so that `fit`,
+        `predict`, `score` and scikit-learn's tools take that list alone.
 
-    A subclass knows neither baseline nor files. Its `fit` calls
+        A subclass knows neither baseline nor files. Its `fit` calls
 
-    * ``_check_parameters()``, which raises InputError unless they make sense,
-    * ``_training_set(frames)``, which returns the frames that it uses and their labels,
-    * ``_fit(frames, labels)``, which sets the fitted attributes, labels being those
-      above the baseline,
+        * ``_check_parameters()``, which raises InputError unless they make sense,
+        * ``_training_set(frames)``, which returns the frames that it uses and their labels,
+        * ``_fit(frames, labels)``, which sets the fitted attributes, labels being those
+          above the baseline,
 
-    and its `evaluate` calls
+        and its `evaluate` calls
 
-    * ``check_frame(atoms, name)``,
-    * ``_evaluate(frames, properties, first)``, which returns the `Prediction` of a part
-      of the frames, `first` being the number of its first one,
-    * ``_evaluate_one(atoms, properties, skin_list, std)``, which returns the one of a
-      single structure, with its epistemic standard deviations if that saves work, and
-      whether it is within the range of the training data,
-    * ``_check_uncertainty()``, which raises InputError if it knows no errors,
-    * ``_epistemic(frames, own, with_forces)``, which returns standard deviations of
-      energies (n_structures,), for its prediction `own`, and a list of those of forces
-      (n_atoms, 3) or None, and
-      ``_label_noises()`` of energies, per atom (× √n_atoms), and of forces,
-    * ``_energy_covariance(frames)`` and ``_forces_covariance(frames)``.
+        * ``check_frame(atoms, name)``,
+        * ``_evaluate(frames, properties, first)``, which returns the `Prediction` of a part
+          of the frames, `first` being the number of its first one,
+    <<<<<<< HEAD
+        * ``_evaluate_one(atoms, properties, skin_list, std)``, which returns the one of a
+          single structure, with its epistemic standard deviations if that saves work, and
+          whether it is within the range of the training data,
+    =======
+        * ``_evaluate_one(atoms, properties, skin_list)``, which returns the one of a single
+          structure, and whether it is within the range of the training data, as far as
+          grades do not tell,
+    >>>>>>> i11-attack
+        * ``_check_uncertainty()``, which raises InputError if it knows no errors,
+        * ``_epistemic(frames, own, with_forces)``, which returns standard deviations of
+          energies (n_structures,), for its prediction `own`, and a list of those of forces
+          (n_atoms, 3) or None, and
+          ``_label_noises()`` of energies, per atom (× √n_atoms), and of forces,
+        * ``_energy_covariance(frames)`` and ``_forces_covariance(frames)``.
 
-    Attributes
-    ----------
-    baseline_ : Baseline or None
-        The baseline in use.
-    training_ : Training or None
-        What the model was trained on; None where it is not known.
+        Attributes
+        ----------
+        baseline_ : Baseline or None
+            The baseline in use.
+        training_ : Training or None
+            What the model was trained on; None where it is not known.
     """
 
     #: What `evaluate` knows, the energy first.
@@ -216,18 +222,20 @@ class ForceField(BaseEstimator):
     ) -> tuple[Prediction, bool]:
         """Predict several properties of one structure, unchecked, at low latency.
 
-        Returns the prediction, and whether the descriptor is within the range of the
-        training data. With `return_std`, True or 'forces', standard deviations of
-        energy and forces are there, with 'energy' that of the energy. A local model
-        takes its pairs of atoms from the `skin_list`.
+        Returns the prediction, and whether the structure is within the range of the
+        training data, also of a baseline that grades it. With `return_std`, True or
+        'forces', standard deviations of energy and forces are there, with 'energy' that
+        of the energy. A local model takes its pairs of atoms from the `skin_list`.
         """
         own, inside = self._evaluate_one(atoms, properties, skin_list, return_std)
         below = None
         if self.baseline_ is not None:
             below = self.baseline_.evaluate_one(atoms, properties, return_std)
-        if below is None and not return_std:
-            return own, inside
-        return self._sum(own, below, [atoms], return_std), inside
+        total = own
+        if below is not None or return_std:
+            total = self._sum(own, below, [atoms], return_std)
+        grades = total.extrapolation
+        return total, inside and (grades is None or bool(grades[0].max() <= 1.0))
 
     def evaluate_one(self, atoms: Atoms) -> tuple[float, np.ndarray, bool]:
         """Return energy and forces of one structure at low latency.
@@ -262,6 +270,13 @@ class ForceField(BaseEstimator):
         """Whether stresses can be asked for: not on a baseline that knows none."""
         return "stress" in self.known_properties and (
             self.baseline_ is None or self.baseline_.has_stress
+        )
+
+    @property
+    def has_grades(self) -> bool:
+        """Whether predictions hold extrapolation grades, its own or a baseline's."""
+        return self.grade_ is not None or any(
+            model.has_grades for model in self._models_below()
         )
 
     def properties_of(self, frames: Sequence[Atoms]) -> tuple[str, ...]:
@@ -415,7 +430,8 @@ class ForceField(BaseEstimator):
                 f"std must be False, 'energy' or 'forces', found {std!r}: name the "
                 "standard deviations that are wanted."
             )
-        if not isinstance(std_every, Integral) or std_every < 1:
+        is_whole = isinstance(std_every, Integral) and not isinstance(std_every, bool)
+        if not is_whole or std_every < 1:
             raise InputError(
                 f"std_every must be a whole number ≥ 1, found {std_every!r}: 1 asks "
                 "for standard deviations in every step."

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from kforce.data.findings import plural
 
 
 @dataclass(eq=False)
@@ -89,3 +93,22 @@ def _joined(values):
     if isinstance(values[0], list):
         return [value for part in values for value in part]
     return np.concatenate(values)
+
+
+def describe_grades(atoms: Atoms, grades: np.ndarray, n_named: int = 3) -> str | None:
+    """Say in a sentence which atoms of a structure have grades (n_atoms,) above 1.
+
+    The `n_named` highest are named; None where there are none.
+    """
+    outside = np.argsort(-grades, kind="stable")[: int((grades > 1.0).sum())]
+    if len(outside) == 0:
+        return None
+    names = [f"{chemical_symbols[atoms.numbers[a]]} {a}" for a in outside[:n_named]]
+    more = len(outside) - len(names)
+    if more:
+        names.append(f"{more} more")
+    return (
+        f"The environments of {plural(len(outside), 'atom')} ({', '.join(names)}) are "
+        "unlike those of the training set, with extrapolation grades up to "
+        f"{grades.max():.3g} (1 is where the training set ends)."
+    )

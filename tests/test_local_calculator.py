@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,6 +171,7 @@ def test_standard_deviations_now_and_then(model):
         ({"std": 1.5}, "std must be False, 'energy' or 'forces', found 1.5"),
         ({"std": "energy", "std_every": 0}, "std_every must be a whole number ≥ 1"),
         ({"std": "energy", "std_every": 1.5}, "std_every must be a whole number ≥ 1"),
+        ({"std": "energy", "std_every": True}, "std_every must be .* found True"),
     ],
 )
 def test_standard_deviations_that_it_refuses(model, arguments, match):
@@ -190,6 +192,13 @@ def test_it_says_once_where_the_training_set_ends(model):
         warnings.simplefilter("error")
         atoms.rattle(0.01)
         atoms.get_forces()
+
+
+def test_all_properties_at_once(model, atoms):
+    atoms.calc = model.calculator(std="energy")
+    found = atoms.get_properties(["energy", "forces", "stress"])
+    assert found["energy"] == atoms.get_potential_energy()
+    np.testing.assert_array_equal(found["forces"], atoms.get_forces())
 
 
 def test_a_model_without_posterior_gives_no_such_calculator(model):
@@ -258,3 +267,33 @@ def test_a_baseline_of_a_global_model(methanol):
     expected = high.evaluate([atoms])
     assert atoms.get_potential_energy() == pytest.approx(expected.energy[0])
     np.testing.assert_allclose(atoms.get_forces(), expected.forces[0], atol=1e-6)
+
+
+def narrow(model):
+    """A model as if its training set had varied by a hundredth as much."""
+    ranges = [r and r.scaled(0.01) for r in model.grade_.ranges]
+    return copy.copy(model)._restore(grade_=replace(model.grade_, ranges=ranges))
+
+
+@pytest.mark.parametrize("sort", ["local", "tabulated", "global"])
+def test_grades_of_a_baseline_are_warned_of(methanol, sort):
+    pairs = [Term(TwoBody(cutoff=4.0), n_inducing=8)]
+    low = narrow(local_model(terms=pairs).fit(methanol[:8]))
+    noises = {"noise_energy": 1e-3, "noise_forces": 1e-3}
+    if sort == "global":
+        kernel = Matern52(length_scale=10.0)
+        high = GDMLRegressor(kernel=kernel, baseline=low, permutations=None, **noises)
+    else:
+        high = local_model(terms=pairs, baseline=low)
+    high.fit(methanol[:20])
+    if sort == "tabulated":
+        high = high.tabulated(error=1e-3)
+    atoms = methanol[3].copy()
+    with pytest.warns(UserWarning, match="1 of 1 structures .* grades up to"):
+        high.predict([atoms])
+    atoms.calc = high.calculator()
+    with pytest.warns(UserWarning, match=r"^The environments of .* grades up to"):
+        atoms.get_forces()
+    grades = atoms.calc.get_property("extrapolation", atoms)
+    assert high.evaluate_one(atoms)[2] is False
+    np.testing.assert_allclose(grades, low.extrapolation([atoms])[0], rtol=1e-6)

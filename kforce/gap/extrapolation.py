@@ -23,7 +23,6 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from kforce.data.findings import plural
 from kforce.descriptors.local import Environments
 from kforce.gap.sparse_term import SparseTerm
 from kforce.gap.training_set import TrainingSet
@@ -35,6 +34,12 @@ from kforce.structures import Batch
 #: Share of the whole variance that directions count with in which training
 #: environments do not vary.
 LEAST_VARIANCE = 1e-4
+
+#: Share of their mean square below which the variance of features is rounding.
+ROUNDING = 1e-12
+
+#: What lengths are multiplied by, so that rounding takes nothing out of a range.
+MARGIN = 1.0 + 1e-6
 
 #: Environments of each term that decide on its range, about.
 MAX_ENVIRONMENTS = 20_000
@@ -85,7 +90,10 @@ class TermRange:
         """Return the range of features (n_env, n_features), in standard deviations."""
         centre = x.mean(axis=0)
         variances, axes = _principal_axes(x - centre)
-        floor = least_variance * variances.sum() or least_variance
+        whole = variances.sum()
+        if whole <= ROUNDING * np.square(centre).sum():
+            whole = 1.0  # any other environment is beyond
+        floor = least_variance * whole
         kept = variances >= min(floor, variances.max())
         lengths = np.sqrt(variances[kept] + floor)
         return cls(centre, np.ascontiguousarray(axes[:, kept]), lengths, floor**0.5)
@@ -109,9 +117,9 @@ class TermRange:
             others = [x for s, x in enumerate(frames) if s not in left_out] or frames
             own = cls.of(np.concatenate(others))
             for s in left_out:
-                farthest[s] = own.grades(frames[s]).max()
-        # Where all environments are the same, any other is beyond.
-        return whole.scaled(tail_quantile(farthest, quantile) or 1.0)
+                # Others that are all the same measure by no length of the data.
+                farthest[s] = max(r.grades(frames[s]).max() for r in (own, whole))
+        return whole.scaled(MARGIN * max(1.0, tail_quantile(farthest, quantile)))
 
     def scaled(self, factor: float) -> TermRange:
         """Return a range of which all lengths are multiplied by a number."""
@@ -261,22 +269,3 @@ def describe_pairs(
                 f"It holds {names} pairs at {dist:.2f} Å, and the training set {held}."
             )
     return None
-
-
-def describe_grades(atoms: Atoms, grades: np.ndarray, n_named: int = 3) -> str | None:
-    """Say in a sentence which atoms of a structure have grades (n_atoms,) above 1.
-
-    The `n_named` highest are named; None where there are none.
-    """
-    outside = np.argsort(-grades, kind="stable")[: int((grades > 1.0).sum())]
-    if len(outside) == 0:
-        return None
-    names = [f"{chemical_symbols[atoms.numbers[a]]} {a}" for a in outside[:n_named]]
-    more = len(outside) - len(names)
-    if more:
-        names.append(f"{more} more")
-    return (
-        f"The environments of {plural(len(outside), 'atom')} ({', '.join(names)}) are "
-        "unlike those of the training set, with extrapolation grades up to "
-        f"{grades.max():.3g} (1 is where the training set ends)."
-    )

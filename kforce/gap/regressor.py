@@ -15,13 +15,14 @@ from kforce.baselines.baseline import Baseline
 from kforce.data.training import Training
 from kforce.errors import InputError, check_noise, check_positive, check_seed
 from kforce.force_field import ForceField
-from kforce.gap.extrapolation import Grade, describe_grades, describe_pairs
+from kforce.gap.extrapolation import Grade, describe_pairs
 from kforce.gap.forecast import SparseForecast
 from kforce.gap.growth import (
     BOND_ENERGY,
     BOND_FORCE,
     grown,
-    growth,
+    growth_of_energies,
+    growth_of_forces,
     growth_of_structure,
 )
 from kforce.gap.hyperparameters import FreeParameters, maximise_free_energy
@@ -40,7 +41,7 @@ from kforce.gap.terms_from_data import default_terms
 from kforce.gap.training_set import TrainingSet
 from kforce.labels import Labels, read_stresses, stress_of
 from kforce.neighbours.search import find_neighbours
-from kforce.prediction import Prediction
+from kforce.prediction import Prediction, describe_grades
 from kforce.registry import check_instance, register
 from kforce.solvers.least_squares import SparseSolution
 from kforce.structures import Batch, as_frames, first_unknown
@@ -385,6 +386,7 @@ class GAPRegressor(ForceField):
             neighbours = find_neighbours(batch, self.cutoff_)
         else:
             neighbours = skin_list.neighbours(batch)
+<<<<<<< HEAD
         prediction, environments = self._predict(
             batch, neighbours, properties, keep_environments=bool(std)
         )
@@ -398,6 +400,9 @@ class GAPRegressor(ForceField):
         grades = prediction.extrapolation
         inside = grades is None or bool(grades[0].max() <= 1.0)
         return prediction, inside
+=======
+        return self._predict(batch, neighbours, properties), True
+>>>>>>> i11-attack
 
     def _predict(self, batch, neighbours, properties, keep_environments=False):
         """Return the prediction of a batch whose neighbours are known.
@@ -468,13 +473,16 @@ class GAPRegressor(ForceField):
         None where there are none. `grades` (n_atoms,) are those of its atoms, where
         they are known.
         """
-        self._refuse_splines("record of its training set")
+        if grades is None:
+            self._refuse_splines("record of its training set")
+            (grades,) = self.extrapolation([atoms])
+        # Splines have no training set, but what they correct may have one.
+        if self._is_tabulated:
+            return describe_grades(atoms, grades)
         # Terms of other programs, or for some elements, say nothing of other pairs.
         has_all_pairs = self.training_ is not None and (
             self.terms is None or any(t.descriptor.is_for_all_pairs for t in self.terms)
         )
-        if grades is None:
-            (grades,) = self.extrapolation([atoms])
         pairs = describe_pairs(self.terms_, atoms, has_all_pairs)
         return " ".join(filter(None, (pairs, describe_grades(atoms, grades)))) or None
 
@@ -506,7 +514,7 @@ class GAPRegressor(ForceField):
             return energy, None
         pairs = zip(variances, grades, strict=True)
         return energy, [
-            grown(of_forces * np.sqrt(variance), growth(g)[:, None], BOND_FORCE)
+            grown(of_forces * np.sqrt(variance), growth_of_forces(g)[:, None], BOND_FORCE)
             for (_, variance), g in pairs
         ]
 
@@ -514,16 +522,7 @@ class GAPRegressor(ForceField):
         """Return deviations of energies (n_structures,) that grow with the grades."""
         of_structures = np.array([growth_of_structure(g) for g in grades])
         sizes = np.array([len(g) for g in grades])
-        return grown(std, self._slope * of_structures, BOND_ENERGY * sizes)
-
-    @property
-    def _slope(self):
-        """What the growth of deviations of energies is multiplied by.
-
-        Beyond the training set, the many forces tell the scale for both.
-        """
-        of_energy, of_forces = self.calibration_
-        return of_forces / of_energy
+        return grown(std, of_structures, BOND_ENERGY * sizes)
 
     def _label_noises(self):
         """Return those that predictions have, per atom and per component."""
@@ -571,7 +570,7 @@ class GAPRegressor(ForceField):
         posterior, grades = self._posterior, self._own_grades(frames)
         return [
             grown(
-                posterior.atom_deviations(frame), self._slope * growth(g), BOND_ENERGY
+                posterior.atom_deviations(frame), growth_of_energies(g), BOND_ENERGY
             )
             for g, frame in zip(grades, frames, strict=True)
         ]
@@ -621,7 +620,6 @@ class GAPRegressor(ForceField):
             If no grid of reasonable size is as accurate, or the arguments are not
             positive numbers, `start` below the cutoff.
         """
-        check_is_fitted(self, "terms_")
         self._refuse_splines("terms to tabulate")
         for name, value in (("error", error), ("start", start)):
             check_positive(name, value)
@@ -642,6 +640,7 @@ class GAPRegressor(ForceField):
         return any(term.is_tabulated for term in self.terms_)
 
     def _refuse_splines(self, what):
+        check_is_fitted(self, "terms_")
         if self._is_tabulated:
             raise InputError(
                 f"A tabulated model has no {what}: use the model that it is made of."

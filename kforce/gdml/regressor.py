@@ -21,7 +21,7 @@ from kforce.gdml.prior import Noise, Prior
 from kforce.kernels.base import Kernel, check_kernel
 from kforce.kernels.expansion import Expansion
 from kforce.labels import Labels
-from kforce.prediction import Prediction
+from kforce.prediction import Prediction, describe_grades
 from kforce.registry import register
 from kforce.solvers.cholesky import workspace
 from kforce.solvers.resources import Forecast
@@ -354,7 +354,8 @@ class GDMLRegressor(ForceField):
     def describe_extrapolation(self, atoms, grades=None):  # noqa: D102
         x = self.descriptor_(self.molecule_.batch_of_one(atoms.positions)).x[0]
         if self.expansion_.is_inside(x):
-            return None
+            # Grades are those of what this model corrects.
+            return None if grades is None else describe_grades(atoms, grades)
         low, high = self.expansion_.trusted_range
         excess = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-12)
         worst = int(np.argmax(excess))

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from ase import Atoms
+from sklearn.exceptions import NotFittedError
 from sparse_toys import (
     DENSITY,
     PAIRS,
@@ -24,7 +25,6 @@ from kforce.gap.extrapolation import (
     LONELY_GRADE,
     Grade,
     TermRange,
-    describe_grades,
     tail_quantile,
 )
 from kforce.gap.prediction import novelty
@@ -33,6 +33,7 @@ from kforce.gap.term import Term
 from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import RBF
+from kforce.prediction import describe_grades
 
 
 @pytest.mark.parametrize("names", [("pairs",), ("triplets",), ("densities",)])
@@ -156,6 +157,33 @@ def test_environments_that_are_all_the_same():
     assert learned.grades(np.full((1, 4), 1.5))[0] > 1.0
 
 
+@pytest.mark.parametrize("n_frames", [1, 2, 5])
+def test_rounding_is_no_variance(n_frames):
+    """As of copies that are rotated."""
+    noise = np.random.default_rng(0).normal(scale=1e-15, size=(n_frames + 1, 3, 4))
+    *frames, same = list(1.0 + noise)
+    learned = TermRange.learned(frames)
+    assert max(learned.grades(x).max() for x in (*frames, same)) < 1e-6
+    assert learned.grades(np.full((1, 4), 1.0001))[0] < 1.0
+    assert learned.grades(np.full((1, 4), 1.5))[0] > 1.0
+
+
+@pytest.mark.parametrize("apart", [1e-5, 1e-3, 0.01])
+def test_frames_that_are_uniform_within_are_inside(apart):
+    one, other = np.ones((3, 4)), np.full((3, 4), 1.0 + apart)
+    for frames in ([one, other], [one] * 4 + [other]):
+        learned = TermRange.learned(frames)
+        assert max(learned.grades(x).max() for x in frames) < 1.0
+        assert learned.grades(one[:1] - 1.0)[0] > 1.0
+
+
+def test_a_frame_that_comes_often_is_inside():
+    frame = smooth(8, 0)
+    learned = TermRange.learned([frame] * 6)
+    assert learned.grades(frame + 1e-14).max() < 1.0
+    assert learned.grades(frame).max() > 0.99
+
+
 @pytest.fixture(scope="module")
 def metal():
     """A model of rattled cells."""
@@ -242,6 +270,18 @@ def test_grades_of_splines_are_refused():
     assert splines.evaluate([crystal(80)]).extrapolation is None
     with pytest.raises(InputError, match="tabulated model has no environments"):
         splines.extrapolation([crystal(80)])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, atoms: model.extrapolation([atoms]),
+        lambda model, atoms: model.describe_extrapolation(atoms),
+    ],
+)
+def test_without_a_fit_there_are_no_grades(call):
+    with pytest.raises(NotFittedError):
+        call(GAPRegressor(), crystal(80))
 
 
 def test_predictions_warn_of_structures_outside(metal):

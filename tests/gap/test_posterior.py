@@ -31,7 +31,8 @@ from kforce.gap.growth import (
     BOND_ENERGY,
     BOND_FORCE,
     grown,
-    growth,
+    growth_of_energies,
+    growth_of_forces,
     growth_of_structure,
 )
 from kforce.gap.posterior import Posterior, gather
@@ -230,13 +231,12 @@ def grown_variances(model, atoms):
     local = predict_local(model.terms_, batch.numbers, neighbours, False, model.grade_)
     energy, forces = Posterior(model.terms_, model.solution_).variances(atoms)
     of_energy, of_forces = model.calibration_
-    slope = of_forces / of_energy
     std = grown(
         of_energy * np.sqrt(energy),
-        slope * growth_of_structure(local.grades),
+        growth_of_structure(local.grades),
         BOND_ENERGY * len(atoms),
     )
-    beyond = growth(local.grades)[:, None]
+    beyond = growth_of_forces(local.grades)[:, None]
     of_atoms = grown(of_forces * np.sqrt(forces), beyond, BOND_FORCE)
     return (std / of_energy) ** 2, (of_atoms / of_forces) ** 2
 
@@ -274,8 +274,7 @@ def test_deviations_of_energies_of_atoms(model):
     new = [crystal(80), cluster(81)]
     for atoms, found in zip(new, model.energies_std(new), strict=True):
         plain = Posterior(model.terms_, model.solution_).atom_deviations(atoms)
-        slope = model.calibration_[1] / model.calibration_[0]
-        beyond = slope * growth(model.extrapolation([atoms])[0])
+        beyond = growth_of_energies(model.extrapolation([atoms])[0])
         expected = grown(model.calibration_[0] * plain, beyond, BOND_ENERGY)
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
