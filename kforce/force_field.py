@@ -36,43 +36,37 @@ CHUNK_ATOMS = 2000
 class ForceField(BaseEstimator):
     """Base of the force-field regressors.
 
-        X is a list of `ase.Atoms` and the labels live on the frames, so that `fit`,
-        `predict`, `score` and scikit-learn's tools take that list alone.
+    X is a list of `ase.Atoms` and the labels live on the frames, so that `fit`,
+    `predict`, `score` and scikit-learn's tools take that list alone.
 
-        A subclass knows neither baseline nor files. Its `fit` calls
+    A subclass knows neither baseline nor files. Its `fit` calls
 
-        * ``_check_parameters()``, which raises InputError unless they make sense,
-        * ``_training_set(frames)``, which returns the frames that it uses and their labels,
-        * ``_fit(frames, labels)``, which sets the fitted attributes, labels being those
-          above the baseline,
+    * ``_check_parameters()``, which raises InputError unless they make sense,
+    * ``_training_set(frames)``, which returns the frames that it uses and their labels,
+    * ``_fit(frames, labels)``, which sets the fitted attributes, labels being those
+      above the baseline,
 
-        and its `evaluate` calls
+    and its `evaluate` calls
 
-        * ``check_frame(atoms, name)``,
-        * ``_evaluate(frames, properties, first)``, which returns the `Prediction` of a part
-          of the frames, `first` being the number of its first one,
-    <<<<<<< HEAD
-        * ``_evaluate_one(atoms, properties, skin_list, std)``, which returns the one of a
-          single structure, with its epistemic standard deviations if that saves work, and
-          whether it is within the range of the training data,
-    =======
-        * ``_evaluate_one(atoms, properties, skin_list)``, which returns the one of a single
-          structure, and whether it is within the range of the training data, as far as
-          grades do not tell,
-    >>>>>>> i11-attack
-        * ``_check_uncertainty()``, which raises InputError if it knows no errors,
-        * ``_epistemic(frames, own, with_forces)``, which returns standard deviations of
-          energies (n_structures,), for its prediction `own`, and a list of those of forces
-          (n_atoms, 3) or None, and
-          ``_label_noises()`` of energies, per atom (× √n_atoms), and of forces,
-        * ``_energy_covariance(frames)`` and ``_forces_covariance(frames)``.
+    * ``check_frame(atoms, name)``,
+    * ``_evaluate(frames, properties, first)``, which returns the `Prediction` of a part
+      of the frames, `first` being the number of its first one,
+    * ``_evaluate_one(atoms, properties, skin_list, std)``, which returns the one of a
+      single structure, with its epistemic standard deviations if that saves work, and
+      whether it is within the range of the training data, as far as grades do not tell,
+    * ``_check_uncertainty()``, which raises InputError if it knows no errors,
+    * ``_epistemic(frames, own, with_forces)``, which returns standard deviations of
+      energies (n_structures,), for its prediction `own`, and a list of those of forces
+      (n_atoms, 3) or None, and
+      ``_label_noises()`` of energies, per atom (× √n_atoms), and of forces,
+    * ``_energy_covariance(frames)`` and ``_forces_covariance(frames)``.
 
-        Attributes
-        ----------
-        baseline_ : Baseline or None
-            The baseline in use.
-        training_ : Training or None
-            What the model was trained on; None where it is not known.
+    Attributes
+    ----------
+    baseline_ : Baseline or None
+        The baseline in use.
+    training_ : Training or None
+        What the model was trained on; None where it is not known.
     """
 
     #: What `evaluate` knows, the energy first.

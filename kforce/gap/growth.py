@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-#: The grade from which on deviations grow, and how fast those of forces and energies do.
+#: The grade from which on deviations grow, and how fast those of forces and energies.
 ONSET, OF_FORCES, OF_ENERGIES = 0.5, 4.0, 2.5
 
 #: What the energy of an atom may be wrong by at most, in eV, and a force, in eV/Å.

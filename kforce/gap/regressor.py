@@ -386,7 +386,6 @@ class GAPRegressor(ForceField):
             neighbours = find_neighbours(batch, self.cutoff_)
         else:
             neighbours = skin_list.neighbours(batch)
-<<<<<<< HEAD
         prediction, environments = self._predict(
             batch, neighbours, properties, keep_environments=bool(std)
         )
@@ -397,12 +396,7 @@ class GAPRegressor(ForceField):
             variances = [self._posterior.variances_of(*structure)]
             energy, forces = self._deviations(variances, prediction.extrapolation)
             prediction.energy_epistemic, prediction.forces_epistemic = energy, forces
-        grades = prediction.extrapolation
-        inside = grades is None or bool(grades[0].max() <= 1.0)
-        return prediction, inside
-=======
-        return self._predict(batch, neighbours, properties), True
->>>>>>> i11-attack
+        return prediction, True
 
     def _predict(self, batch, neighbours, properties, keep_environments=False):
         """Return the prediction of a batch whose neighbours are known.
@@ -514,8 +508,8 @@ class GAPRegressor(ForceField):
             return energy, None
         pairs = zip(variances, grades, strict=True)
         return energy, [
-            grown(of_forces * np.sqrt(variance), growth_of_forces(g)[:, None], BOND_FORCE)
-            for (_, variance), g in pairs
+            grown(of_forces * np.sqrt(forces), growth_of_forces(g)[:, None], BOND_FORCE)
+            for (_, forces), g in pairs
         ]
 
     def _grown_energies(self, std, grades):
@@ -569,9 +563,7 @@ class GAPRegressor(ForceField):
         self._check_std()
         posterior, grades = self._posterior, self._own_grades(frames)
         return [
-            grown(
-                posterior.atom_deviations(frame), growth_of_energies(g), BOND_ENERGY
-            )
+            grown(posterior.atom_deviations(frame), growth_of_energies(g), BOND_ENERGY)
             for g, frame in zip(grades, frames, strict=True)
         ]
 

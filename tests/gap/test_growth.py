@@ -7,10 +7,12 @@ from sparse_toys import DENSITY, PAIRS, crystal, mixed_frames
 from kforce.gap.growth import (
     BOND_ENERGY,
     BOND_FORCE,
+    OF_ENERGIES,
+    OF_FORCES,
     ONSET,
-    SLOPE,
     grown,
-    growth,
+    growth_of_energies,
+    growth_of_forces,
     growth_of_structure,
 )
 from kforce.gap.regressor import GAPRegressor
@@ -19,7 +21,9 @@ from kforce.gap.term import Term
 
 def test_within_the_training_set_nothing_changes():
     std = np.array([0.1, 0.02])
-    assert growth(np.array([0.0, ONSET])).tolist() == [0.0, 0.0]
+    for growth in (growth_of_energies, growth_of_forces):
+        assert growth(np.array([0.0, ONSET])).tolist() == [0.0, 0.0]
+    assert growth_of_structure(np.array([0.0, ONSET])) == 0.0
     found = grown(std, np.zeros(2), 1e3)
     np.testing.assert_allclose(found, std, rtol=1e-7)
     # A posterior that says more than a limit is believed.
@@ -28,16 +32,19 @@ def test_within_the_training_set_nothing_changes():
 
 def test_growth_is_linear_far_out_until_the_limit():
     std, grades = 1e-3, np.array([10.5, 100.5])
-    found = grown(std, growth(grades), 1e3)
-    np.testing.assert_allclose(found, std * SLOPE * (grades - ONSET), rtol=1e-3)
+    found = grown(std, growth_of_forces(grades), 1e3)
+    np.testing.assert_allclose(found, std * OF_FORCES * (grades - ONSET), rtol=1e-3)
+    energies = growth_of_energies(grades)
+    np.testing.assert_allclose(energies, OF_ENERGIES * np.sqrt(grades - ONSET))
     assert grown(std, np.array([1e9]), 3.0) == pytest.approx(3.0)
 
 
 def test_one_atom_of_many_counts():
-    assert growth_of_structure(np.full(7, ONSET + 2.0)) == pytest.approx(2.0 * SLOPE)
+    of_one = growth_of_energies(np.array([ONSET + 2.0]))[0]
+    assert growth_of_structure(np.full(7, ONSET + 2.0)) == pytest.approx(of_one)
     grades = np.zeros(10_000)
     grades[7] = ONSET + 2.0
-    assert growth_of_structure(grades) == pytest.approx(0.1 * 2.0 * SLOPE)
+    assert growth_of_structure(grades) == pytest.approx(np.sqrt(0.1) * of_one)
 
 
 def test_deviations_of_a_model_grow_up_to_what_bonds_are_worth():
