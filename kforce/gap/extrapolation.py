@@ -277,7 +277,8 @@ def describe_pairs(
             # One inducing distance stands for a cell of a grid, which it is within.
             cell = 1.5 * np.ptp(distances) / len(distances)
             key = tuple(sorted(pairs.species))
-            shortest[key] = min(shortest.get(key, np.inf), distances.min() - cell)
+            start = distances.min() / MARGIN - cell
+            shortest[key] = min(shortest.get(key, np.inf), start)
             cutoff = max(cutoff, pairs.cutoff)
     if not shortest:
         return None

@@ -90,6 +90,18 @@ def test_pairs_without_a_term_are_strange_if_all_others_have_one(methanol):
     assert "O–O pairs at 1.40 Å, and the training set none" in sentences[1]
 
 
+def test_training_frames_hold_no_strange_pairs(methanol):
+    """In copies that are rotated, rigid bonds are as long as before but rounding."""
+    copies = [methanol[0].copy() for _ in range(6)]
+    for k, copied in enumerate(copies):
+        copied.rotate(40 * k, (1, 2, 3))
+        copied.calc = SinglePointCalculator(copied, forces=np.zeros((6, 3)))
+    for copied in copies:
+        model = GAPRegressor([Term(TwoBody(cutoff=4.0), n_inducing=8)], optimize=False)
+        model.fit([copied])
+        assert [model.describe_extrapolation(other) for other in copies] == [None] * 6
+
+
 def test_splines_hold_no_training_set(methanol):
     model = GAPRegressor([Term(TwoBody(cutoff=4.0), n_inducing=8)], optimize=False)
     with pytest.raises(InputError, match="has no record of its training set"):
