@@ -69,19 +69,24 @@ class TermRange:
 
     Their features have the mean `centre` (n_features,), and vary along orthonormal
     `axes` (n_features, n_axes); a distance of `lengths` (n_axes,) along these, and of
-    `rest` along any other direction, is grade 1.
+    `rest` along any other direction, is grade 1. An isolated atom is far from all that
+    has neighbours: features `alone` (n_alone, n_features) of those in the training set
+    are places of their own, with `rest` around them.
     """
 
     centre: np.ndarray
     axes: np.ndarray
     lengths: np.ndarray
     rest: float
+    alone: np.ndarray
 
     def check_stored(self) -> None:
         """Raise an error unless shapes fit and lengths are positive."""
         check_array("centre", self.centre, (None,))
         check_array("axes", self.axes, (len(self.centre), None))
         check_array("lengths", self.lengths, (self.axes.shape[1],))
+        if len(self.alone):
+            check_array("alone", self.alone, (None, len(self.centre)))
         if not min(self.lengths.min(initial=1.0), self.rest) > 0.0:
             raise ValueError("lengths of a range are not positive")
 
@@ -96,7 +101,8 @@ class TermRange:
         floor = least_variance * whole
         kept = variances >= min(floor, variances.max())
         lengths = np.sqrt(variances[kept] + floor)
-        return cls(centre, np.ascontiguousarray(axes[:, kept]), lengths, floor**0.5)
+        axes, alone = np.ascontiguousarray(axes[:, kept]), np.zeros((0, x.shape[1]))
+        return cls(centre, axes, lengths, floor**0.5, alone)
 
     @classmethod
     def learned(
@@ -134,7 +140,11 @@ class TermRange:
         along = away @ self.axes
         square = np.einsum("ed,ed->e", away, away) - np.einsum("ea,ea->e", along, along)
         square = (np.maximum(square, 0.0) + outside) / self.rest**2
-        return np.sqrt(square + np.square(along / self.lengths).sum(axis=1))
+        square += np.square(along / self.lengths).sum(axis=1)
+        for x_alone in self.alone:
+            apart = np.square(x - x_alone).sum(axis=1) + outside
+            square = np.minimum(square, apart / self.rest**2)
+        return np.sqrt(square)
 
 
 def _principal_axes(x):
@@ -196,15 +206,25 @@ class Grade:
         ranges = []
         for term in terms:
             frames, n_seen = [], 0
+            alone = np.zeros((0, term.descriptor.n_features))
             for s in rng.permutation(len(training.frames)):
-                if term.descriptor.is_composition or n_seen >= max_environments:
+                if term.descriptor.is_composition:
                     break
+                # Isolated atoms are looked for in all frames: these are small.
+                if n_seen >= max_environments and len(training.frames[s]) > 1:
+                    continue
                 batch, neighbours = training.neighbours.of(s, term.descriptor.cutoff)
                 environments = term.descriptor(batch.numbers, neighbours)
-                if len(environments.x):
-                    frames.append(environments.x)
-                    n_seen += len(environments.x)
-            ranges.append(TermRange.learned(frames) if frames else None)
+                x = environments.x
+                has_any = np.isin(environments.central_atoms, neighbours.owners)
+                alone = _places(np.concatenate([alone, x[~has_any]]))
+                if has_any.any():
+                    frames.append(x[has_any])
+                    n_seen += len(frames[-1])
+            if not frames and len(alone):
+                frames = [alone]
+            known = TermRange.learned(frames) if frames else None
+            ranges.append(known and replace(known, alone=alone))
         return cls(ranges, _lonely(terms))
 
     @classmethod
@@ -223,6 +243,11 @@ class Grade:
         if self.ranges[t] is not None:
             own = self.ranges[t].grades(environments.x, environments.outside)
             np.fmax.at(grades, environments.central_atoms, own)
+
+
+def _places(x):
+    """Return features (n_env, n_features) without those that differ by rounding."""
+    return x[np.sort(np.unique(x.round(7), axis=0, return_index=True)[1])]
 
 
 def _lonely(terms):
@@ -252,7 +277,8 @@ def describe_pairs(
             # One inducing distance stands for a cell of a grid, which it is within.
             cell = 1.5 * np.ptp(distances) / len(distances)
             key = tuple(sorted(pairs.species))
-            shortest[key] = min(shortest.get(key, np.inf), distances.min() - cell)
+            start = distances.min() / MARGIN - cell
+            shortest[key] = min(shortest.get(key, np.inf), start)
             cutoff = max(cutoff, pairs.cutoff)
     if not shortest:
         return None

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from sklearn.exceptions import NotFittedError
 from sparse_toys import (
     DENSITY,
@@ -12,6 +13,7 @@ from sparse_toys import (
     cluster,
     crystal,
     environments,
+    lone,
     mixed_frames,
     slow_kernel,
     terms_named,
@@ -86,6 +88,18 @@ def test_pairs_without_a_term_are_strange_if_all_others_have_one(methanol):
         sentences.append(model.describe_extrapolation(peroxide))
     assert "O–O" not in sentences[0]
     assert "O–O pairs at 1.40 Å, and the training set none" in sentences[1]
+
+
+def test_training_frames_hold_no_strange_pairs(methanol):
+    """In copies that are rotated, rigid bonds are as long as before but rounding."""
+    copies = [methanol[0].copy() for _ in range(6)]
+    for k, copied in enumerate(copies):
+        copied.rotate(40 * k, (1, 2, 3))
+        copied.calc = SinglePointCalculator(copied, forces=np.zeros((6, 3)))
+    for copied in copies:
+        model = GAPRegressor([Term(TwoBody(cutoff=4.0), n_inducing=8)], optimize=False)
+        model.fit([copied])
+        assert [model.describe_extrapolation(other) for other in copies] == [None] * 6
 
 
 def test_splines_hold_no_training_set(methanol):
@@ -235,6 +249,26 @@ def test_of_the_terms_the_highest_counts(metal):
         alone.append(marked)
     highest = np.nanmax(alone, axis=0)
     np.testing.assert_allclose(metal.extrapolation([atoms])[0], highest, rtol=1e-6)
+
+
+def test_isolated_atoms_take_nothing_from_the_range():
+    """They are inside, and what is between them and crystals is as far as before."""
+    terms = [Term(DENSITY, Scaled(Polynomial(zeta=4), 1.0), 10)]
+    frames = mixed_frames(24)[::2]  # crystals
+    alone = [lone(29), lone(79)]
+    for atoms in alone:
+        atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((1, 3)))
+    known, unknown = (
+        GAPRegressor(terms, reference_energies={"Cu": 0.0, "Au": 0.0}, optimize=False)
+        .fit(frames + more)
+        .extrapolation([crystal(80), cluster(81, (29, 79)), *alone])
+        for more in (alone, [])
+    )
+    for with_alone, without in zip(known[:2], unknown[:2], strict=True):
+        # Frames are left out in other parts.
+        np.testing.assert_allclose(with_alone, without, rtol=0.5)
+    assert max(known[2:]) < 1e-6
+    assert min(unknown[2:]) > 1.0
 
 
 def test_atoms_that_no_term_tells_of():

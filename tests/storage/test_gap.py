@@ -17,6 +17,7 @@ from kforce import (
     TwoBody,
 )
 from kforce.descriptors.composition import Composition
+from kforce.gap.extrapolation import Grade
 from kforce.gap.sparse_term import PermutedTerm
 from kforce.kernels.stationary import RBF, Matern52, PiecewisePolynomial
 from kforce.neighbours.search import find_neighbours
@@ -158,6 +159,7 @@ def test_models_of_other_programs(tmp_path, model):
         terms_=[term],
         species_=(29, 79),
         reference_energies_={79: 1.0, 29: 2.0},
+        grade_=Grade.of_points([term]),
         **dict.fromkeys(unknown),
     )
     other.save(tmp_path / "model.npz")
