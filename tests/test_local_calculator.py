@@ -101,6 +101,7 @@ def largest_deviation(calculator, timestep, n_steps):
     return np.abs(np.array(total) - total[0]).max()
 
 
+@pytest.mark.filterwarnings("ignore:.*environments of")
 def test_dynamics_conserve_energy_and_reuse_the_pairs(model):
     # Verlet's fluctuation is O(dt²) for a smooth potential with exact forces.
     calculators = [model.calculator(), model.calculator(skin=1.0)]
@@ -112,6 +113,7 @@ def test_dynamics_conserve_energy_and_reuse_the_pairs(model):
     assert builds[1] < builds[0]
 
 
+@pytest.mark.filterwarnings("ignore:.*environments of")
 def test_small_steps_look_for_pairs_once(atoms):
     rng = np.random.default_rng(0)
     for _ in range(5):

@@ -106,10 +106,11 @@ def test_calibration_is_that_of_the_library(with_std, capsys):
 def test_the_table_is_compact(with_std, capsys):
     assert run("test model.npz test.xyz --conformal more.xyz") == 0
     table = capsys.readouterr().out.partition("calibration ")[2].splitlines()
-    assert len(table) == 11
+    assert len(table) == 12
     assert table[0].split() == ["energy", "forces"]
-    assert table[-1].startswith("  conformal factor, 95 %")
-    for line in table[1:]:
+    assert table[-2].startswith("  conformal factor, 95 %")
+    assert table[-1].startswith("  coverage: ")
+    for line in table[1:-1]:
         assert re.search(r" -?\d+\.\d+ +-?\d+\.\d+$", line), line
 
 
