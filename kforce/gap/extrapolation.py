@@ -5,8 +5,11 @@ the covariance of a probabilistic principal component analysis: along the direct
 which training environments vary it is measured by their spread, in all others by a
 small share of it. It is divided by the 99.9 % quantile of the largest distance of a
 frame that is left out, so that 1 is where the training set ends. It does not depend on
-amplitudes, nor on labels, and has no upper bound. The grade of an atom is that of its
-farthest environment in any of the terms.
+amplitudes, nor on labels, and has no upper bound.
+
+The same is done with means of features over an atom and its neighbours. Thermal motion
+cancels in these, so they tell a strained or another lattice from a hot one. The grade
+of an atom is the largest of its environments and means in any of the terms.
 
 References
 ----------
@@ -22,11 +25,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
+from scipy.sparse import csr_array
 
 from kforce.descriptors.local import Environments
-from kforce.gap.sparse_term import SparseTerm
+from kforce.gap.sparse_term import MAX_DIFFERENCE_FEATURES, SparseTerm
 from kforce.gap.training_set import TrainingSet
-from kforce.neighbours.search import find_neighbours
+from kforce.neighbours.search import Neighbours, find_neighbours
 from kforce.registry import register
 from kforce.storage.codec import check_array
 from kforce.structures import Batch
@@ -183,16 +187,19 @@ def tail_quantile(
 class Grade:
     """The ranges of all terms, None for those that tell of no neighbours.
 
-    `lonely` is the grade of an atom that no term has an environment of.
+    `means` are those of means over neighbourhoods, None for terms that have not one
+    environment for each atom. `lonely` is the grade of an atom that no term has an
+    environment of.
     """
 
     ranges: list[TermRange | None]
+    means: list[TermRange | None]
     lonely: float = 0.0
 
     def check_stored(self) -> None:
-        """Raise an error unless the grade is not negative."""
-        if self.lonely < 0.0:
-            raise ValueError("a grade is negative")
+        """Raise an error unless there are as many of both, and no grade is negative."""
+        if len(self.means) != len(self.ranges) or self.lonely < 0.0:
+            raise ValueError("grades are of other terms, or negative")
 
     @classmethod
     def of_training(
@@ -203,9 +210,9 @@ class Grade:
         max_environments: int = MAX_ENVIRONMENTS,
     ) -> Grade:
         """Return the ranges of random frames of a training set."""
-        ranges = []
+        ranges, means = [], []
         for term in terms:
-            frames, n_seen = [], 0
+            frames, averaged, n_seen = [], [], 0
             alone = np.zeros((0, term.descriptor.n_features))
             for s in rng.permutation(len(training.frames)):
                 if term.descriptor.is_composition:
@@ -221,11 +228,15 @@ class Grade:
                 if has_any.any():
                     frames.append(x[has_any])
                     n_seen += len(frames[-1])
+                    if has_means(environments):
+                        mean = neighbourhood_means(environments, neighbours)
+                        averaged.append(mean[has_any])
             if not frames and len(alone):
                 frames = [alone]
-            known = TermRange.learned(frames) if frames else None
-            ranges.append(known and replace(known, alone=alone))
-        return cls(ranges, _lonely(terms))
+            for known, of_frames in ((ranges, frames), (means, averaged)):
+                learned = TermRange.learned(of_frames) if of_frames else None
+                known.append(learned and replace(learned, alone=alone))
+        return cls(ranges, means, _lonely(terms))
 
     @classmethod
     def of_points(cls, terms: Sequence[SparseTerm]) -> Grade:
@@ -236,13 +247,53 @@ class Grade:
             else TermRange.learned(list(term.inducing_points[:, None]), POINT_QUANTILE)
             for term in terms
         ]
-        return cls(ranges, _lonely(terms))
+        return cls(ranges, [None] * len(ranges), _lonely(terms))
 
     def mark(self, t: int, environments: Environments, grades: np.ndarray) -> None:
         """Raise the grades (n_atoms,) to those of environments of the t-th term."""
         if self.ranges[t] is not None:
             own = self.ranges[t].grades(environments.x, environments.outside)
             np.fmax.at(grades, environments.central_atoms, own)
+
+    def mark_means(
+        self,
+        t: int,
+        environments: Environments,
+        neighbours: Neighbours,
+        grades: np.ndarray,
+    ) -> None:
+        """Raise the grades (n_atoms,) to those of neighbourhoods of the t-th term.
+
+        `environments` are those of all atoms, `neighbours` theirs within its cutoff.
+        """
+        if self.means[t] is not None:
+            own = self.means[t].grades(neighbourhood_means(environments, neighbours))
+            np.fmax.at(grades, environments.central_atoms, own)
+
+
+def has_means(environments: Environments) -> bool:
+    """Return whether there are many features, and one environment for each atom."""
+    centres = environments.central_atoms
+    is_many = environments.x.shape[1] > MAX_DIFFERENCE_FEATURES
+    return is_many and len(np.unique(centres)) == len(centres)
+
+
+def neighbourhood_means(
+    environments: Environments, neighbours: Neighbours
+) -> np.ndarray:
+    """Return means of features over atoms and their neighbours, (n_env, n_features).
+
+    There is one environment for each central atom; neighbours that have none, such as
+    those of other elements, do not count.
+    """
+    n_atoms, centres = len(neighbours.central_atoms), environments.central_atoms
+    ones = np.ones(len(neighbours.atoms))
+    parts = ones, neighbours.atoms, neighbours.offsets
+    near = csr_array(parts, shape=(n_atoms, n_atoms))
+    if len(centres) < n_atoms:
+        near = near[centres][:, centres]
+    total = environments.x + near @ environments.x
+    return total / (1.0 + near.sum(axis=1))[:, None]
 
 
 def _places(x):

@@ -27,7 +27,8 @@ class LocalPrediction:
     These are `energies` (n_atoms,) in eV, and derivatives of their sum, or None: the
     `gradient` (n_atoms, 3) with respect to positions, in eV/Å, and that with respect to
     `strain` (n_atoms, 3, 3), at the atoms that move, in eV. `grades` (n_atoms,) are the
-    extrapolation grades, or None. `environments` are those of each term, or None.
+    extrapolation grades, or None. `environments` are those of each term, None for terms
+    without or that were not kept.
     """
 
     energies: np.ndarray
@@ -74,7 +75,7 @@ def predict_local(
                     continue
                 if grade is not None:
                     grade.mark(t, environments, grades)
-                if keep_environments:
+                if keep_environments or (grade and grade.means[t] is not None):
                     kept[t].append(environments)
                 energy, by_x, by_f_cut = term.jet(environments)
                 np.add.at(energies, environments.central_atoms, energy)
@@ -84,16 +85,19 @@ def predict_local(
 
     *parts, grades, kept = zip(*run_parallel(predict_part, range(n_parts)), strict=True)
     sums = (None if a[0] is None else sum(a[1:], a[0]) for a in parts)
-    if grade is not None:
-        highest = np.fmax.reduce(grades)
-        grades = np.where(np.isnan(highest), grade.lonely, highest)
-    environments = None
-    if keep_environments:
-        environments = [
-            Environments.joined([e for part in kept for e in part[t]])
-            for t, term in enumerate(terms)
-        ]
-    return LocalPrediction(*sums, None if grade is None else grades, environments)
+    environments = [
+        Environments.joined([e for part in kept for e in part[t]])
+        for t in range(len(terms))
+    ]
+    if grade is None:
+        return LocalPrediction(*sums, environments=environments)
+    highest = np.fmax.reduce(grades)
+    for t, (term, of_term) in enumerate(zip(terms, environments, strict=True)):
+        if of_term is not None and grade.means[t] is not None:
+            near = neighbours.within(term.descriptor.cutoff)
+            grade.mark_means(t, of_term, near, highest)
+    grades = np.where(np.isnan(highest), grade.lonely, highest)
+    return LocalPrediction(*sums, grades, environments)
 
 
 def novelty(

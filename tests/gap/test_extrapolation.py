@@ -1,10 +1,13 @@
 """Extrapolation grades and what they do, and the extrapolation variance of GAP."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from sklearn.exceptions import NotFittedError
 from sparse_toys import (
@@ -27,6 +30,7 @@ from kforce.gap.extrapolation import (
     LONELY_GRADE,
     Grade,
     TermRange,
+    neighbourhood_means,
     tail_quantile,
 )
 from kforce.gap.prediction import novelty
@@ -35,7 +39,9 @@ from kforce.gap.term import Term
 from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial
 from kforce.kernels.stationary import RBF
+from kforce.neighbours.search import find_neighbours
 from kforce.prediction import describe_grades
+from kforce.structures import Batch
 
 
 @pytest.mark.parametrize("names", [("pairs",), ("triplets",), ("densities",)])
@@ -247,6 +253,12 @@ def test_of_the_terms_the_highest_counts(metal):
         marked = np.full(len(atoms), np.nan)
         metal.grade_.mark(t, env, marked)
         alone.append(marked)
+        if metal.grade_.means[t] is not None:
+            near = find_neighbours(Batch.from_frames([atoms]), term.descriptor.cutoff)
+            marked = np.full(len(atoms), np.nan)
+            metal.grade_.mark_means(t, env, near, marked)
+            alone.append(marked)
+    assert len(alone) > len(metal.terms_)
     highest = np.nanmax(alone, axis=0)
     np.testing.assert_allclose(metal.extrapolation([atoms])[0], highest, rtol=1e-6)
 
@@ -334,3 +346,39 @@ def test_one_energy_of_many_equal_cells_is_not_rounding():
     many = cell * (2, 2, 2)
     one, eight = model.evaluate([cell, many], return_std=True).energy_epistemic
     np.testing.assert_allclose(eight, 8.0 * one, rtol=1e-3)
+
+
+def test_means_over_atoms_and_their_neighbours():
+    """One by one, also where only some of the atoms have an environment."""
+    for centre in (None, 29):
+        atoms = crystal(80)
+        soap = SOAP(cutoff=3.5, n_max=3, l_max=2, atom_sigma=0.5, centre=centre)
+        batch = Batch.from_frames([atoms])
+        near = find_neighbours(batch, soap.cutoff)
+        env = soap(batch.numbers, near)
+        place = {atom: e for e, atom in enumerate(env.central_atoms)}
+        expected = []
+        for atom in env.central_atoms:
+            members = near.atoms[near.offsets[atom] : near.offsets[atom + 1]]
+            rows = [place[atom], *(place[b] for b in members if b in place)]
+            expected.append(env.x[rows].mean(axis=0))
+        found = neighbourhood_means(env, near)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_strained_cell_is_told_from_a_hot_one():
+    """Where single environments are within the range of a hot crystal."""
+    cells = [bulk("Cu", cubic=True) * (2, 2, 2) for _ in range(24)]
+    for s, cell in enumerate(cells):
+        cell.rattle(0.2, seed=s)
+        cell.calc = EMT()
+    soap = Term(SOAP(cutoff=4.5, n_max=4, l_max=3, atom_sigma=0.5), n_inducing=50)
+    model = GAPRegressor([soap], optimize=False).fit(cells)
+    strained = bulk("Cu", a=1.03 * 3.61, cubic=True) * (2, 2, 2)
+    hot = bulk("Cu", cubic=True) * (2, 2, 2)
+    hot.rattle(0.2, seed=99)
+    without = replace(model.grade_, means=[None] * len(model.terms_))
+    alone = copy.copy(model)._restore(grade_=without)
+    assert max(g.max() for g in alone.extrapolation([strained, hot])) < 1.0
+    of_strained, of_hot = model.extrapolation([strained, hot])
+    assert of_hot.max() < 1.0 < of_strained.min()
