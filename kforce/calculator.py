@@ -44,7 +44,8 @@ class KForceCalculator(Calculator):
 
     ASE keeps results that it does not know out of files: for extended XYZ, copy them,
     ``atoms.info["energy_std"] = atoms.calc.results["energy_std"]`` and
-    ``atoms.arrays["forces_std"] = atoms.calc.results["forces_std"]``.
+    ``atoms.arrays["forces_std"] = atoms.calc.results["forces_std"]``. Its
+    `SinglePointCalculator` refuses them: give it those that it knows.
 
     >>> import kforce
     >>> frames = kforce.datasets.load_methanol_ccsdt()
