@@ -75,7 +75,8 @@ class TermRange:
     `axes` (n_features, n_axes); a distance of `lengths` (n_axes,) along these, and of
     `rest` along any other direction, is grade 1. An isolated atom is far from all that
     has neighbours: features `alone` (n_alone, n_features) of those in the training set
-    are places of their own, with `rest` around them.
+    are places of their own, with `rest` around them. Squared lengths along directions
+    that are no features count beyond `outside`, the largest of the training set.
     """
 
     centre: np.ndarray
@@ -83,6 +84,7 @@ class TermRange:
     lengths: np.ndarray
     rest: float
     alone: np.ndarray
+    outside: float = 0.0
 
     def check_stored(self) -> None:
         """Raise an error unless shapes fit and lengths are positive."""
@@ -91,7 +93,7 @@ class TermRange:
         check_array("lengths", self.lengths, (self.axes.shape[1],))
         if len(self.alone):
             check_array("alone", self.alone, (None, len(self.centre)))
-        if not min(self.lengths.min(initial=1.0), self.rest) > 0.0:
+        if not min(self.lengths.min(initial=1.0), self.rest) > 0.0 <= self.outside:
             raise ValueError("lengths of a range are not positive")
 
     @classmethod
@@ -140,6 +142,7 @@ class TermRange:
 
         `outside` (n_env,) are squared lengths along directions that are no features.
         """
+        outside = np.maximum(outside - self.outside, 0.0)
         away = x - self.centre
         along = away @ self.axes
         square = np.einsum("ed,ed->e", away, away) - np.einsum("ea,ea->e", along, along)
@@ -210,11 +213,12 @@ class Grade:
         max_environments: int = MAX_ENVIRONMENTS,
     ) -> Grade:
         """Return the ranges of random frames of a training set."""
-        ranges, means = [], []
+        ranges, means, order = [], [], rng.permutation(len(training.frames))
+        marked = [np.zeros(len(frame), dtype=bool) for frame in training.frames]
         for term in terms:
-            frames, averaged, n_seen = [], [], 0
+            frames, averaged, n_seen, outside = [], [], 0, 0.0
             alone = np.zeros((0, term.descriptor.n_features))
-            for s in rng.permutation(len(training.frames)):
+            for s in order:
                 if term.descriptor.is_composition:
                     break
                 # Isolated atoms are looked for in all frames: these are small.
@@ -222,6 +226,8 @@ class Grade:
                     continue
                 batch, neighbours = training.neighbours.of(s, term.descriptor.cutoff)
                 environments = term.descriptor(batch.numbers, neighbours)
+                marked[s][environments.central_atoms] = True
+                outside = max(outside, environments.outside.max(initial=0.0))
                 x = environments.x
                 has_any = np.isin(environments.central_atoms, neighbours.owners)
                 alone = _places(np.concatenate([alone, x[~has_any]]))
@@ -235,8 +241,13 @@ class Grade:
                 frames = [alone]
             for known, of_frames in ((ranges, frames), (means, averaged)):
                 learned = TermRange.learned(of_frames) if of_frames else None
-                known.append(learned and replace(learned, alone=alone))
-        return cls(ranges, means, _lonely(terms))
+                known.append(
+                    learned and replace(learned, alone=alone, outside=float(outside))
+                )
+        # Atoms without environments are known if some are in the training set.
+        seen = [of_atoms for of_atoms in marked if of_atoms.any()]
+        is_known = not all(of_atoms.all() for of_atoms in seen)
+        return cls(ranges, means, 0.0 if is_known else _lonely(terms))
 
     @classmethod
     def of_points(cls, terms: Sequence[SparseTerm]) -> Grade:
@@ -247,7 +258,7 @@ class Grade:
             else TermRange.learned(list(term.inducing_points[:, None]), POINT_QUANTILE)
             for term in terms
         ]
-        return cls(ranges, [None] * len(ranges), _lonely(terms))
+        return cls(ranges, [None] * len(ranges))
 
     def mark(self, t: int, environments: Environments, grades: np.ndarray) -> None:
         """Raise the grades (n_atoms,) to those of environments of the t-th term."""
