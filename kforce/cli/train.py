@@ -183,11 +183,6 @@ def _local_facts(model, output):
     total = plural(sum(counts), "inducing environment")
     output.note(f"{total} of {plural(len(counts), 'term')}")
     output.note(
-        f"noise: {1e3 * model.noise_energy_:.3g} meV per atom, "
-        f"{model.noise_forces_:.3g} eV/Å: what labels contain of errors, and what the "
-        "terms cannot represent"
-    )
-    output.note(
         "standard deviations: 95 % of the errors of left-out frames are within 1.96 of "
         "them; they grow where the extrapolation grade of atoms does"
     )

@@ -371,7 +371,7 @@ def test_deviations_that_are_off_are_pointed_out(tmp_path, capsys):
     assert "coverage: labels within the interval" in heard.out
 
 
-def test_training_says_what_noise_and_grades_are(tmp_path, capsys):
+def test_training_says_what_deviations_and_grades_are(tmp_path, capsys):
     call = [
         "train",
         "mixed.xyz",
@@ -383,5 +383,5 @@ def test_training_says_what_noise_and_grades_are(tmp_path, capsys):
     ]
     assert main(call) == 0
     heard = capsys.readouterr().out
-    assert "noise: 10 meV per atom, 0.1 eV/Å: what labels contain of errors" in heard
+    assert "95 % of the errors of left-out frames are within 1.96" in heard
     assert "extrapolation grade: 1 is where" in heard
