@@ -258,12 +258,12 @@ def residual_covariance(
     """
     x, f_cut = environments.x, environments.multiplicity * environments.f_cut
     owner = sums[environments.central_atoms]
-    k, _ = term.compare(x, orders=(0,))
-    rows = open_rows = _members(owner, f_cut, n_sums) @ k
+    rows = open_rows = energy_rows(term, environments, sums, n_sums)
     if x.shape[1] <= MAX_DIFFERENCE_FEATURES:
         left = _unexplained(term, prior, x, f_cut, jitter)
         x, f_cut, owner = x[left], f_cut[left], owner[left]
-        open_rows = _members(owner, f_cut, n_sums) @ k[left]
+        k, _ = term.compare(x, orders=(0,))
+        open_rows = _members(owner, f_cut, n_sums) @ k
     half = solve_triangular(prior, open_rows.T, trans="T", check_finite=False)
     return rows, energy_covariance(term, x, f_cut, owner, n_sums) - half.T @ half
 
