@@ -75,17 +75,12 @@ def leading_directions(
 
 def _tangents(descriptor, training, rng):
     """Return some derivatives (n, n_features) of environments of random frames."""
-    chosen, n_env = [np.zeros((0, descriptor.n_features))], 0
-    for s in rng.permutation(len(training.frames)):
-        batch, neighbours = training.neighbours.of(s, descriptor.cutoff)
-        environments = descriptor(batch.numbers, neighbours)
+    chosen, most = [np.zeros((0, descriptor.n_features))], N_TANGENT_ENVIRONMENTS
+    for _, environments in training.random_environments(descriptor, rng, most):
         for block in environments.jacobians():
             dx = block.dx.reshape(-1, descriptor.n_features)
             n = N_TANGENTS * len(np.unique(block.environments))
             chosen.append(dx[rng.permutation(len(dx))[:n]])
-        n_env += len(environments.x)
-        if n_env >= N_TANGENT_ENVIRONMENTS:
-            break
     return np.concatenate(chosen)
 
 

@@ -242,17 +242,13 @@ def sample_environments(
     There are `n_env`, but at least `min_pool`, and more by the rest of the last frame;
     all of the training set where it has no more.
     """
-    x, f_cut, types, n_seen = [], [], [], 0
-    for s in rng.permutation(len(training.frames)):
-        batch, neighbours = training.neighbours.of(s, descriptor.cutoff)
-        environments = descriptor(batch.numbers, neighbours)
+    x, f_cut, types = [], [], []
+    n_env = max(n_env, min_pool)
+    for s, environments in training.random_environments(descriptor, rng, n_env):
         name = str(training.frames[s].info.get("config_type", ""))
         x.append(environments.x)
         f_cut.append(environments.f_cut)
         types.append(np.full(len(environments.x), name, object))
-        n_seen += len(environments.x)
-        if n_seen >= max(n_env, min_pool):
-            break
     return np.concatenate(x), np.concatenate(f_cut), np.concatenate(types).astype(str)
 
 

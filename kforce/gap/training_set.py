@@ -6,7 +6,7 @@ observations say which of them are known, and how noisy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from threading import Lock
@@ -14,6 +14,7 @@ from threading import Lock
 import numpy as np
 from ase import Atoms
 
+from kforce.descriptors.local import Environments, LocalDescriptor
 from kforce.errors import InputError
 from kforce.gap.covariance import (
     ENERGY,
@@ -188,6 +189,22 @@ class TrainingSet:
         structure = self.neighbours.of(s, largest_cutoff(terms))
         wanted = observed.has(FORCES), observed.has(VIRIAL)
         return prior_variances(terms, *structure, *wanted)[observed.rows]
+
+    def random_environments(
+        self, descriptor: LocalDescriptor, rng: np.random.Generator, n_env: int
+    ) -> Iterator[tuple[int, Environments]]:
+        """Return frames in random order with their environments, until there are n_env.
+
+        There are more by the rest of the last frame, and all where there are no more.
+        """
+        n_seen = 0
+        for s in rng.permutation(len(self.frames)):
+            batch, neighbours = self.neighbours.of(s, descriptor.cutoff)
+            environments = descriptor(batch.numbers, neighbours)
+            yield s, environments
+            n_seen += len(environments.x)
+            if n_seen >= n_env:
+                return
 
     def sample(
         self, rng: np.random.Generator, n_labels: int, n_frames: int | None = None
