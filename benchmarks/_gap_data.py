@@ -56,12 +56,17 @@ def copper(n_frames, seed, cells=3):
         atoms.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
         scale = rng.choice([0.02, 0.05, 0.1, 0.15])
         atoms.positions += rng.normal(scale=scale, size=atoms.positions.shape)
-        atoms.calc = EMT()
-        results = {
-            "energy": atoms.get_potential_energy(),
-            "forces": atoms.get_forces(),
-            "stress": atoms.get_stress(),
-        }
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        frames.append(atoms)
+        frames.append(labelled_by_emt(atoms))
     return frames
+
+
+def labelled_by_emt(atoms):
+    """Attach energy, forces and stress of effective medium theory to a cell."""
+    atoms.calc = EMT()
+    results = {
+        "energy": atoms.get_potential_energy(),
+        "forces": atoms.get_forces(),
+        "stress": atoms.get_stress(),
+    }
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
