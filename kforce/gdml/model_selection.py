@@ -1,8 +1,8 @@
 """What a fit takes for descriptor, kernel and noises, as far as they are not given.
 
 Internal coordinates with learned scales are compared with the plain kernel of inverse
-distances by how well both predict the forces of structures that are left out; the one
-length scale of the latter has the best leave-one-out density of a subset.
+distances by the errors of the forces of structures that are left out, as a user would;
+the one length scale of the latter has the best leave-one-out density of a subset.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kforce.gdml.leave_one_out import Score, score
 from kforce.gdml.observations import Observations
 from kforce.gdml.prior import Noise, Prior
 from kforce.gdml.relevance import learn_scales
-from kforce.gdml.subsets import farthest_points, random_subset
+from kforce.gdml.subsets import LENGTH_SCALE_ROWS, farthest_points, random_subset
 from kforce.kernels.stationary import Matern52, Matern72
 from kforce.labels import Labels
 from kforce.progress import progress_bar
@@ -39,6 +39,9 @@ _MAX_STRUCTURES, _MAX_ROWS = 60, 3300
 
 #: With fewer structures than this, many scales would only fit their accidents.
 _MIN_STRUCTURES = 10
+
+#: Part of the left-out forces that 95 % intervals of a kernel must cover.
+_LEAST_COVERAGE = 0.88
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class _Candidates:
         prior, chosen = self._prior(clone(kernels[0])), ()
         if by_score or prior.kernel.needs_length_scale:
             features = descriptor(self._batch)
-            chosen, subset = self._subset(features)
+            chosen, subset = self._subset(features, LENGTH_SCALE_ROWS)
             features = features.take(chosen)
             scores = [
                 learn_length_scale(self._prior(kernel), features, subset, by_score)
@@ -130,7 +133,9 @@ class _Candidates:
         descriptor = descriptor.bind(self._batch, self._permutations)
         with_energies = np.isfinite(self._labels.energy).sum() > 1
         observations = self._observations(with_energies)
-        self._subset(self._pairs)  # raises where there is nothing to learn from
+        self._subset(
+            self._pairs, LENGTH_SCALE_ROWS
+        )  # raises where there is nothing to learn from
         sizes = observations.sizes
         chosen = farthest_points(
             self._pairs.x,
@@ -157,25 +162,33 @@ class _Candidates:
 
     def better(self, with_scales, plain):
         """Return the one that predicts the forces of left-out structures better."""
-        chosen, subset = self._subset(self._pairs)
+        # As many structures as the scales were learned from: with few, the comparison
+        # would be one of the kernels for few.
+        rows = int(self._observations().sizes.max()) * _MAX_STRUCTURES
+        rows = max(LENGTH_SCALE_ROWS, min(_MAX_ROWS, rows))
+        chosen, subset = self._subset(self._pairs, rows)
         subset = subset.without_energies()
         batch = self._batch.take(chosen)
         first, second = (
             score(candidate.prior, candidate.descriptor(batch), subset)
             for candidate in (with_scales, plain)
         )
-        keeps_scales = first.density >= second.density
+        # Errors of structures that the scales were learned from are small for that.
+        judged = np.flatnonzero(~np.isin(chosen, with_scales.learned_from))
+        if len(judged) < _MIN_STRUCTURES:
+            judged = np.arange(len(chosen))
+        keeps_scales, reason = _compare(first, second, judged)
         _log.info(
             "%d structures left out in turn: internal coordinates with learned scales "
-            "have a log density of %.1f and a force error of %.4g eV/Å, inverse "
-            "distances with one scale %.1f and %.4g eV/Å; of the higher density, %s "
-            "are kept",
-            len(chosen),
-            first.density,
-            first.rmse,
-            second.density,
-            second.rmse,
+            "have a force error of %.4g eV/Å and 95 %% intervals that cover %.0f %%, "
+            "inverse distances with one scale %.4g eV/Å and %.0f %%; %s are kept: %s",
+            len(judged),
+            first.errors_of(judged).mean(),
+            100.0 * first.coverage_of(judged),
+            second.errors_of(judged).mean(),
+            100.0 * second.coverage_of(judged),
             "internal coordinates" if keeps_scales else "inverse distances",
+            reason,
         )
         return with_scales if keeps_scales else plain
 
@@ -189,12 +202,12 @@ class _Candidates:
             self._batch, self._labels, with_energies, self._offset
         )
 
-    def _subset(self, features):
-        """Structures for the search of one scale, and their observations."""
+    def _subset(self, features, n_rows):
+        """Different structures at random, and their observations, about `n_rows`."""
         observations = self._observations()
         # Sorted, the features of a structure and of its permuted images are the same.
         signature = np.sort(features.x, axis=1).round(8)
-        chosen = random_subset(observations.sizes, signature, self._random)
+        chosen = random_subset(observations.sizes, signature, self._random, n_rows)
         if len(chosen) < 2:
             raise InputError(
                 "A length scale is learned from at least two different structures: add "
@@ -210,6 +223,28 @@ class _Candidates:
         if self._noise.forces is None:
             subset = subset.without_energies()
         return chosen, subset
+
+
+def _compare(first, second, structures):
+    """Say whether the first of two scores is the better one, and why."""
+    if first.left_out is None or second.left_out is None:
+        return second.left_out is None, "the covariance of the others is singular"
+    difference = first.errors_of(structures) - second.errors_of(structures)
+    mean, n = difference.mean(), len(structures)
+    is_first, reason = bool(mean < 0.0), "their error is lower"
+    if abs(mean) < difference.std(ddof=1) / np.sqrt(n):
+        is_first = first.density >= second.density
+        reason = (
+            "their density is higher, and the errors differ by less than the standard "
+            "error of the difference"
+        )
+    kept, other = (first, second) if is_first else (second, first)
+    if kept.coverage_of(structures) < _LEAST_COVERAGE <= other.coverage_of(structures):
+        return not is_first, (
+            "their error is not lower, but the intervals of the others cover less than "
+            f"{_LEAST_COVERAGE:.0%}"
+        )
+    return is_first, reason
 
 
 def learn_length_scale(

@@ -47,9 +47,9 @@ class GDMLRegressor(ForceField):
     descriptor : Descriptor, default=None
         With neither descriptor nor kernel, `InternalCoordinates` whose scales are
         learned by marginal likelihood (see `kforce.gdml.relevance`) are compared with
-        `InverseDistances` by leave-one-out density, and the better is kept; periodic
-        systems and fewer than 10 frames take the latter. Otherwise None is
-        `InverseDistances`.
+        `InverseDistances` by the forces of left-out structures: the lower error is
+        kept, unless its intervals do not hold; periodic systems and fewer than 10
+        frames take the latter. Otherwise None is `InverseDistances`.
     kernel : Kernel, default=None
         Covariance of f in eV². None is a Matérn kernel. A length scale of None is
         learned: the one of best leave-one-out density of a subset.

@@ -6,19 +6,22 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 #: Rows of the subset that a length scale is learned from: a second or two.
-_LENGTH_SCALE_ROWS = 1000
+LENGTH_SCALE_ROWS = 1000
 
 
 def random_subset(
-    sizes: np.ndarray, x: np.ndarray, rng: np.random.Generator
+    sizes: np.ndarray,
+    x: np.ndarray,
+    rng: np.random.Generator,
+    n_rows: int = LENGTH_SCALE_ROWS,
 ) -> np.ndarray:
-    """Choose different points for the search of a length scale, at random.
+    """Choose different points, two at least, with about `n_rows` observations.
 
     `sizes` (n,) are the observations at each of the points x (n, n_features), whose
     equal rows are copies: a point whose copy is in the subset would be predicted from
     it. The indices are in ascending order.
     """
-    count = max(2, int(_LENGTH_SCALE_ROWS // max(1.0, float(np.mean(sizes)))))
+    count = max(2, int(n_rows // max(1.0, float(np.mean(sizes)))))
     _, different = np.unique(x, axis=0, return_index=True)
     return np.sort(rng.permutation(np.sort(different))[:count])
 

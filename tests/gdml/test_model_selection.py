@@ -11,15 +11,18 @@ from toys import assert_second_order, labelled, morse, shaken, symmetric_group
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
+from kforce.gdml.leave_one_out import Score
+from kforce.gdml.model_selection import _compare
 from kforce.gdml.regressor import GDMLRegressor
 from kforce.kernels.base import Scaled, Sum
 from kforce.kernels.stationary import RBF, Matern52, Matern72
+from kforce.solvers.cholesky import LeftOut
 
 GROUP = symmetric_group(3, 2)
 CHOICE = re.compile(
     r"(\d+) structures left out in turn: internal coordinates with learned scales have "
-    r"a log density of (\S+) and a force error of (\S+) eV/Å, inverse distances with "
-    r"one scale (\S+) and (\S+) eV/Å; of the higher density, (.*) are kept"
+    r"a force error of (\S+) eV/Å and 95 % intervals that cover (\d+) %, inverse "
+    r"distances with one scale (\S+) eV/Å and (\d+) %; (.*) are kept: (.*)"
 )
 
 
@@ -81,12 +84,60 @@ def test_the_better_one_is_kept(both, methanol):
 def said(records):
     texts = [r.getMessage() for r in records if r.name == "kforce.choice"]
     (text,) = texts
-    count, density, error, other_density, other_error, kept = CHOICE.search(
+    count, error, coverage, other_error, other_coverage, kept, reason = CHOICE.search(
         text
     ).groups()
+    assert min(int(coverage), int(other_coverage)) > 70
     keeps_scales = kept == "internal coordinates"
-    assert keeps_scales == (float(density) >= float(other_density))
+    if reason == "their error is lower":
+        assert keeps_scales == (float(error) < float(other_error))
     return int(count), float(error), float(other_error), keeps_scales
+
+
+def scored(errors, variance=1.0, density=0.0):
+    """What a kernel of these errors of structures with one force component scores."""
+    covariances = [np.array([[v]]) for v in np.broadcast_to(variance, np.shape(errors))]
+    return Score(Matern52(1.0), density, LeftOut(list(errors[:, None]), covariances))
+
+
+def test_the_lower_error_wins():
+    errors = np.random.default_rng(0).normal(size=40)
+    first, second = scored(errors), scored(1.5 * errors, density=9.0)
+    for pair, expected in (((first, second), True), ((second, first), False)):
+        is_first, reason = _compare(*pair, np.arange(40))
+        assert is_first == expected
+        assert reason == "their error is lower"
+
+
+def test_a_difference_within_its_error_says_nothing():
+    rng = np.random.default_rng(1)
+    errors = rng.normal(size=(2, 40))
+    dense, thin = scored(errors[0], density=2.0), scored(errors[1], density=1.0)
+    for pair, expected in (((dense, thin), True), ((thin, dense), False)):
+        is_first, reason = _compare(*pair, np.arange(40))
+        assert is_first == expected
+        assert reason.startswith("their density is higher")
+
+
+def test_intervals_that_do_not_hold_lose():
+    # Deviations that are small where the errors are large cover too few of them.
+    errors = np.random.default_rng(2).normal(size=200)
+    sizes = np.where(np.abs(errors) > 1.0, 0.01, 3.0)
+    wrong, honest = scored(errors, sizes), scored(1.3 * errors)
+    assert wrong.coverage_of(np.arange(200)) < 0.88 < honest.coverage_of(np.arange(200))
+    is_first, reason = _compare(wrong, honest, np.arange(200))
+    assert not is_first
+    assert reason.startswith("their error is not lower")
+    # Only the structures that are asked for count.
+    assert _compare(wrong, honest, np.flatnonzero(np.abs(errors) < 1.0))[0]
+
+
+def test_a_singular_covariance_loses():
+    found, lost = scored(np.ones(10)), Score(Matern52(1.0), -np.inf, None)
+    assert _compare(found, lost, np.arange(10))[0]
+    assert not _compare(lost, found, np.arange(10))[0]
+    assert np.isinf(lost.errors_of(np.arange(10))).all()
+    assert lost.coverage_of(np.arange(10)) == 0.0
 
 
 @pytest.mark.parametrize("seed", range(2))
