@@ -27,7 +27,9 @@ class KForceCalculator(Calculator):
 
     Results are `energy`, `free_energy` (eV) and `forces` (eV/Å). Local models add
     `stress` (eV/Å³) of structures that are periodic in three directions, unless a
-    baseline knows none, and `energies` of atoms (eV), unless they have a baseline.
+    baseline knows none, and `energies` of atoms (eV), unless they have a baseline. A
+    molecule that a global model knows may be in a box with vacuum around it: it is
+    computed without the box, and its `stress` is zero.
 
     The first time a structure leaves the range of the training data, a warning says
     how: a global kernel knows nothing far from its training data, where its energy goes

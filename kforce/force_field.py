@@ -109,6 +109,7 @@ class ForceField(BaseEstimator):
         Batch.from_frames(frames)  # refuses positions that are not finite
         frames, labels = self._training_set(frames)
         training = Training.on(frames, labels)
+        frames = self._without_boxes(frames)
         baseline = as_baseline(self.baseline)
         if baseline is not None:
             labels = baseline.corrections(frames, labels)
@@ -161,8 +162,9 @@ class ForceField(BaseEstimator):
             Structures of the molecule (`GDMLRegressor`) or the elements
             (`GAPRegressor`) that the model was trained on.
         properties : sequence of {'energy', 'forces', 'stress', 'energies'}
-            What to predict beside the energy. Stresses, and energies of atoms, are
-            known to a `GAPRegressor` only.
+            What to predict beside the energy. Energies of atoms are known to a
+            `GAPRegressor` only, and so are stresses, but for that of a molecule in a
+            box, which is zero.
         return_std : bool, default=False
             Predict standard deviations of energies and forces as well, at the cost of a
             triangular solve with the factor of the fit; a `GDMLRegressor` that does not
@@ -315,7 +317,7 @@ class ForceField(BaseEstimator):
 
     def score(self, frames: Sequence[Atoms], y=None) -> float:
         """Return R² of the predicted forces over all components that have a label."""
-        frames = self._check_frames(frames)
+        frames = as_frames(frames)
         prediction = self.evaluate(frames)
         pairs = Labels.from_frames(frames).pairs(prediction)
         if "forces" not in pairs:
@@ -442,8 +444,12 @@ class ForceField(BaseEstimator):
         """Return the frames that the model is fitted to, and their labels."""
         return frames, Labels.from_frames(frames)
 
+    def _without_boxes(self, frames):
+        """Return training frames as the model and its baseline are to see them."""
+        return frames
+
     def _check_frames(self, frames):
-        """Return the frames as a list once they are fit for this model."""
+        """Return the frames as this model sees them, once they are fit for it."""
         check_is_fitted(self)
         frames = as_frames(frames)
         for s, frame in enumerate(frames):

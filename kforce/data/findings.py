@@ -10,6 +10,7 @@ from ase import Atoms
 
 from kforce.errors import InputError
 from kforce.labels import Labels
+from kforce.neighbours.unwrapping import unwrap
 from kforce.structures import as_frames
 
 
@@ -54,6 +55,7 @@ class Report:
 class LabelledSet:
     """Frames with labels, NaN where there is none or none that can be used.
 
+    Molecules in boxes are put together, and their boxes left out.
     Messages number them as `numbers` do, by default by their positions.
     """
 
@@ -61,12 +63,13 @@ class LabelledSet:
         self, name: str, frames: Sequence[Atoms], numbers: Sequence[int] | None = None
     ):
         self.name = name
-        self.frames = as_frames(frames)
+        frames = as_frames(frames)
+        self.frames = [_without_box(frame) for frame in frames]
         self.numbers = range(len(self.frames)) if numbers is None else numbers
         self.bad_labels = []
         self.energy = np.full(len(self.frames), np.nan)
         self.forces = []
-        for s, frame in enumerate(self.frames):
+        for s, frame in enumerate(frames):
             if not np.isfinite(frame.positions).all():  # a finding of its own
                 self.forces.append(np.full((len(frame), 3), np.nan))
                 continue
@@ -92,6 +95,15 @@ class LabelledSet:
         first = ", ".join(map(str, indices[:5]))
         more = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
         return f"({self.name} {noun} {first}{more})"
+
+
+def _without_box(frame):
+    if not np.isfinite(frame.positions).all():
+        return frame
+    try:
+        return unwrap(frame)
+    except InputError:  # a crystal, or nothing that a fit would take
+        return frame
 
 
 def plural(count: int, noun: str) -> str:

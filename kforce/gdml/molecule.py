@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +11,12 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from kforce.errors import InputError
+from kforce.neighbours.unwrapping import NotAloneError, unwrap, unwrap_all
 from kforce.registry import register
 from kforce.storage.codec import check_array
 from kforce.structures import Batch, as_frames
+
+_log = logging.getLogger("kforce.choice")
 
 #: No global model has so many atoms: a file that claims them is damaged, and the pairs
 #: of them would fill the memory.
@@ -51,7 +56,24 @@ class Molecule:
         return Atoms(self.numbers).get_chemical_formula()
 
     def check(self, atoms: Atoms, name: str = "this structure") -> None:
-        """Raise an `InputError` if composition, atom order or periodicity differ."""
+        """Raise an `InputError` if composition, atom order or periodicity differ.
+
+        A molecule without periodic boundaries may come in any box, see `alone`.
+        """
+        self.check_atoms(atoms, name)
+        if not self.pbc.any():
+            return
+        same_cell = np.allclose(atoms.cell.array, self.cell, atol=1e-6)
+        if not (np.array_equal(atoms.pbc, self.pbc) and same_cell):
+            found = _boundary(atoms.pbc, atoms.cell.array)
+            raise InputError(
+                f"Expected {_boundary(self.pbc, self.cell)}, found {found} in "
+                f"{name}: a global model knows one cell only; GAPRegressor (--model "
+                "gap) learns any."
+            )
+
+    def check_atoms(self, atoms: Atoms, name: str = "this structure") -> None:
+        """Raise an `InputError` if composition or atom order differ."""
         if not np.array_equal(atoms.numbers, self.numbers):
             as_frames([atoms])  # elements that are none have no symbols
             if sorted(atoms.numbers) == sorted(self.numbers):
@@ -65,16 +87,22 @@ class Molecule:
                 f"{atoms.get_chemical_formula()} in {name}: a global model knows one "
                 "molecule only; GAPRegressor (--model gap) learns any."
             )
-        same_cell = not self.pbc.any() or np.allclose(
-            atoms.cell.array, self.cell, atol=1e-6
-        )
-        if not (np.array_equal(atoms.pbc, self.pbc) and same_cell):
-            found = _boundary(atoms.pbc, atoms.cell.array)
+
+    def alone(self, atoms: Atoms, number: int | None = None) -> Atoms:
+        """Return a structure without its box, unless this is periodic itself.
+
+        Raises `InputError` if the structure is not one molecule with vacuum around it;
+        the number is that of the frame.
+        """
+        if not atoms.pbc.any() or self.pbc.any():
+            return atoms
+        try:
+            return unwrap(atoms, number)
+        except NotAloneError as reason:
             raise InputError(
-                f"Expected {_boundary(self.pbc, self.cell)}, found {found} in "
-                f"{name}: a global model knows one cell only; GAPRegressor (--model "
-                "gap) learns any."
-            )
+                f"Expected one molecule with vacuum around it, found that {reason}: "
+                "enlarge the box, or set pbc=False where the atoms are together."
+            ) from None
 
     def batch_of_one(self, positions: np.ndarray) -> Batch:
         """Return one structure of this molecule, positions (n_atoms, 3) in Å."""
@@ -96,6 +124,30 @@ class Molecule:
             np.tile(self.cell, (n, 1, 1)),
             np.tile(self.pbc, (n, 1)),
         )
+
+
+def without_boxes(frames: Sequence[Atoms]) -> list[Atoms]:
+    """Return training frames as molecules, or as they are where one frame is none.
+
+    Which it is, is said in the log. Raises `InputError` if the frames have different
+    boundaries then.
+    """
+    alone, reason = unwrap_all(frames)
+    molecule = Molecule.of(alone[0])
+    for s, frame in enumerate(alone):
+        molecule.check(frame, f"frame {s}")
+        molecule.alone(frame, s)
+    if alone is not frames:
+        _log.info(
+            "the frames show one molecule with vacuum around it: boxes are left out"
+        )
+    elif reason:
+        _log.log(
+            logging.WARNING if reason.is_ambiguous else logging.INFO,
+            "the frames are taken as periodic: %s",
+            reason,
+        )
+    return alone
 
 
 def _symbols(numbers):

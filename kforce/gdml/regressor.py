@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from kforce.errors import InputError, check_noise, check_seed
 from kforce.force_field import ForceField
 from kforce.gdml.energy_differences import mismatch_complaint, scale_complaint
 from kforce.gdml.model_selection import choose_prior
-from kforce.gdml.molecule import Molecule
+from kforce.gdml.molecule import Molecule, without_boxes
 from kforce.gdml.observations import Observations
 from kforce.gdml.posterior import Posterior, condition
 from kforce.gdml.prior import Noise, Prior
@@ -26,7 +27,7 @@ from kforce.registry import register
 from kforce.solvers.cholesky import workspace
 from kforce.solvers.resources import Forecast
 from kforce.storage.codec import check_array
-from kforce.structures import Batch
+from kforce.structures import Batch, as_frames
 from kforce.symmetry.groups import validate_permutations
 from kforce.symmetry.recovery import find_permutations
 
@@ -41,6 +42,10 @@ class GDMLRegressor(ForceField):
     The energy is E(R) = c + f(x(R)) with a zero-mean Gaussian process f on a descriptor
     x of the whole molecule; forces (and energies) are linear functionals of f, so the
     predicted forces are exactly the gradient of the predicted energy.
+
+    A molecule in a periodic box with vacuum around it is put together where the
+    boundary cuts it, and learned and predicted without the box; see
+    `kforce.neighbours.unwrapping`. Frames of crystals and polymers share one cell.
 
     Parameters
     ----------
@@ -304,8 +309,11 @@ class GDMLRegressor(ForceField):
         frames = [frames[s] for s in chosen]
         molecule = Molecule.of(frames[0])
         for s, frame in enumerate(frames):
-            molecule.check(frame, f"frame {s}")
+            molecule.check_atoms(frame, f"frame {s}")
         return frames, labels.take(chosen)
+
+    def _without_boxes(self, frames):
+        return without_boxes(frames)
 
     def _group(self, frames, molecule):
         if self.permutations is None:
@@ -332,6 +340,56 @@ class GDMLRegressor(ForceField):
     def check_frame(self, atoms, name="this structure"):  # noqa: D102
         self.molecule_.check(atoms, name)
 
+    def _check_frames(self, frames):
+        frames = super()._check_frames(frames)
+        if any(frame.pbc.any() for frame in frames):
+            Batch.from_frames(frames)  # refuses positions that are not finite
+        return [self.molecule_.alone(frame, s) for s, frame in enumerate(frames)]
+
+    @property
+    def known_properties(self):
+        """What `evaluate` knows, the energy first.
+
+        The stress is that of a molecule in a box, zero.
+        """
+        molecule = getattr(self, "molecule_", None)
+        if molecule is None or molecule.pbc.any():
+            return super().known_properties
+        return (*super().known_properties, "stress")
+
+    @property
+    def has_stress(self):
+        """Whether stresses can be asked for: they are zero on any baseline."""
+        return "stress" in self.known_properties
+
+    def properties_of(self, frames):
+        """Return what is worth predicting: energy and forces."""
+        return ("energy", "forces")
+
+    def evaluate(self, frames, properties=("energy", "forces"), return_std=False):
+        """Predict several properties at once, see `ForceField.evaluate`.
+
+        A molecule in a box is put together and predicted without it: the energy does
+        not depend on the box, so the stress of structures with three periodic
+        directions is zero, and can be asked for.
+        """
+        frames = as_frames(frames)
+        properties = (properties,) if isinstance(properties, str) else properties
+        in_box = np.array([frame.pbc.all() for frame in frames])
+        if not ("stress" in properties and self.has_stress and in_box.any()):
+            return super().evaluate(frames, properties, return_std)
+        others = [name for name in properties if name != "stress"]
+        prediction = super().evaluate(frames, others, return_std)
+        stress = np.where(in_box[:, None], np.zeros(6), np.nan)
+        return replace(prediction, stress=stress)
+
+    def evaluate_structure(self, atoms, properties, return_std=False, skin_list=None):  # noqa: D102
+        alone = self.molecule_.alone(atoms)
+        found = super().evaluate_structure(alone, properties, return_std, skin_list)
+        if alone is atoms or not atoms.pbc.all():
+            return found
+        return replace(found[0], stress=np.zeros((1, 6))), found[1]
+
     def _features(self, frames):
         return self.descriptor_(Batch.from_frames(frames))
 
@@ -352,6 +410,7 @@ class GDMLRegressor(ForceField):
         return Prediction(f + self.constant_, forces)
 
     def describe_extrapolation(self, atoms, grades=None):  # noqa: D102
+        atoms = self.molecule_.alone(atoms)
         x = self.descriptor_(self.molecule_.batch_of_one(atoms.positions)).x[0]
         if self.expansion_.is_inside(x):
             # Grades are those of what this model corrects.
@@ -368,6 +427,7 @@ class GDMLRegressor(ForceField):
 
         Up to rigid motions and the order of features; labels do not count.
         """
+        frames = [self.molecule_.alone(frame, s) for s, frame in enumerate(frames)]
         x = np.sort(self._features(frames).x, axis=1)
         x_train = np.sort(self.expansion_.x_train, axis=1)
         known = {row.tobytes() for row in x_train.round(7) + 0.0}

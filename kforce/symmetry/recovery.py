@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from kforce.errors import InputError, check_count, check_seed
+from kforce.neighbours.unwrapping import unwrap_all
 from kforce.structures import as_frames
 from kforce.symmetry.groups import closure, cycle_lists, cycles, row_keys
 
@@ -59,8 +60,9 @@ def find_permutations(
     Parameters
     ----------
     frames : sequence of ase.Atoms
-        Geometries of one molecule with the atoms in the same order, in Å. Periodic
-        ones share one cell; their distances are to the nearest image.
+        Geometries of one molecule with the atoms in the same order, in Å, in boxes or
+        without. Periodic systems share one cell; their distances are to the nearest
+        image.
     max_permutations : int
         Largest group to return. When the data's group is larger, the worst-matching
         permutations (of those that match well, the ones that move most atoms) are
@@ -96,7 +98,7 @@ def find_permutations(
     """
     check_count("max_permutations", max_permutations)
     check_seed(seed)
-    frames = _same_molecule(as_frames(frames))
+    frames = _same_molecule(unwrap_all(as_frames(frames))[0])
     numbers = frames[0].numbers
     rng = np.random.default_rng(seed)
     if len(frames) > N_SCORED:

@@ -259,14 +259,17 @@ def test_few_frames_are_plain(n_frames, caplog):
 def test_periodic_frames_are_plain(caplog):
     frames = [
         labelled(
-            f.numbers, f.positions, forces=f.get_forces(), cell=[15.0] * 3, pbc=True
+            f.numbers, f.positions, forces=f.get_forces(), cell=[4.0] * 3, pbc=True
         )
         for f in shaken("H2O", 12)
     ]
     with caplog.at_level("INFO", logger="kforce.choice"):
         model = fit(frames)
     assert is_plain(model)
-    assert nothing_to_say(caplog)
+    assert [r.getMessage() for r in caplog.records if r.name == "kforce.choice"] == [
+        "the frames are taken as periodic: periodic images in frame 0 are 2.55 Å "
+        "apart, less than the 5 Å of vacuum around a molecule"
+    ]
     with pytest.raises(InputError, match="InternalCoordinates are for molecules"):
         fit(frames, descriptor=InternalCoordinates())
 

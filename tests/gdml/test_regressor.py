@@ -221,17 +221,19 @@ def test_one_frame_with_a_given_length_scale():
     np.testing.assert_allclose(predicted.energy[0], frame.get_potential_energy())
 
 
-def test_a_large_cell_is_no_cell():
+def test_a_cell_twice_as_wide_is_no_cell():
     # The posterior does not depend on how rigid motions are taken out: in a cell only
     # translations are, yet these labels have no torque.
     frames = toy_frames(WATER, 10)
-    cell = {"cell": [40.0] * 3, "pbc": True}
+    cell = {"cell": [5.0] * 3, "pbc": True}  # nearest images are those of the molecule
     in_cell = [
         labelled(WATER, f.positions, f.get_potential_energy(), f.get_forces(), **cell)
         for f in frames
     ]
     free = regressor(noise_forces=0.05).fit(frames[:6]).evaluate(frames[6:])
-    periodic = regressor(noise_forces=0.05).fit(in_cell[:6]).evaluate(in_cell[6:])
+    model = regressor(noise_forces=0.05).fit(in_cell[:6])
+    assert model.molecule_.pbc.all()
+    periodic = model.evaluate(in_cell[6:])
     np.testing.assert_allclose(periodic.energy, free.energy, atol=1e-10)
     np.testing.assert_allclose(periodic.forces, free.forces, atol=1e-10)
 
