@@ -74,8 +74,12 @@ class ModelMember:
 
     @property
     def has_stress(self):
-        """Whether stresses can be asked for."""
-        return self.model.has_stress
+        """Whether stresses can be asked for.
+
+        Not of a global model: that of a molecule in a box is zero because the box means
+        nothing, and no strain derivative that could be taken off labels.
+        """
+        return self.model.has_stress and self.model.cutoff_ is not None
 
     def evaluate(self, frames, properties, return_std=False):
         """Return the `Prediction` of a list of structures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from kforce.data import check_frames, dataset_hash
 from kforce.data.findings import plural
 from kforce.errors import InputError
 from kforce.labels import Labels, read_label
+from kforce.neighbours.unwrapping import unwrap_all
 from kforce.parallel import blas_info, n_threads
 from kforce.solvers.resources import available_memory, dgemm_rate
 from kforce.symmetry.groups import cycles, generators
@@ -71,7 +73,7 @@ def _data(args, output):
     values = {
         "frames": f"{len(frames)} of {formulas(frames)}",
         "atoms": str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}",
-        "periodic": "yes" if any(frame.pbc.any() for frame in frames) else "no",
+        "periodic": _periodic(frames),
         "energies": "none",
         "forces": "none",
         "stresses": "none",
@@ -93,6 +95,15 @@ def _data(args, output):
         values["stresses"] = f"on {plural(count, 'frame')}"
     values["checks"] = str(report).splitlines()
     return values
+
+
+def _periodic(frames):
+    if not any(frame.pbc.any() for frame in frames):
+        return "no"
+    with suppress(InputError):
+        if unwrap_all(frames)[1] is None:
+            return "no, molecules in boxes with vacuum around them"
+    return "yes"
 
 
 def _machine():

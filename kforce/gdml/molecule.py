@@ -144,7 +144,7 @@ def without_boxes(frames: Sequence[Atoms]) -> list[Atoms]:
     elif reason:
         _log.log(
             logging.WARNING if reason.is_ambiguous else logging.INFO,
-            "the frames are taken as periodic: %s",
+            "the training frames are taken as periodic: %s",
             reason,
         )
     return alone

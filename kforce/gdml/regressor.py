@@ -369,9 +369,9 @@ class GDMLRegressor(ForceField):
     def evaluate(self, frames, properties=("energy", "forces"), return_std=False):
         """Predict several properties at once, see `ForceField.evaluate`.
 
-        A molecule in a box is put together and predicted without it: the energy does
-        not depend on the box, so the stress of structures with three periodic
-        directions is zero, and can be asked for.
+        A molecule in a box is put together and predicted without it. The energy does
+        not depend on the box: the stress on it is zero where there are three periodic
+        directions, and can be asked for.
         """
         frames = as_frames(frames)
         properties = (properties,) if isinstance(properties, str) else properties

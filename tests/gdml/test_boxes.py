@@ -216,15 +216,14 @@ def test_it_is_a_baseline_in_boxes(methanol, free):
     terms = [Term(TwoBody(cutoff=3.0), RBF(), n_inducing=5)]
     model = GAPRegressor(terms, baseline=free, noise_energy=1e-3, noise_forces=1e-2)
     model.fit(frames)
-    found = model.evaluate(frames, ("energy", "forces", "stress"))
+    found = model.evaluate(frames)
     own = GAPRegressor(terms, noise_energy=1e-3, noise_forces=1e-2).fit(frames)
     assert own.has_stress
-    assert model.has_stress
-    assert np.isfinite(found.stress).all()
+    assert not model.has_stress  # the zero of the molecule is no derivative
     atoms = frames[0].copy()
     atoms.calc = model.calculator()
     np.testing.assert_allclose(atoms.get_forces(), found.forces[0], atol=1e-9)
-    np.testing.assert_allclose(atoms.get_stress(), found.stress[0], atol=1e-12)
+    assert "stress" not in atoms.calc.results
 
 
 def test_storage(methanol, tmp_path):

@@ -267,8 +267,8 @@ def test_periodic_frames_are_plain(caplog):
         model = fit(frames)
     assert is_plain(model)
     assert [r.getMessage() for r in caplog.records if r.name == "kforce.choice"] == [
-        "the frames are taken as periodic: periodic images in frame 0 are 2.55 Å "
-        "apart, less than the 5 Å of vacuum around a molecule"
+        "the training frames are taken as periodic: periodic images in frame 0 are "
+        "2.55 Å apart, less than the 5 Å of vacuum around a molecule"
     ]
     with pytest.raises(InputError, match="InternalCoordinates are for molecules"):
         fit(frames, descriptor=InternalCoordinates())
