@@ -113,32 +113,30 @@ class InternalCoordinates(Descriptor):
         held = closed_bonds(bonds, permutations)
         # A bond that holds breaks all the same if one that it is exchanged with does.
         breaking = {*find_breaking_bonds(numbers, distances), *bonds} - {*held}
+        stretch = stretches(numbers, distances)
+        kinds = {bond_images([bond], permutations) for bond in breaking}
+        breaking = _affordable(held, kinds, stretch) if kinds else ()
         if not breaking:
             return InternalCoordinates(held)
-        breaking = bond_images(sorted(breaking), permutations)
-        breaking = _affordable(
-            held, breaking, stretches(numbers, distances), permutations
-        )
-        one = 1.0 / stretches(numbers, np.ones((n_atoms, n_atoms)))
+        both = sorted_bonds((*held, *breaking))
+        unit = 1.0 / stretches(numbers, np.ones((n_atoms, n_atoms)))
         switches = {
-            bond: tuple(round(float(stretch * one[bond]), 4) for stretch in _SWITCHED)
+            bond: tuple(round(float(length * unit[bond]), 4) for length in _SWITCHED)
             for bond in breaking
         }
-        both = sorted_bonds((*held, *breaking))
         return InternalCoordinates(both, tuple(map(switches.get, both)))
 
     def _is_symmetric(self, permutations):
         """Whether each image of a bond is a bond with the same switch."""
-        switches = self.switches or (None,) * len(self.bonds)
-        for between in set(switches):
-            alike = [
-                bond
-                for bond, other in zip(self.bonds, switches, strict=True)
-                if other == between
-            ]
-            if closed_bonds(alike, permutations) != sorted_bonds(alike):
-                return False
-        return True
+        alike = {}
+        for s, bond in enumerate(self.bonds):
+            between = None if self.switches is None else self.switches[s]
+            key = None if between is None else tuple(between)
+            alike.setdefault(key, []).append(bond)
+        return all(
+            closed_bonds(bonds, permutations) == sorted_bonds(bonds)
+            for bonds in alike.values()
+        )
 
     @classmethod
     def from_fields(cls, bonds, switches=None):
@@ -227,7 +225,7 @@ class InternalCoordinates(Descriptor):
         torsions(positions, coordinates.atoms[end:], end, value, b_matrix)
         if self.switches is not None:
             chains, n_body = coordinates.atoms[n_pairs:], coordinates.n_body[n_pairs:]
-            ranges = self._ranges(chains, n_body)
+            ranges = self._ranges(chains, n_atoms)
             weigh(positions, chains, n_body, ranges, n_pairs, value, b_matrix)
         x = np.empty((len(value), coordinates.first[-1]))
         dx_dq = np.ones_like(x)
@@ -239,9 +237,8 @@ class InternalCoordinates(Descriptor):
         x[:, last:] = value[:, n_pairs:]
         return Features(x, dx_dq, b_matrix, coordinates, n_atoms)
 
-    def _ranges(self, chains, n_body):
+    def _ranges(self, chains, n_atoms):
         """Return the switches (n_coordinates, 3, 2) of the bonds along coordinates."""
-        n_atoms = np.max(self.bonds) + 1
         table = np.full((n_atoms, n_atoms, 2), np.inf)
         for (a, b), between in zip(self.bonds, self.switches, strict=True):
             if between is not None:
@@ -262,13 +259,15 @@ class InternalCoordinates(Descriptor):
         return describe_distance(atoms, dist, min(one, other), max(one, other))
 
 
-def _affordable(held, breaking, stretch, permutations):
+def _affordable(held, kinds, stretch):
     """Return the bonds that break, nearest kinds first, while their angles are few."""
-    kinds = {bond_images([bond], permutations) for bond in breaking}
-    a, b = np.transpose(breaking)
-    mean = dict(zip(breaking, stretch[:, a, b].mean(axis=0), strict=True))
+
+    def mean_stretch(kind):
+        a, b = np.transpose(kind)
+        return stretch[:, a, b].mean(), kind
+
     chosen, left_out = (), ()
-    for kind in sorted(kinds, key=lambda kind: np.mean([mean[bond] for bond in kind])):
+    for kind in sorted(kinds, key=mean_stretch):
         bonds = sorted_bonds((*held, *chosen, *kind))
         if len(find_angles(bonds)) + len(find_torsions(bonds)) <= _MAX_BENDS:
             chosen += kind

@@ -393,6 +393,13 @@ def test_too_many_angles_keep_the_nearest_kinds(caplog):
     assert 300 < np.count_nonzero(c.n_body > 2) <= 400
 
 
+def test_where_no_bond_that_breaks_is_affordable_those_that_hold_are_left(monkeypatch):
+    monkeypatch.setattr("kforce.descriptors.internal_coordinates._MAX_BENDS", 0)
+    batch = Batch.from_frames([*frames_of("H2O", 10, scale=0.02), water(2.2, 1.0)])
+    bound = InternalCoordinates().bind(batch)
+    assert (bound.bonds, bound.switches) == (((0, 2),), None)
+
+
 def test_switches_are_stored_and_older_files_have_none():
     for descriptor in (exchanging("some")[1], InternalCoordinates(((0, 1),))):
         again = decode(*encode(descriptor))
