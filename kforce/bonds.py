@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from itertools import combinations
 
 import numpy as np
 from ase.data import covalent_radii
 from scipy.sparse.csgraph import shortest_path
-
-_log = logging.getLogger("kforce.descriptors")
 
 #: Stretches up to which atoms are bonded, and beyond which a bond that was there is
 #: lost: hot molecules stretch their bonds.
@@ -28,8 +25,7 @@ def find_bonds(
     """Return the bonds a < b that hold in all structures, at their mean lengths.
 
     `distances` (n_structures, n_atoms, n_atoms) are in Å. Bonds that break in some
-    structure are left out, with a warning in the log: angles and torsions are made of
-    what never breaks.
+    structure are left out, see `find_breaking_bonds`.
 
     Examples
     --------
@@ -39,16 +35,27 @@ def find_bonds(
     ((0, 1), (0, 2))
     """
     stretch = stretches(numbers, distances)
-    near = np.triu(stretch.min(axis=0) < BONDED, 1)
-    broken = near & (stretch.max(axis=0) > BROKEN)
-    bonded = np.triu(stretch.mean(axis=0) < BONDED, 1)
-    if broken.any():
-        pairs = ", ".join(f"{a}-{b}" for a, b in np.argwhere(broken))
-        _log.warning(
-            "the bonds %s break in these structures: no angle or torsion uses them",
-            pairs,
-        )
-    return tuple((int(a), int(b)) for a, b in np.argwhere(bonded & ~broken))
+    holds = (stretch.mean(axis=0) < BONDED) & (stretch.max(axis=0) <= BROKEN)
+    return _pairs(holds)
+
+
+def find_breaking_bonds(
+    numbers: np.ndarray, distances: np.ndarray
+) -> tuple[tuple[int, int], ...]:
+    """Return the pairs a < b that are bonded in some structures and apart in others.
+
+    Examples
+    --------
+    >>> distances = np.array([[[0.0, 0.74], [0.74, 0.0]], [[0.0, 2.0], [2.0, 0.0]]])
+    >>> find_breaking_bonds(np.array([1, 1]), distances)
+    ((0, 1),)
+    """
+    stretch = stretches(numbers, distances)
+    return _pairs((stretch.min(axis=0) < BONDED) & (stretch.max(axis=0) > BROKEN))
+
+
+def _pairs(bonded):
+    return tuple((int(a), int(b)) for a, b in np.argwhere(np.triu(bonded, 1)))
 
 
 def sorted_bonds(bonds) -> tuple[tuple[int, int], ...]:
@@ -74,6 +81,20 @@ def closed_bonds(bonds, permutations) -> tuple[tuple[int, int], ...]:
         for bond in known
         if set(sorted_bonds(permutations[:, list(bond)])) <= set(known)
     )
+
+
+def bond_images(bonds, permutations) -> tuple[tuple[int, int], ...]:
+    """Return bonds and all their images under a group, in order.
+
+    Examples
+    --------
+    >>> bond_images([(0, 2)], np.array([[0, 1, 2], [1, 0, 2]]))
+    ((0, 2), (1, 2))
+    """
+    if permutations is None or len(bonds) == 0:
+        return sorted_bonds(bonds)
+    images = permutations[:, np.array(bonds)].reshape(-1, 2)
+    return tuple(sorted(set(sorted_bonds(images))))
 
 
 def find_angles(bonds) -> list[tuple[int, int, int]]:

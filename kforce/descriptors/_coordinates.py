@@ -104,6 +104,47 @@ def torsions(positions, atoms, first, value, b_matrix):
 
 
 @njit(cache=True, nogil=True)
+def switch(r, near, far):
+    """Return what falls from 1 at `near` to 0 at `far`, and its derivative.
+
+    Three derivatives are continuous: 1 − 35 t⁴ + 84 t⁵ − 70 t⁶ + 20 t⁷.
+    """
+    if r <= near:
+        return 1.0, 0.0
+    if r >= far:
+        return 0.0, 0.0
+    t = (r - near) / (far - near)
+    value = 1.0 - t**4 * (35.0 + t * (-84.0 + t * (70.0 - 20.0 * t)))
+    return value, -140.0 * (t * (1.0 - t)) ** 3 / (far - near)
+
+
+@njit(cache=True, nogil=True)
+def weigh(positions, atoms, n_body, switches, first, value, b_matrix):
+    """Multiply coordinates and their derivatives by switches of the bonds in them.
+
+    positions (n, n_atoms, 3), atoms (n_coord, 4), switches (n_coord, 3, 2) the
+    distances between which the bonds along them fall from 1 to 0, infinite where they
+    always hold; value (n, …) and b_matrix (n, …, 4, 3) from column `first` on.
+    """
+    u = np.empty(3)
+    for s in range(positions.shape[0]):
+        for q in range(atoms.shape[0]):
+            row = b_matrix[s, first + q]
+            for m in range(n_body[q] - 1):
+                near, far = switches[q, m]
+                if near == np.inf:
+                    continue
+                r = _unit(positions[s], atoms[q, m], atoms[q, m + 1], u)
+                weight, slope = switch(r, near, far)
+                slope *= value[s, first + q]
+                value[s, first + q] *= weight
+                row *= weight
+                for k in range(3):
+                    row[m, k] -= slope * u[k]
+                    row[m + 1, k] += slope * u[k]
+
+
+@njit(cache=True, nogil=True)
 def pull(dx_dq, b_matrix, atoms, n_body, first, g, out):
     """Add Jᵀ g to `out`: descriptor gradients (n, n_features) to (n, n_atoms, 3)."""
     for s in range(g.shape[0]):

@@ -1,20 +1,24 @@
 import re
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.data import covalent_radii
 from conformance import GlobalDescriptorConformance
 from scipy.spatial.distance import cdist
 from toys import (
+    assert_second_order,
     dense_jacobians,
     shaken,
     symmetric_group,
 )
 
+import kforce
 from kforce.descriptors.internal_coordinates import InternalCoordinates
 from kforce.errors import InputError
+from kforce.storage.codec import decode, encode
 from kforce.structures import Batch
 
 NAMES = ["H2", "CO2", "HCN", "C2H2", "H2O2", "NH3", "CH3OH", "C3H6_D3h", "C6H6"]
@@ -217,21 +221,219 @@ def test_straight_molecules(name):
         np.testing.assert_allclose(near.x, features.x, atol=30 * step)
 
 
-def test_binding_takes_the_bonds_of_all_frames(caplog):
-    frames = frames_of("H2O", 10, scale=0.02)
-    broken = moved(frames[0], frames[0].positions)
-    broken.positions[1] += 1.2 * (broken.positions[1] - broken.positions[0])
-    batch = Batch.from_frames([*frames, broken])
+def water(*lengths):
+    """Water with two lengths of its bonds in units of covalent radii."""
+    unit = sum(covalent_radii[[8, 1]])
+    u, v = np.array([1.0, 0.0, 0.0]), np.array([-0.25, 0.97, 0.0])
+    return Atoms("OHH", [(0, 0, 0), lengths[0] * unit * u, lengths[1] * unit * v])
+
+
+def test_binding_takes_the_bonds_of_all_frames_and_switches_those_that_break(caplog):
+    batch = Batch.from_frames([*frames_of("H2O", 10, scale=0.02), water(2.2, 1.0)])
     descriptor = InternalCoordinates()
-    bound = descriptor.bind(batch)
+    with caplog.at_level("INFO", logger="kforce.descriptors"):
+        bound = descriptor.bind(batch)
     assert descriptor.bonds is None
-    assert bound.bonds == ((0, 2),)
-    assert "the bonds 0-1 break" in caplog.text
-    # Two distances of the bonded pair are there all the same, but no angle.
-    assert bound(batch).x.shape == (11, 9)
-    given = InternalCoordinates([(0, 1), (0, 2)])
-    assert given.bind(batch) is given
-    assert given(batch).x.shape == (11, 10)
+    assert bound.bonds == ((0, 1), (0, 2))
+    assert bound.switches == ((1.2125, 3.395), None)
+    assert "the bonds 0-1 break in some structures" in caplog.text
+    plain = InternalCoordinates([(0, 1), (0, 2)])
+    assert plain.bind(batch) is plain
+    x, without = bound(batch).x, plain(batch).x
+    # Where both bonds are there, nothing changes; the angle of the other has faded.
+    np.testing.assert_array_equal(x[:-1], without[:-1])
+    np.testing.assert_array_equal(x[:, :-1], without[:, :-1])
+    assert 0.0 < x[-1, -1] / without[-1, -1] < 0.9
+
+
+def test_images_of_bonds_that_break_are_switched_as_well():
+    batch = Batch.from_frames([*frames_of("H2O", 10, scale=0.02), water(2.2, 1.0)])
+    bound = InternalCoordinates().bind(batch, symmetric_group(3, 2))
+    assert bound.switches == ((1.2125, 3.395),) * 2
+    # So are those of a bond that is exchanged with one that never was.
+    frames = [water(1.0, 3.0), water(1.05, 2.9)]
+    bound = InternalCoordinates().bind(Batch.from_frames(frames))
+    assert (bound.bonds, bound.switches) == (((0, 1),), None)
+    bound = InternalCoordinates().bind(Batch.from_frames(frames), symmetric_group(3, 2))
+    assert bound.bonds == ((0, 1), (0, 2))
+    assert bound.switches == ((1.2125, 3.395),) * 2
+
+
+def test_bonds_that_hold_make_the_descriptor_of_fixed_bonds():
+    frames = kforce.datasets.load_methanol_ccsdt()[:20]
+    batch = Batch.from_frames(frames)
+    bound = InternalCoordinates().bind(batch, GROUPS["CH3OH"])
+    assert bound.switches is None
+    fixed = InternalCoordinates(bound.bonds)
+    endless = InternalCoordinates(bound.bonds, [None] * len(bound.bonds))
+    long = InternalCoordinates(bound.bonds, [(3.0, 4.0)] * len(bound.bonds))
+    wanted = bound(batch)
+    for descriptor in (fixed, endless, long):
+        features = descriptor(batch)
+        for key in ("x", "dx_dq", "b_matrix"):
+            np.testing.assert_array_equal(getattr(features, key), getattr(wanted, key))
+
+
+def exchanging(name, n_frames=6):
+    """Frames of a chain H-O-O-H, and switches that it is in the middle of."""
+    bonds = ((0, 1), (0, 2), (1, 2), (1, 3))
+    switches = {
+        "some": (None, (0.7, 1.3), (1.1, 2.6), (0.7, 1.3)),
+        "all": ((1.2, 2.0), (0.5, 1.5), (1.1, 2.6), (0.6, 2.0)),
+    }
+    return frames_of("H2O2", n_frames), InternalCoordinates(bonds, switches[name])
+
+
+def slow_switch(r, between):
+    if between is None:
+        return 1.0
+    t = np.clip((r - between[0]) / (between[1] - between[0]), 0.0, 1.0)
+    return 1.0 - 35 * t**4 + 84 * t**5 - 70 * t**6 + 20 * t**7
+
+
+@pytest.mark.parametrize("name", ["some", "all"])
+def test_switched_values_by_hand(name):
+    frames, descriptor = exchanging(name)
+    features = descriptor(Batch.from_frames(frames))
+    between = dict(zip(descriptor.bonds, descriptor.switches, strict=True))
+    c = features.coordinates
+    for frame, x in zip(frames, features.x, strict=True):
+        slow = slow_features(frame, c)
+        for q in np.flatnonzero(c.n_body > 2):
+            chain = c.atoms[q, : c.n_body[q]].tolist()
+            for bond in pairwise(chain):
+                pair = between[tuple(sorted(bond))]
+                slow[c.first[q]] *= slow_switch(frame.get_distance(*bond), pair)
+        np.testing.assert_allclose(x, slow, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", [3, 4])
+@pytest.mark.parametrize("name", ["some", "all"])
+def test_switched_derivatives_against_differences(name, kind):
+    (frame, *_), descriptor = exchanging(name)
+    features = descriptor(Batch.from_frames([frame]))
+    c = features.coordinates
+    chosen = np.repeat(c.n_body, np.diff(c.first)) == kind
+    direction = np.random.default_rng(2).normal(size=frame.positions.shape)
+    direction /= np.linalg.norm(direction)
+    assert_second_order(
+        lambda r: descriptor(Batch.from_frames([moved(frame, r)])).x[0, chosen],
+        features.push(direction[None])[0, chosen],
+        frame.positions,
+        direction,
+    )
+
+
+@pytest.mark.parametrize("edge", [1.2, 1.9])
+def test_features_are_smooth_where_a_switch_begins_and_ends(edge):
+    bonds, switches = [(0, 1), (0, 2)], [(1.2, 1.9), (0.8, 3.0)]
+    descriptor = InternalCoordinates(bonds, switches)
+
+    def along(offsets):
+        u, v = np.array([1.0, 0.0, 0.0]), np.array([-0.3, 1.0, 0.2])
+        frames = [Atoms("OHH", [(0, 0, 0), (edge + h) * u, v]) for h in offsets]
+        features = descriptor(Batch.from_frames(frames))
+        return features.x[:, -1], features.b_matrix[:, -1]
+
+    # First derivatives of the slopes from both sides of the edge agree the better the
+    # smaller the step, to first order.
+    gaps = []
+    for h in (1e-2, 1e-3):
+        _, slopes = along([-h, 0.0, h])
+        gaps.append(np.abs((slopes[2] - 2 * slopes[1] + slopes[0]) / h).max())
+    assert gaps[1] < 0.15 * gaps[0]
+    x, slopes = along([0.0, 1e-9])
+    np.testing.assert_allclose(x[0], x[1], atol=1e-8)
+    np.testing.assert_allclose(slopes[0], slopes[1], atol=1e-7)
+    assert (x[0] == 0.0) == (edge == 1.9)
+
+
+def shared_proton():
+    """H3O2- with the proton on either oxygen, and all arrangements of like atoms."""
+    rng = np.random.default_rng(3)
+    start = np.array(
+        [[-1.25, 0, 0], [1.25, 0, 0], [0, 0.1, 0], [-1.6, 0.9, 0], [1.6, 0.2, 0.9]]
+    )
+    frames = []
+    for shift in (-0.3, 0.0, 0.3, 0.1):
+        positions = start + rng.normal(scale=0.05, size=(5, 3))
+        positions[2, 0] += shift
+        order = [*rng.permutation(2), *(2 + rng.permutation(3))]
+        frames.append(Atoms("OOHHH", positions[order]))
+    hydrogens = [[0, 1, *q] for q in permutations((2, 3, 4))]
+    group = [p for q in hydrogens for p in (q, [1, 0, *q[2:]])]
+    return frames, np.array(group)
+
+
+def test_exchanged_atoms_have_the_features_of_one_another():
+    frames, group = shared_proton()
+    batch = Batch.from_frames(frames)
+    descriptor = InternalCoordinates().bind(batch, group)
+    assert descriptor.bonds == tuple((o, h) for o in (0, 1) for h in (2, 3, 4))
+    features = descriptor(batch)
+    counts = np.bincount(features.coordinates.n_body)
+    assert counts.tolist() == [0, 0, 10, 9, 12]
+    feature_perms, _ = features.coordinates.images(group)
+    for p, images in zip(group, feature_perms, strict=True):
+        permuted = [moved(f, f.positions[p]) for f in frames]
+        x = descriptor(Batch.from_frames(permuted)).x
+        np.testing.assert_allclose(x, features.x[:, images], atol=1e-13)
+    # An oxygen with all hydrogens, a hydrogen between both oxygens.
+    sizes = [len(kind) for kind in descriptor.parts(5)]
+    assert sizes == [1, 5, 3]
+
+
+def test_too_many_angles_keep_the_nearest_kinds(caplog):
+    # A hydrogen above a cluster of others that come and go: each pair is a kind.
+    rng = np.random.default_rng(1)
+    frames = [Atoms("H14", 0.9 * s * rng.normal(size=(14, 3))) for s in (0.3, 3.0)]
+    bound = InternalCoordinates().bind(Batch.from_frames(frames))
+    assert "are left out: there would be more than 400 angles" in caplog.text
+    c = bound.coordinates(14)
+    assert 300 < np.count_nonzero(c.n_body > 2) <= 400
+
+
+def test_where_no_bond_that_breaks_is_affordable_those_that_hold_are_left(monkeypatch):
+    monkeypatch.setattr("kforce.descriptors.internal_coordinates._MAX_BENDS", 0)
+    batch = Batch.from_frames([*frames_of("H2O", 10, scale=0.02), water(2.2, 1.0)])
+    bound = InternalCoordinates().bind(batch)
+    assert (bound.bonds, bound.switches) == (((0, 2),), None)
+
+
+def test_switches_are_stored_and_older_files_have_none():
+    for descriptor in (exchanging("some")[1], InternalCoordinates(((0, 1),))):
+        again = decode(*encode(descriptor))
+        assert again.get_params() == descriptor.get_params()
+    again = decode({"class": "InternalCoordinates", "bonds": [[0, 1]]}, {})
+    assert again.get_params() == {"bonds": [[0, 1]], "switches": None}
+    tree, arrays = encode(exchanging("some")[1])
+    tree["switches"] = {"tuple": [None, None]}
+    with pytest.raises(ValueError, match="switches must be"):
+        decode(tree, arrays)
+
+
+wrong_switches = [
+    [(1.0, 2.0)],
+    [(2.0, 1.0), None],
+    [(1.0, np.inf), None],
+    [(-1.0, 2.0), None],
+    [(1.0,), None],
+]
+
+
+@pytest.mark.parametrize("switches", wrong_switches, ids=str)
+def test_switches_that_make_no_sense(switches):
+    descriptor = InternalCoordinates([(0, 1), (0, 2)], switches)
+    with pytest.raises(InputError, match=r"switches must be \(near, far\) in Å"):
+        descriptor.bind(Batch.from_frames(frames_of("H2O")))
+
+
+def test_switches_must_be_the_same_for_images():
+    descriptor = InternalCoordinates([(0, 1), (0, 2)], [(1.0, 2.0), None])
+    batch = Batch.from_frames(frames_of("H2O"))
+    assert descriptor.bind(batch) is descriptor
+    with pytest.raises(InputError, match="not symmetric under the permutations"):
+        descriptor.bind(batch, symmetric_group(3, 2))
 
 
 def test_a_dimer_has_no_coordinates_between_its_molecules_but_distances():

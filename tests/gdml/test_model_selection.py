@@ -345,7 +345,8 @@ def test_a_bond_that_breaks_takes_its_images_with_it(name, descriptor):
     group = symmetric_group(n, n - 1)
     model = fit(broken(name, 1), permutations=group, descriptor=descriptor)
     if isinstance(model.descriptor_, InternalCoordinates):
-        assert model.descriptor_.bonds == ()
+        assert model.descriptor_.bonds == tuple((0, h) for h in range(1, n))
+        assert None not in model.descriptor_.switches
     test = shaken(name, 5, seed=1)
     assert force_error(model, test) < 0.1
     for p in group:
