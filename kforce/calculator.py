@@ -9,7 +9,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from ase.outputs import Properties, all_outputs
 
-from kforce.errors import InputError
+from kforce.errors import ExtrapolationError, InputError
 from kforce.neighbours.verlet import SkinList
 from kforce.structures import FARTHEST, Batch
 
@@ -22,6 +22,10 @@ _OPTIONAL_RESULTS = (
 _STDS = {False: (), "energy": ("energy_std",), "forces": ("energy_std", "forces_std")}
 
 
+#: Names of the models that have warned in this process.
+_warned: set[str] = set()
+
+
 class KForceCalculator(Calculator):
     """ASE calculator of a fitted force field; made by `ForceField.calculator`.
 
@@ -31,9 +35,12 @@ class KForceCalculator(Calculator):
     molecule that a global model knows may be in a box with vacuum around it: it is
     computed without the box, and its `stress` is zero.
 
-    The first time a structure leaves the range of the training data, a warning says
-    how: a global kernel knows nothing far from its training data, where its energy goes
-    to a constant; of a local model, `extrapolation` are the grades of atoms (n_atoms,).
+    `extrapolation` are the grades of atoms (n_atoms,): above 1 they are outside of the
+    training set. What happens then is `on_extrapolation`: 'warn' says, the first time
+    in a process, how a structure leaves the range of the training data, 'raise' raises
+    an `ExtrapolationError` before there are any results, so no integrator takes a step
+    with them, and 'ignore' does nothing. Beyond an `energy_std` of `stop_std` in eV, an
+    `ExtrapolationError` is raised in any case.
 
     For a local model, pairs of atoms are looked for only when an atom has moved by half
     of `skin`; for that, give one calculator to one structure.
@@ -49,6 +56,16 @@ class KForceCalculator(Calculator):
     ``atoms.arrays["forces_std"] = atoms.calc.results["forces_std"]``. Its
     `SinglePointCalculator` refuses them: give it those that it knows.
 
+    Attributes
+    ----------
+    n_evaluations, n_extrapolating : int
+        How many structures were computed, and how many of them had a grade above 1 or
+        were beyond `stop_std`.
+    largest_grade : float
+        The largest grade of all; 0 where the model has none.
+
+    Examples
+    --------
     >>> import kforce
     >>> frames = kforce.datasets.load_methanol_ccsdt()
     >>> atoms = frames[30].copy()
@@ -61,14 +78,18 @@ class KForceCalculator(Calculator):
     implemented_properties = ("energy", "free_energy", "forces")
     nolabel = True
 
-    def __init__(self, model, std=False, skin=0.5, std_every=1, **kwargs):
+    def __init__(
+        self, model, std=False, skin=0.5, std_every=1, on_extrapolation="warn",
+        stop_std=None, **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         self.model = model
         self.skin_list = (
             None if model.cutoff_ is None else SkinList(model.cutoff_, skin)
         )
-        self._std, self._std_every, self._n_calls = std, std_every, 0
-        self._warned = False
+        self._std, self._std_every = std, std_every
+        self._on_extrapolation, self._stop_std = on_extrapolation, stop_std
+        self.n_evaluations, self.n_extrapolating, self.largest_grade = 0, 0, 0.0
         known = ("energy", "free_energy", *model.known_properties[1:], *_STDS[std])
         if model.has_grades:
             known += ("extrapolation",)
@@ -99,16 +120,16 @@ class KForceCalculator(Calculator):
         if not np.abs(atoms.positions).max(initial=0.0) < FARTHEST:
             Batch.from_frames([atoms])  # says what is wrong with them
         wanted = {*properties} & {*_STDS[self._std]}
-        std = self._std if wanted or self._n_calls % self._std_every == 0 else False
+        is_due = self.n_evaluations % self._std_every == 0
+        std = self._std if wanted or is_due else False
+        self.results = {}
         prediction, inside = model.evaluate_structure(
             atoms, model.properties_of([atoms]), std, self.skin_list
         )
-        self._n_calls += 1
         energy = float(prediction.energy[0])
         if not isfinite(energy):
             raise InputError("Positions must be finite numbers, found NaN or infinity.")
-        if not inside and not self._warned:
-            self._warn(prediction)
+        self._watch(prediction, inside)
         self.results = {"energy": energy, "free_energy": energy}
         for name in _OPTIONAL_RESULTS:
             values = getattr(prediction, name)
@@ -119,12 +140,35 @@ class KForceCalculator(Calculator):
         """Return the results that ASE has names for: it refuses others."""
         return Properties({k: v for k, v in self.results.items() if k in all_outputs})
 
-    def _warn(self, prediction):
-        self._warned = True
+    def _watch(self, prediction, inside):
+        """Count a structure, and warn or raise where it is beyond the training set."""
         grades = prediction.extrapolation and prediction.extrapolation[0]
-        sentence = self.model.describe_extrapolation(self.atoms, grades)
-        warnings.warn(
-            f"{sentence} The model extrapolates: {self.model.extrapolates_to}. Add "
-            "such structures to the training set. (Said once.)",
-            stacklevel=4,
+        std = None if prediction.energy_std is None else float(prediction.energy_std[0])
+        is_uncertain = None not in (std, self._stop_std) and not std <= self._stop_std
+        self.n_evaluations += 1
+        self.n_extrapolating += not inside or is_uncertain
+        grade = None if grades is None else float(grades.max())
+        self.largest_grade = max(self.largest_grade, grade or 0.0)
+        stops = not inside and self._on_extrapolation == "raise"
+        warns = not inside and self._on_extrapolation == "warn"
+        if not (stops or is_uncertain or (warns and self.model._name not in _warned)):
+            return
+        says = [] if inside else [self.model.describe_extrapolation(self.atoms, grades)]
+        if stops or is_uncertain:
+            if is_uncertain:
+                says.append(
+                    f"The standard deviation of the energy is {std:.3g} eV, above "
+                    f"stop_std = {self._stop_std:g} eV."
+                )
+            says.append(
+                f"Stopped in evaluation {self.n_evaluations} of this calculator: add "
+                "such structures to the training set."
+            )
+            raise ExtrapolationError(" ".join(says), self.atoms.copy(), grade, std)
+        _warned.add(self.model._name)
+        says.append(
+            f"The model extrapolates: {self.model.extrapolates_to}. Add such "
+            "structures to the training set, or stop there with "
+            "on_extrapolation='raise'. (Said once.)"
         )
+        warnings.warn(" ".join(says), stacklevel=4)

@@ -17,10 +17,39 @@ class InputError(ValueError):
     """
 
 
+class ExtrapolationError(InputError):
+    """A structure that a model cannot be trusted with; see `ForceField.calculator`.
+
+    Attributes
+    ----------
+    atoms : ase.Atoms
+        The structure.
+    grade : float or None
+        Its largest extrapolation grade; None where the model has none.
+    energy_std : float or None
+        Standard deviation of its energy in eV, where that was computed.
+    """
+
+    def __init__(self, message, atoms=None, grade=None, energy_std=None):
+        super().__init__(message)
+        self.atoms, self.grade, self.energy_std = atoms, grade, energy_std
+
+
 def one_line(text: str, most: int = 200) -> str:
     """Return a text, of another program or a file, cut to a line of a message."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def distinct(a: float, b: float, digits: int = 2) -> tuple[str, str]:
+    """Return two numbers with as many digits as it takes to tell them apart.
+
+    >>> distinct(1.912, 1.915), distinct(0.5, 1.0)
+    (('1.912', '1.915'), ('0.50', '1.00'))
+    """
+    while f"{a:.{digits}f}" == f"{b:.{digits}f}" and a != b and digits < 12:
+        digits += 1
+    return f"{a:.{digits}f}", f"{b:.{digits}f}"
 
 
 def check_positive(

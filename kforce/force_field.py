@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from numbers import Integral
+from uuid import uuid4
 
 import numpy as np
 from ase import Atoms
@@ -20,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from kforce.baselines.baseline import as_baseline
 from kforce.calculator import KForceCalculator
 from kforce.data.training import Training, frame_hashes
-from kforce.errors import InputError
+from kforce.errors import InputError, check_positive
 from kforce.evaluation import metrics
 from kforce.labels import Labels
 from kforce.neighbours.verlet import SkinList
@@ -397,7 +398,12 @@ class ForceField(BaseEstimator):
         save(self, path, with_factor)
 
     def calculator(
-        self, std: bool | str = False, skin: float = 0.5, std_every: int = 1
+        self,
+        std: bool | str = False,
+        skin: float = 0.5,
+        std_every: int = 1,
+        on_extrapolation: str = "warn",
+        stop_std: float | None = None,
     ) -> KForceCalculator:
         """Return an ASE calculator that evaluates this model.
 
@@ -412,12 +418,33 @@ class ForceField(BaseEstimator):
             of it, in Å.
         std_every : int, default=1
             Compute standard deviations in each structure of so many.
+        on_extrapolation : {'warn', 'raise', 'ignore'}, default='warn'
+            What to do with a structure of which a grade is above 1, which is outside of
+            the training set: warn, once in a process for this model, raise an
+            `ExtrapolationError` before anything is done with its forces, or nothing.
+        stop_std : float, default=None
+            Raise an `ExtrapolationError` where the standard deviation of the energy is
+            above this, in eV; that takes 'energy' where `std` is False.
 
         Raises
         ------
         InputError
             If `std` is none of these, or the model knows no standard deviations;
-            if `skin` or `std_every` make no sense.
+            if `skin`, `std_every`, `on_extrapolation` or `stop_std` make no sense.
+
+        Examples
+        --------
+        >>> import kforce
+        >>> frames = kforce.datasets.load_methanol_ccsdt()
+        >>> model = kforce.GDMLRegressor(kernel=kforce.Matern52()).fit(frames[:20])
+        >>> atoms = frames[30].copy()
+        >>> atoms.positions *= 1.5
+        >>> atoms.calc = model.calculator(on_extrapolation="raise")
+        >>> try:
+        ...     forces = atoms.get_forces()
+        ... except kforce.errors.ExtrapolationError as error:
+        ...     print(error.grade > 1.0, atoms.calc.n_extrapolating)
+        True 1
         """
         check_is_fitted(self)
         std = "forces" if std is True else std
@@ -432,9 +459,19 @@ class ForceField(BaseEstimator):
                 f"std_every must be a whole number ≥ 1, found {std_every!r}: 1 asks "
                 "for standard deviations in every step."
             )
+        if on_extrapolation not in ("warn", "raise", "ignore"):
+            raise InputError(
+                "on_extrapolation must be 'warn', 'raise' or 'ignore', found "
+                f"{on_extrapolation!r}: 'raise' stops where the training set ends."
+            )
+        if stop_std is not None:
+            check_positive("stop_std", stop_std, "standard deviation in eV or None")
+            std = std or "energy"
         if std:
             self._check_std()
-        return KForceCalculator(self, std, skin, int(std_every))
+        return KForceCalculator(
+            self, std, skin, int(std_every), on_extrapolation, stop_std
+        )
 
     def check_frame(self, atoms: Atoms, name: str = "this structure") -> None:
         """Raise InputError unless the fitted model knows structures like this."""
@@ -509,9 +546,13 @@ class ForceField(BaseEstimator):
         yield first, frames[first:]
 
     def _restore(self, **fitted):
-        """Set fitted attributes, whose names end in an underscore, and return self."""
+        """Set fitted attributes, whose names end in an underscore, and return self.
+
+        Copies of the model have its name, under which it warns once in a process.
+        """
         for name, value in fitted.items():
             setattr(self, name, value)
+        self._name = uuid4().hex
         return self
 
     def __sklearn_clone__(self):

@@ -34,8 +34,9 @@ class Prediction:
         The first part alone: the standard deviations of the true values. The squares of
         both parts add up to those of the whole.
     extrapolation : list of ndarray of shape (n_atoms,), or None
-        Extrapolation grades of atoms, of local models: above 1 the environment of the
-        atom is outside of the training set.
+        Extrapolation grades of atoms: above 1 the environment of the atom is outside of
+        the training set. In a global model that is the whole structure, and its grade
+        that of all atoms.
     """
 
     energy: np.ndarray

@@ -1,7 +1,9 @@
 import copy
 import multiprocessing
+import re
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import ase.io
 import numpy as np
@@ -12,7 +14,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces
 from ase.md.verlet import VelocityVerlet
 
-from kforce.errors import InputError
+from kforce.errors import ExtrapolationError, InputError
 
 #: The sums behind one energy have terms of 1e7 eV in total, which cancel: rounding
 #: leaves 3e-9 eV, and a few times more of the forces. Two orders of summation agree to
@@ -29,9 +31,9 @@ def inside(methanol, methanol_model):
 
 @pytest.fixture
 def atoms(inside, methanol_model):
-    """One of them with the model as its calculator."""
+    """One of them with the model as its calculator, which has not warned yet."""
     atoms = inside[0].copy()
-    atoms.calc = methanol_model.calculator()
+    atoms.calc = copy.copy(methanol_model)._restore().calculator()
     return atoms
 
 
@@ -120,6 +122,100 @@ def test_the_warning_names_the_two_atoms(atoms):
         atoms.get_forces()
 
 
+def test_it_warns_once_in_all_calculators_of_a_model(atoms):
+    model = atoms.calc.model
+    atoms.positions *= 0.6
+    calculators = [model.calculator(), model.calculator(), copy.deepcopy(atoms.calc)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for calculator in calculators:
+            atoms.calc = calculator
+            atoms.get_forces()
+    (found,) = caught
+    assert "Said once" in str(found.message)
+
+
+def test_the_digits_of_a_warning_tell_both_numbers_apart(inside, methanol_model):
+    grade = methanol_model.grade_
+    atoms = inside[0].copy()
+    descriptor = methanol_model.descriptor_
+    x = descriptor(methanol_model.molecule_.batch_of_one(atoms.positions)).x[0]
+    for change in (1e-3, 1e-5):
+        low = grade.low.copy()
+        low[1] = x[1] * (1.0 + change)  # 1/r of the first pair
+        model = copy.copy(methanol_model)._restore()
+        model.expansion_ = copy.copy(model.expansion_)
+        narrow = replace(grade, low=low, spread=grade.spread.scaled(0.01))
+        vars(model.expansion_)["training_range"] = narrow
+        found = model.describe_extrapolation(atoms)
+        dist, limit = map(float, re.findall(r"(\d\.\d+) Å", found))
+        assert dist == pytest.approx(1.0 / x[1], abs=6e-3)
+        assert dist > limit
+        assert limit == pytest.approx(1.0 / low[1], abs=6e-3)
+
+
+@pytest.mark.parametrize("std", [False, "energy"])
+def test_it_raises_before_there_are_results(atoms, std):
+    model = atoms.calc.model
+    atoms.calc = model.calculator(std=std, on_extrapolation="raise")
+    atoms.get_forces()
+    known = atoms.calc.results["extrapolation"].max()
+    assert atoms.calc.n_extrapolating == 0
+    assert atoms.calc.largest_grade == known <= 1.0
+    start = atoms.positions.copy()
+    atoms.set_momenta(np.full((6, 3), 3.0) * start)
+    dynamics = VelocityVerlet(atoms, 5.0 * units.fs)
+    with pytest.raises(ExtrapolationError, match=r"farther than .* add such") as caught:
+        dynamics.run(100)
+    assert caught.value.grade == atoms.calc.largest_grade > 1.0
+    np.testing.assert_array_equal(caught.value.atoms.positions, atoms.positions)
+    assert (caught.value.energy_std is None) == (std is False)
+    assert atoms.calc.results == {}
+    assert atoms.calc.n_evaluations > atoms.calc.n_extrapolating == 1
+    with pytest.raises(ExtrapolationError):  # once more: nothing is kept of it
+        atoms.get_forces()
+
+
+def test_it_is_silent_on_request_and_counts(atoms):
+    atoms.calc = atoms.calc.model.calculator(on_extrapolation="ignore")
+    atoms.get_forces()
+    atoms.positions *= 0.6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms.get_forces()
+    counts = atoms.calc.n_evaluations, atoms.calc.n_extrapolating
+    assert counts == (2, 1)
+    assert atoms.calc.largest_grade == atoms.calc.results["extrapolation"].max() > 1.0
+
+
+@pytest.mark.parametrize("std", [False, "energy", "forces"])
+def test_it_stops_at_a_standard_deviation(inside, atoms, std):
+    model = atoms.calc.model
+    known = model.evaluate([atoms], return_std=True).energy_std[0]
+    atoms.calc = model.calculator(std=std, stop_std=1.5 * known)
+    atoms.get_forces()
+    assert atoms.calc.results["energy_std"] == pytest.approx(known, rel=1e-2)
+    atoms.calc = model.calculator(std=std, stop_std=0.5 * known)
+    with pytest.raises(ExtrapolationError, match=r"above stop_std = .* evaluation 1"):
+        atoms.get_forces()
+    assert atoms.calc.n_extrapolating == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"on_extrapolation": "stop"}, "'warn', 'raise' or 'ignore', found 'stop'"),
+        ({"on_extrapolation": None}, "'warn', 'raise' or 'ignore', found None"),
+        ({"stop_std": -0.1}, "stop_std must be a positive .* found -0.1"),
+        ({"stop_std": 0.0}, "stop_std must be a positive .* found 0.0"),
+        ({"stop_std": np.nan}, "stop_std must be a positive .* found nan"),
+    ],
+)
+def test_what_to_do_outside_that_it_refuses(methanol_model, arguments, match):
+    with pytest.raises(InputError, match=match):
+        methanol_model.calculator(**arguments)
+
+
 def test_it_does_not_warn_within_the_training_data(methanol, methanol_model):
     calculator = methanol_model.calculator()
     for frame in methanol[:30]:
@@ -179,7 +275,8 @@ def test_dynamics_conserve_energy(methanol, methanol_model):
 
 def test_without_the_request_there_are_none(atoms):
     atoms.get_forces()
-    assert set(atoms.calc.results) == {"energy", "free_energy", "forces"}
+    known = {"energy", "free_energy", "forces", "extrapolation"}
+    assert set(atoms.calc.results) == known
     with pytest.raises(PropertyNotImplementedError):
         atoms.calc.get_property("energy_std", atoms)
 
@@ -204,5 +301,6 @@ def test_extended_xyz_with_standard_deviations(methanol_model, atoms, tmp_path):
 def test_a_model_without_variance_gives_no_such_calculator(methanol_model):
     bare = copy.copy(methanol_model)._restore(uncertainty_=None)
     bare.calculator()
-    with pytest.raises(InputError, match="no predictive variance"):
-        bare.calculator(std=True)
+    for arguments in ({"std": True}, {"stop_std": 0.1}):
+        with pytest.raises(InputError, match="no predictive variance"):
+            bare.calculator(**arguments)

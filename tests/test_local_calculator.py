@@ -183,7 +183,7 @@ def test_standard_deviations_that_it_refuses(model, arguments, match):
 
 def test_it_says_once_where_the_training_set_ends(model):
     atoms = NEW[1].copy()
-    atoms.calc = model.calculator()
+    atoms.calc = copy.copy(model)._restore().calculator()
     expected = model.extrapolation([atoms])[0]
     atoms.get_forces()
     np.testing.assert_allclose(atoms.calc.results["extrapolation"], expected, rtol=1e-6)

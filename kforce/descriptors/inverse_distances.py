@@ -9,7 +9,7 @@ from ase.geometry import complete_cell, find_mic, minkowski_reduce
 
 from kforce.descriptors._coordinates import pair_distances
 from kforce.descriptors.base import Coordinates, Descriptor, Features
-from kforce.errors import InputError
+from kforce.errors import InputError, distinct
 from kforce.registry import register
 
 
@@ -80,10 +80,13 @@ class InverseDistances(Descriptor):
 def describe_distance(atoms, dist: float, least: float, largest: float) -> str:
     """Say in a sentence that a distance leaves the range least … largest, in Å."""
     a, b = atoms
-    found = f"Atoms {b} and {a} are {dist:.2f} Å apart"
-    if dist < least:
-        return f"{found}, closer than in training ({least:.2f} Å at least)."
-    return f"{found}, farther than in training ({largest:.2f} Å at most)."
+    is_close = dist < least
+    found, limit = distinct(dist, least if is_close else largest)
+    if is_close:
+        than = f"closer than in training ({limit} Å at least)"
+    else:
+        than = f"farther than in training ({limit} Å at most)"
+    return f"Atoms {b} and {a} are {found} Å apart, {than}."
 
 
 def _nearest_images(positions, atoms, batch, dist, b_matrix):

@@ -1,20 +1,12 @@
 """Extrapolation grades: how far environments are from those of the training set.
 
-The distance of features x from those of the training set is that of Mahalanobis, with
-the covariance of a probabilistic principal component analysis: along the directions in
-which training environments vary it is measured by their spread, in all others by a
-small share of it. It is divided by the 99.9 % quantile of the largest distance of a
-frame that is left out, so that 1 is where the training set ends. It does not depend on
-amplitudes, nor on labels, and has no upper bound.
+For each term there is a range of the features of training environments, see
+`kforce.kernels.ranges`: 1 is the 99.9 % quantile of the largest distance of a frame
+that is left out.
 
 The same is done with means of features over an atom and its neighbours. Thermal motion
 cancels in these, so they tell a strained or another lattice from a hot one. The grade
 of an atom is the largest of its environments and means in any of the terms.
-
-References
-----------
-Tipping and Bishop, J. R. Stat. Soc. B 61, 611 (1999). For grades of other kinds see
-Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171 (2017).
 """
 
 from __future__ import annotations
@@ -28,161 +20,24 @@ from ase.data import chemical_symbols
 from scipy.sparse import csr_array
 
 from kforce.descriptors.local import Environments
+from kforce.errors import distinct
 from kforce.gap.sparse_term import MAX_DIFFERENCE_FEATURES, SparseTerm
 from kforce.gap.training_set import TrainingSet
+from kforce.kernels.ranges import MARGIN, TermRange
 from kforce.neighbours.search import Neighbours, find_neighbours
 from kforce.registry import register
-from kforce.storage.codec import check_array
 from kforce.structures import Batch
-
-#: Share of the whole variance that directions count with in which training
-#: environments do not vary.
-LEAST_VARIANCE = 1e-4
-
-#: Share of their mean square below which the variance of features is rounding.
-ROUNDING = 1e-12
-
-#: What lengths are multiplied by, so that rounding takes nothing out of a range.
-MARGIN = 1.0 + 1e-6
 
 #: Environments of each term that decide on its range, about.
 MAX_ENVIRONMENTS = 20_000
 
-#: Parts of the frames that are left out in turn.
-N_FOLDS = 5
-
-#: Quantile of the largest distance of a frame that is grade 1, and the share of frames
-#: whose tail tells it.
-QUANTILE, TAIL = 0.999, 0.25
-
-#: The same of single environments, for frames of about a hundred.
+#: Quantile of the distance of single environments that is grade 1: frames have about a
+#: hundred.
 POINT_QUANTILE = 1.0 - 1e-5
-
-#: What the largest distance is multiplied by where there is one frame only.
-LONELY_MARGIN = 2.0
 
 #: Grade of an isolated atom of which only terms of pairs or triplets could tell, and
 #: these have no environment there.
 LONELY_GRADE = 100.0
-
-
-@register
-@dataclass(frozen=True)
-class TermRange:
-    """Where the training environments of a term are.
-
-    Their features have the mean `centre` (n_features,), and vary along orthonormal
-    `axes` (n_features, n_axes); a distance of `lengths` (n_axes,) along these, and of
-    `rest` along any other direction, is grade 1. An isolated atom is far from all that
-    has neighbours: features `alone` (n_alone, n_features) of those in the training set
-    are places of their own, with `rest` around them. Squared lengths along directions
-    that are no features count beyond `outside`, the largest of the training set.
-    """
-
-    centre: np.ndarray
-    axes: np.ndarray
-    lengths: np.ndarray
-    rest: float
-    alone: np.ndarray
-    outside: float = 0.0
-
-    def check_stored(self) -> None:
-        """Raise an error unless shapes fit and lengths are positive."""
-        check_array("centre", self.centre, (None,))
-        check_array("axes", self.axes, (len(self.centre), None))
-        check_array("lengths", self.lengths, (self.axes.shape[1],))
-        if len(self.alone):
-            check_array("alone", self.alone, (None, len(self.centre)))
-        if not min(self.lengths.min(initial=1.0), self.rest) > 0.0 <= self.outside:
-            raise ValueError("lengths of a range are not positive")
-
-    @classmethod
-    def of(cls, x: np.ndarray, least_variance: float = LEAST_VARIANCE) -> TermRange:
-        """Return the range of features (n_env, n_features), in standard deviations."""
-        centre = x.mean(axis=0)
-        variances, axes = _principal_axes(x - centre)
-        whole = variances.sum()
-        if whole <= ROUNDING * np.square(centre).sum():
-            whole = 1.0  # any other environment is beyond
-        floor = least_variance * whole
-        kept = variances >= min(floor, variances.max())
-        lengths = np.sqrt(variances[kept] + floor)
-        axes, alone = np.ascontiguousarray(axes[:, kept]), np.zeros((0, x.shape[1]))
-        return cls(centre, axes, lengths, floor**0.5, alone)
-
-    @classmethod
-    def learned(
-        cls,
-        frames: Sequence[np.ndarray],
-        quantile: float = QUANTILE,
-        n_folds: int = N_FOLDS,
-    ) -> TermRange:
-        """Return the range of frames, each with features (n_env, n_features).
-
-        They are left out in `n_folds` parts; a quantile of their largest distances is
-        grade 1.
-        """
-        whole = cls.of(np.concatenate(frames))
-        farthest = np.zeros(len(frames))
-        for fold in range(min(n_folds, len(frames))):
-            left_out = range(fold, len(frames), n_folds)
-            others = [x for s, x in enumerate(frames) if s not in left_out] or frames
-            own = cls.of(np.concatenate(others))
-            for s in left_out:
-                # Others that are all the same measure by no length of the data.
-                farthest[s] = max(r.grades(frames[s]).max() for r in (own, whole))
-        return whole.scaled(MARGIN * max(1.0, tail_quantile(farthest, quantile)))
-
-    def scaled(self, factor: float) -> TermRange:
-        """Return a range of which all lengths are multiplied by a number."""
-        return replace(self, lengths=factor * self.lengths, rest=factor * self.rest)
-
-    def grades(self, x: np.ndarray, outside: np.ndarray | float = 0.0) -> np.ndarray:
-        """Return the distances (n_env,) of features (n_env, n_features).
-
-        `outside` (n_env,) are squared lengths along directions that are no features.
-        """
-        outside = np.maximum(outside - self.outside, 0.0)
-        away = x - self.centre
-        along = away @ self.axes
-        square = np.einsum("ed,ed->e", away, away) - np.einsum("ea,ea->e", along, along)
-        square = (np.maximum(square, 0.0) + outside) / self.rest**2
-        square += np.square(along / self.lengths).sum(axis=1)
-        for x_alone in self.alone:
-            apart = np.square(x - x_alone).sum(axis=1) + outside
-            square = np.minimum(square, apart / self.rest**2)
-        return np.sqrt(square)
-
-
-def _principal_axes(x):
-    """Return variances along orthonormal axes, and these, (n_features, n_axes)."""
-    if len(x) < x.shape[1]:
-        _, spread, axes = np.linalg.svd(x, full_matrices=False)
-        return spread**2 / len(x), axes.T
-    variances, axes = np.linalg.eigh(x.T @ x / len(x))
-    return np.maximum(variances, 0.0), axes
-
-
-def tail_quantile(
-    values: np.ndarray, quantile: float = QUANTILE, tail: float = TAIL
-) -> float:
-    """Return a quantile of positive values beyond those that are there.
-
-    The largest of them, a share of `tail`, are taken to fall off exponentially, so few
-    values leave a margin above their largest one.
-
-    >>> values = -np.log(1.0 - np.arange(0.5, 1000.0) / 1000.0)
-    >>> round(tail_quantile(values), 1)  # log(1000)
-    6.9
-    """
-    values = np.sort(values)
-    n_tail = min(max(5, round(tail * len(values))), len(values) - 1)
-    if n_tail < 1:
-        return LONELY_MARGIN * float(values[-1])
-    start = values[-n_tail - 1]
-    excess = np.mean(values[-n_tail:] - start)
-    share = n_tail / len(values) / (1.0 - quantile)
-    return float(max(np.quantile(values, quantile), start + excess * np.log(share)))
 
 
 @register
@@ -352,8 +207,7 @@ def describe_pairs(
         trained = shortest.get(tuple(pair.tolist()), np.inf if has_all_pairs else 0.0)
         if dist < trained:
             names = "–".join(chemical_symbols[z] for z in pair)
-            held = f"from {trained:.2f} Å on" if np.isfinite(trained) else "none"
-            return (
-                f"It holds {names} pairs at {dist:.2f} Å, and the training set {held}."
-            )
+            found, start = distinct(dist, trained)
+            held = f"from {start} Å on" if np.isfinite(trained) else "none"
+            return f"It holds {names} pairs at {found} Å, and the training set {held}."
     return None

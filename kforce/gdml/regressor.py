@@ -398,8 +398,12 @@ class GDMLRegressor(ForceField):
 
     def _evaluate_one(self, atoms, properties, skin_list, std):
         features = self.descriptor_(self.molecule_.batch_of_one(atoms.positions))
-        prediction = self._predict(features, "forces" in properties)
-        return prediction, self.expansion_.is_inside(features.x[0])
+        return self._predict(features, "forces" in properties), True
+
+    @property
+    def grade_(self):
+        """Range of the training structures, of which grade 1 is the end."""
+        return self.expansion_.training_range
 
     def _predict(self, features, with_forces):
         f, df_dx = self.expansion_.jet(features.x)
@@ -407,19 +411,27 @@ class GDMLRegressor(ForceField):
         if with_forces:
             gradient = features.pull(df_dx)
             forces = list(np.negative(gradient, out=gradient))
-        return Prediction(f + self.constant_, forces)
+        grades = [np.full(features.n_atoms, g) for g in self.grade_.grades(features.x)]
+        return Prediction(f + self.constant_, forces, extrapolation=grades)
 
     def describe_extrapolation(self, atoms, grades=None):  # noqa: D102
         atoms = self.molecule_.alone(atoms)
-        x = self.descriptor_(self.molecule_.batch_of_one(atoms.positions)).x[0]
-        if self.expansion_.is_inside(x):
+        x = self.descriptor_(self.molecule_.batch_of_one(atoms.positions)).x
+        (own,), x = self.grade_.grades(x), x[0]
+        if own <= 1.0:
             # Grades are those of what this model corrects.
             return None if grades is None else describe_grades(atoms, grades)
-        low, high = self.expansion_.trusted_range
+        low, high = self.grade_.low, self.grade_.high
         excess = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-12)
         worst = int(np.argmax(excess))
-        return self.descriptor_.describe(
-            len(atoms), worst, x[worst], low[worst], high[worst]
+        sentence = "No feature alone leaves its range in training."
+        if excess[worst] > 0.0:
+            sentence = self.descriptor_.describe(
+                len(atoms), worst, x[worst], low[worst], high[worst]
+            )
+        return (
+            f"{sentence} The structure has the extrapolation grade {own:.3g} (1 is "
+            "where the training set ends)."
         )
 
     def is_training_frame(self, frames):

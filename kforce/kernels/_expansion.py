@@ -55,12 +55,3 @@ def scatter(images, scales, left, along_d, along_v, gradient):
             for k in range(n_active):
                 d = left[row, k] * total - along_d[row, k]
                 gradient[q, images[s, k]] += scales[k] * (d + along_v[row, k])
-
-
-@njit(cache=True, nogil=True)
-def is_between(x, low, high):
-    """Return whether all entries of x are within their bounds."""
-    inside = True
-    for k in range(x.size):
-        inside &= low[k] <= x[k] <= high[k]
-    return inside

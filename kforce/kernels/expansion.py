@@ -11,8 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from kforce.kernels._expansion import clip, gather, is_between, scatter, weigh
+from kforce.kernels._expansion import clip, gather, scatter, weigh
 from kforce.kernels.base import Kernel
+from kforce.kernels.ranges import StructureRange
 from kforce.kernels.symmetrised import SymmetrisedKernel
 from kforce.parallel import run_parallel, slices
 from kforce.storage.codec import check_array, check_evaluates
@@ -59,20 +60,12 @@ class Expansion:
         return expansion
 
     @cached_property
-    def trusted_range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest features in training, and a tenth of the spread around.
+    def training_range(self) -> StructureRange:
+        """Where the training points and their images are.
 
-        Outside of it the kernel knows nothing, and f goes to a constant.
+        Far outside of it the kernel knows nothing, and f goes to a constant.
         """
-        x = self.x_train
-        margin = 0.1 * np.ptp(x, axis=0)
-        low = (x.min(axis=0) - margin)[self.feature_perms].min(axis=0)
-        high = (x.max(axis=0) + margin)[self.feature_perms].max(axis=0)
-        return low, high
-
-    def is_inside(self, x: np.ndarray) -> bool:
-        """Return whether a point (n_features,) is in the trusted range."""
-        return is_between(x, *self.trusted_range)
+        return StructureRange.of(self.x_train, self.feature_perms)
 
     @cached_property
     def _components(self):

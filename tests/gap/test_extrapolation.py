@@ -25,19 +25,13 @@ from sparse_toys import (
 from kforce.descriptors.soap.soap import SOAP
 from kforce.descriptors.two_body import TwoBody
 from kforce.errors import InputError
-from kforce.gap.extrapolation import (
-    LEAST_VARIANCE,
-    LONELY_GRADE,
-    Grade,
-    TermRange,
-    neighbourhood_means,
-    tail_quantile,
-)
+from kforce.gap.extrapolation import LONELY_GRADE, Grade, neighbourhood_means
 from kforce.gap.prediction import novelty
 from kforce.gap.regressor import GAPRegressor
 from kforce.gap.term import Term
 from kforce.kernels.base import Scaled
 from kforce.kernels.dot_product import Polynomial
+from kforce.kernels.ranges import LEAST_VARIANCE, TermRange, tail_quantile
 from kforce.kernels.stationary import RBF
 from kforce.neighbours.search import find_neighbours
 from kforce.prediction import describe_grades
