@@ -7,7 +7,6 @@ from pathlib import Path
 import _molecules_data
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
-from scipy.spatial.transform import Rotation
 
 import kforce
 
@@ -16,20 +15,16 @@ BOX, N_TRAIN, N_TEST = 20.0, 100, 500
 
 
 def in_box(frames, seed=0):
-    """Return labelled frames at random places of a box, turned and wrapped into it."""
+    """Return labelled frames at random places of a box, wrapped into it."""
     rng, out = np.random.default_rng(seed), []
     for frame in frames:
-        turn = Rotation.random(random_state=rng)
         atoms = frame.copy()
-        atoms.positions = turn.apply(frame.positions) + rng.uniform(0, BOX, 3)
+        atoms.positions += rng.uniform(0, BOX, 3)
         atoms.set_cell([BOX] * 3)
         atoms.pbc = True
         atoms.wrap()
-        atoms.calc = SinglePointCalculator(
-            atoms,
-            energy=frame.get_potential_energy(),
-            forces=turn.apply(frame.get_forces()),
-        )
+        labels = {"energy": frame.get_potential_energy(), "forces": frame.get_forces()}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
         out.append(atoms)
     return out
 
