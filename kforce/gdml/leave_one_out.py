@@ -19,7 +19,7 @@ from kforce.gdml.covariance import covariance
 from kforce.gdml.observations import Observations
 from kforce.gdml.prior import RELATIVE_NOISE, Prior
 from kforce.kernels.base import Kernel, Scaled
-from kforce.solvers.cholesky import Cholesky, blocks_of, left_out_blocks
+from kforce.solvers.cholesky import Cholesky, LeftOut, blocks_of, left_out_blocks
 from kforce.solvers.tiles import TiledMatrix
 
 #: Rows up to which all structures are left out: it takes a fraction of a second.
@@ -128,13 +128,27 @@ class Score:
     """How well a kernel predicts structures that are left out.
 
     The `kernel` is `Scaled` if its amplitude was learned; `density` is the logarithm of
-    the leave-one-out density, −inf where K cannot be factored, and `rmse` the root mean
-    square of the residuals, in the unit of the rows.
+    the leave-one-out density, −inf where K cannot be factored, and `left_out` are the
+    structures as the others predict them, None there.
     """
 
     kernel: Kernel
     density: float
-    rmse: float
+    left_out: LeftOut | None
+
+    @property
+    def rmse(self) -> float:
+        """Root mean square of the residuals, in the unit of the rows."""
+        if self.left_out is None:
+            return np.inf
+        return float(np.sqrt(np.mean(np.concatenate(self.left_out.residuals) ** 2)))
+
+    def errors_of(self, structures: np.ndarray) -> np.ndarray:
+        """Return the root mean square error of each structure, in the unit of rows."""
+        if self.left_out is None:
+            return np.full(len(structures), np.inf)
+        residuals = [self.left_out.residuals[s] for s in structures]
+        return np.array([np.sqrt(np.mean(r**2)) for r in residuals])
 
 
 def score(
@@ -165,14 +179,14 @@ def score(
             scale = _likely_scale(K, y, variance)
         solution = Cholesky().solve(TiledMatrix.from_dense(scale * K), y, variance)
     except (InputError, np.linalg.LinAlgError):
-        return Score(kernel, -np.inf, np.inf)
+        return Score(kernel, -np.inf, None)
     if free_amplitude and is_relative:
         scale = float(y @ solution.coef / len(y))
     if free_amplitude:
         kernel = Scaled(kernel, amplitude=float(np.sqrt(scale)))
     left_out = left_out_blocks(solution.factor, solution.coef, blocks_of(sizes))
-    rmse = float(np.sqrt(np.mean(np.concatenate(left_out.residuals) ** 2)))
-    return Score(kernel, left_out.log_density(free_amplitude=is_relative), rmse)
+    density = left_out.log_density(free_amplitude=is_relative)
+    return Score(kernel, density, left_out)
 
 
 def _variance(prior, observations, K, free_amplitude):

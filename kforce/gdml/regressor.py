@@ -18,6 +18,7 @@ from kforce.gdml.molecule import Molecule
 from kforce.gdml.observations import Observations
 from kforce.gdml.posterior import Posterior, condition
 from kforce.gdml.prior import Noise, Prior
+from kforce.gdml.symmetry_selection import Symmetry, find_symmetry
 from kforce.kernels.base import Kernel, check_kernel
 from kforce.kernels.expansion import Expansion
 from kforce.labels import Labels
@@ -28,7 +29,7 @@ from kforce.solvers.resources import Forecast
 from kforce.storage.codec import check_array
 from kforce.structures import Batch
 from kforce.symmetry.groups import validate_permutations
-from kforce.symmetry.recovery import find_permutations
+from kforce.symmetry.numbering import in_given_order
 
 _log = logging.getLogger("kforce.gdml")
 _forecast_log = logging.getLogger("kforce.forecast")
@@ -144,6 +145,10 @@ class GDMLRegressor(ForceField):
     training_: Training
     baseline_: Baseline | None
 
+    #: How atoms are numbered before anything is predicted, None if as they are; in
+    #: files of models that need it.
+    numbering_ = None
+
     extrapolates_to = "its energy falls back to a constant away from the training data"
 
     def __init__(
@@ -180,16 +185,20 @@ class GDMLRegressor(ForceField):
             uncertainty = uncertainty.to_fields(bool(with_factor))
         expansion = self.expansion_.to_fields()
         fields = {"expansion_": expansion, "uncertainty_": uncertainty}
+        if self.numbering_ is not None:
+            fields["numbering_"] = self.numbering_
         return super().to_fields() | fields
 
     @classmethod
-    def from_fields(cls, *, expansion_, uncertainty_, **fields):
+    def from_fields(cls, *, expansion_, uncertainty_, numbering_=None, **fields):
         """Return the model of which a file holds this."""
         model = super().from_fields(**fields)
         model._check_parameters()
         model._check_noises(expansion_, uncertainty_)
         check_kernel(model.kernel_)
         numbers = model.molecule_.numbers
+        if numbering_ is not None and not np.array_equal(numbering_.numbers, numbers):
+            raise ValueError("the numbering is of another molecule")
         model.permutations_ = validate_permutations(model.permutations_, numbers)
         coordinates = model.descriptor_.coordinates(len(numbers))
         if not np.isin(coordinates.atoms, np.arange(len(numbers))).all():
@@ -207,7 +216,10 @@ class GDMLRegressor(ForceField):
                 prior, expansion, batch, features, **uncertainty_
             )
         return model._restore(
-            expansion_=expansion, uncertainty_=uncertainty_, leave_one_out_=None
+            expansion_=expansion,
+            uncertainty_=uncertainty_,
+            numbering_=numbering_,
+            leave_one_out_=None,
         )
 
     def _check_noises(self, expansion, uncertainty):
@@ -222,7 +234,9 @@ class GDMLRegressor(ForceField):
 
     def _fit(self, frames, labels):
         molecule = Molecule.of(frames[0])
-        permutations = self._group(frames, molecule)
+        symmetry = self._symmetry(frames, labels, molecule)
+        frames, labels = symmetry.frames, symmetry.labels
+        permutations = symmetry.permutations
         batch = Batch.from_frames(frames)
         known = np.isfinite(labels.energy)
         offset = labels.energy[known].mean() if known.any() else 0.0
@@ -247,6 +261,7 @@ class GDMLRegressor(ForceField):
             uncertainty = posterior.subset(seed=self.seed)
         self._restore(
             molecule_=molecule,
+            numbering_=symmetry.numbering,
             permutations_=permutations,
             descriptor_=selection.descriptor,
             kernel_=posterior.prior.kernel,
@@ -307,14 +322,13 @@ class GDMLRegressor(ForceField):
             molecule.check(frame, f"frame {s}")
         return frames, labels.take(chosen)
 
-    def _group(self, frames, molecule):
-        if self.permutations is None:
-            return np.arange(len(molecule.numbers))[None]
+    def _symmetry(self, frames, labels, molecule):
         if isinstance(self.permutations, str):
-            return find_permutations(
-                frames, max_permutations=self.max_permutations, seed=self.seed
-            )
-        return validate_permutations(self.permutations, molecule.numbers)
+            return find_symmetry(frames, labels, self.max_permutations, self.seed)
+        group = np.arange(len(molecule.numbers))[None]
+        if self.permutations is not None:
+            group = validate_permutations(self.permutations, molecule.numbers)
+        return Symmetry(group, frames, labels)
 
     def _check_energies(self, frames, features, labels, forces_alone):
         """Compare energies with forces, which alone leave the constant c open."""
@@ -333,26 +347,35 @@ class GDMLRegressor(ForceField):
         self.molecule_.check(atoms, name)
 
     def _features(self, frames):
-        return self.descriptor_(Batch.from_frames(frames))
+        """Features of frames, and the orders of their atoms that these are for."""
+        orders = None
+        if self.numbering_ is not None:
+            frames, orders = self.numbering_.apply(frames)
+        return self.descriptor_(Batch.from_frames(frames)), orders
+
+    def _features_of_one(self, atoms):
+        if self.numbering_ is not None:
+            return self._features([atoms])
+        return self.descriptor_(self.molecule_.batch_of_one(atoms.positions)), None
 
     def _evaluate(self, frames, properties, first):
-        return self._predict(self._features(frames), "forces" in properties)
+        return self._predict(*self._features(frames), "forces" in properties)
 
     def _evaluate_one(self, atoms, properties, skin_list, std):
-        features = self.descriptor_(self.molecule_.batch_of_one(atoms.positions))
-        prediction = self._predict(features, "forces" in properties)
+        features, orders = self._features_of_one(atoms)
+        prediction = self._predict(features, orders, "forces" in properties)
         return prediction, self.expansion_.is_inside(features.x[0])
 
-    def _predict(self, features, with_forces):
+    def _predict(self, features, orders, with_forces):
         f, df_dx = self.expansion_.jet(features.x)
         forces = None
         if with_forces:
             gradient = features.pull(df_dx)
-            forces = list(np.negative(gradient, out=gradient))
+            forces = _as_given(list(np.negative(gradient, out=gradient)), orders)
         return Prediction(f + self.constant_, forces)
 
     def describe_extrapolation(self, atoms, grades=None):  # noqa: D102
-        x = self.descriptor_(self.molecule_.batch_of_one(atoms.positions)).x[0]
+        x = self._features_of_one(atoms)[0].x[0]
         if self.expansion_.is_inside(x):
             # Grades are those of what this model corrects.
             return None if grades is None else describe_grades(atoms, grades)
@@ -368,7 +391,7 @@ class GDMLRegressor(ForceField):
 
         Up to rigid motions and the order of features; labels do not count.
         """
-        x = np.sort(self._features(frames).x, axis=1)
+        x = np.sort(self._features(frames)[0].x, axis=1)
         x_train = np.sort(self.expansion_.x_train, axis=1)
         known = {row.tobytes() for row in x_train.round(7) + 0.0}
         return np.array([row.tobytes() in known for row in x.round(7) + 0.0])
@@ -383,22 +406,35 @@ class GDMLRegressor(ForceField):
             )
 
     def _epistemic(self, frames, own, with_forces):
-        parts = [
-            self.uncertainty_.deviations(self._features(part), with_forces)
-            for _, part in self._chunks(frames)
-        ]
-        energy = np.concatenate([e for e, _ in parts])
-        return energy, [f for _, part in parts for f in part] if with_forces else None
+        energy, forces = [], []
+        for _, part in self._chunks(frames):
+            features, orders = self._features(part)
+            of_energy, of_forces = self.uncertainty_.deviations(features, with_forces)
+            energy.append(of_energy)
+            forces.extend(_as_given(of_forces, orders) if with_forces else ())
+        return np.concatenate(energy), forces if with_forces else None
 
     def _label_noises(self):
         return self.noise_energy_ or 0.0, self.noise_forces_
 
     def _energy_covariance(self, frames):
-        return self.uncertainty_.energy_covariance(self._features(frames))
+        return self.uncertainty_.energy_covariance(self._features(frames)[0])
 
     def _forces_covariance(self, frames):
-        return [
-            C
-            for _, part in self._chunks(frames)
-            for C in self.uncertainty_.forces_covariance(self._features(part))
-        ]
+        covariances = []
+        for _, part in self._chunks(frames):
+            features, orders = self._features(part)
+            found = self.uncertainty_.forces_covariance(features)
+            if orders is not None:
+                rows = [(3 * order[:, None] + np.arange(3)).ravel() for order in orders]
+                found = _as_given([C.T for C in _as_given(found, rows)], rows)
+            covariances += list(found)
+        return covariances
+
+
+def _as_given(values, orders):
+    """Values of atoms of each frame in the order that was given; None: the same."""
+    if orders is None:
+        return values
+    pairs = zip(values, orders, strict=True)
+    return [in_given_order(of_atoms, order) for of_atoms, order in pairs]
