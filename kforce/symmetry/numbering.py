@@ -19,7 +19,7 @@ from math import factorial, prod
 import numpy as np
 from ase import Atoms
 
-from kforce.bonds import BONDED, BROKEN, stretches
+from kforce.bonds import BONDED, BROKEN, bond_distances, stretches
 from kforce.registry import register
 from kforce.storage.codec import check_array
 from kforce.symmetry.exchanges import broken_bonds
@@ -30,8 +30,8 @@ _log = logging.getLogger("kforce.symmetry.numbering")
 #: Stretches up to which bonds are accepted, the shortest first.
 _LIMITS = (BONDED, 1.4, BROKEN, 2.0, 3.0)
 
-#: Structures that are looked at for other embeddings, and atoms that are tried in all.
-_N_AMBIGUOUS, _MAX_TRIALS = 200, 100_000
+#: Structures that the skeleton is taken from, and atoms that are tried for an embedding.
+_MAX_STRUCTURES, _MAX_TRIALS = 500, 100_000
 
 
 @register
@@ -56,23 +56,22 @@ class Numbering:
         """Return the order in which atoms at these positions have the numbering.
 
         Positions (n_atoms, 3) are in Å, and ``positions[order]`` are those of the
-        numbered structure. The given order is kept where it has all bonds.
+        numbered structure. The given order is kept where no other has shorter bonds.
         """
         stretch = _stretch(self.numbers, positions)
         identity = np.arange(len(stretch))
         a, b = self.skeleton.T
-        if stretch[a, b].max(initial=0.0) <= BROKEN:
-            return identity
-        found = self.embeddings(stretch)
-        return next(found, identity)
+        longest = stretch[a, b].max(initial=0.0)
+        shorter = [limit for limit in _LIMITS if limit < longest]
+        return next(self.embeddings(stretch, shorter), identity)
 
     def embeddings(
-        self, stretch: np.ndarray, limits: tuple[float, ...] = _LIMITS
+        self, stretch: np.ndarray, limits: Sequence[float] = _LIMITS
     ) -> Iterator[np.ndarray]:
         """Yield orders in which all bonds of the skeleton are shorter than a limit.
 
-        Those with bonds shorter than the first limit come first. `stretch`
-        (n_atoms, n_atoms) are relative to the sums of covalent radii.
+        It is the first limit for which there are any. `stretch` (n_atoms, n_atoms) are
+        relative to the sums of covalent radii.
         """
         places, anchors = _walk(len(self.numbers), self.skeleton)
         is_like = self.numbers[places][:, None] == self.numbers
@@ -191,6 +190,7 @@ def find_numbering(
     is_bond, breaks = broken_bonds(stretch)
     if not breaks.any():
         return None, no_group
+    stretch = stretch[:: len(stretch) // _MAX_STRUCTURES + 1]
     skeleton = _common_skeleton(numbers, stretch)
     if len(skeleton) <= np.count_nonzero(np.triu(is_bond & ~breaks)):
         return None, no_group
@@ -244,11 +244,12 @@ def _reach(numbering, stretch):
 def _mobile(numbers, bonds, shortest):
     """Return atoms with one bond that come near others, the lighter one of a pair.
 
-    Where one of the pair is free already, the other has no need to move.
+    Where one of the pair is free already, the other has no need to move. Partners of
+    one atom are near each other anyway.
     """
     degree = np.bincount(bonds.ravel(), minlength=len(numbers))
     is_near = np.triu(shortest <= BROKEN, 1)
-    is_near[tuple(np.sort(bonds).T)] = False
+    is_near &= bond_distances(bonds, len(numbers)) > 2.0
     found = []
     for pair in np.argwhere(is_near):
         ends = pair[degree[pair] <= 1]
@@ -272,9 +273,8 @@ def _group_of(numbering, stretch, max_permutations):
     ideal = np.full((n_atoms, n_atoms), 2.0 * BROKEN)
     a, b = numbering.skeleton.T
     ideal[a, b] = ideal[b, a] = 1.0
-    step = len(stretch) // _N_AMBIGUOUS + 1
-    for one in (ideal, *stretch[::step]):
-        found = numbering.embeddings(one, (BROKEN,))
+    for one in (ideal, *stretch):
+        found = numbering.embeddings(one)
         first = next(found, None)
         if first is None:
             continue
