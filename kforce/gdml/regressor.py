@@ -65,7 +65,9 @@ class GDMLRegressor(ForceField):
         energies then only give the constant c.
     permutations : {'auto', None} or ndarray of int, shape (n_perms, n_atoms)
         Group of atom permutations over which the kernel is summed. 'auto' recovers it
-        from the training data, None uses no symmetry.
+        from the training data, adds exchanges of like atoms whose bonds break, and
+        numbers like atoms anew where they are in no consistent order; None uses no
+        symmetry.
     max_permutations : int, default=1000
         Size of the largest group that is recovered.
     baseline : str, calculator, force field, or list of them, default=None
@@ -90,6 +92,9 @@ class GDMLRegressor(ForceField):
     ----------
     permutations_ : ndarray of int, shape (n_perms, n_atoms)
         The group in use.
+    numbering_ : Numbering or None
+        How atoms are numbered before anything is predicted; None where they are taken
+        as they come.
     kernel_ : Kernel
         The kernel with all values that were learned.
     noise_forces_, noise_energy_ : float

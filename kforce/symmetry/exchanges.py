@@ -32,9 +32,11 @@ def broken_bonds(stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def exchanged_atoms(numbers: np.ndarray, distances: np.ndarray) -> list[list[int]]:
     """Return sets of like atoms that the data give reason to exchange.
 
-    An atom none of whose bonds holds in all structures is exchanged with the like atoms
-    that are bonded, at some time, to a partner that it leaves. `numbers` (n_atoms,) are
-    atomic numbers and `distances` (n_structures, n_atoms, n_atoms) in Å.
+    An atom that leaves a partner is exchanged with the like atoms that are bonded to
+    this one at some time. It is the one that leaves if none of its bonds holds in all
+    structures, or one at most and it is the lighter of both: a proton that two atoms
+    share. `numbers` (n_atoms,) are atomic numbers and `distances` (n_structures,
+    n_atoms, n_atoms) in Å.
 
     Examples
     --------
@@ -44,10 +46,12 @@ def exchanged_atoms(numbers: np.ndarray, distances: np.ndarray) -> list[list[int
     [[2, 3]]
     """
     is_bond, breaks = broken_bonds(stretches(numbers, distances))
-    is_mobile = breaks.any(axis=1) & ~(is_bond & ~breaks).any(axis=1)
-    share_partner = breaks.astype(int) @ is_bond.astype(int) > 0
+    n_lasting = (is_bond & ~breaks).sum(axis=1)[:, None]
+    is_lighter = numbers[:, None] < numbers
+    leaves = breaks & ((n_lasting == 0) | (n_lasting == 1) & is_lighter)
+    share_partner = leaves.astype(int) @ is_bond.astype(int) > 0
     is_like = numbers[:, None] == numbers
-    _, label = connected_components(is_mobile[:, None] & share_partner & is_like)
+    _, label = connected_components(share_partner & is_like)
     sets = [np.flatnonzero(label == k).tolist() for k in range(label.max() + 1)]
     return [atoms for atoms in sets if len(atoms) > 1]
 

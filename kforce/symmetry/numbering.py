@@ -30,7 +30,7 @@ _log = logging.getLogger("kforce.symmetry.numbering")
 #: Stretches up to which bonds are accepted, the shortest first.
 _LIMITS = (BONDED, 1.4, BROKEN, 2.0, 3.0)
 
-#: Structures that the skeleton is taken from, and atoms that are tried for an embedding.
+#: Structures that the skeleton is taken from, and atoms tried for an embedding.
 _MAX_STRUCTURES, _MAX_TRIALS = 500, 100_000
 
 
