@@ -26,7 +26,7 @@ from kforce.symmetry.groups import closure, generators
 from kforce.symmetry.numbering import Numbering, find_numbering
 from kforce.symmetry.recovery import find_permutations
 
-_log = logging.getLogger("kforce.gdml.symmetry_selection")
+_log = logging.getLogger("kforce.choice")
 
 #: Products of Cartesian components in the covariance matrix, over all permutations, up
 #: to which a group is affordable: minutes of one core.
@@ -34,6 +34,9 @@ _MAX_WORK = 1e11
 
 #: Length scales that are tried, as logarithms of multiples of the spread of the data.
 _LENGTHS = (-1.0, 0.5, 2.0, 3.5)
+
+#: With fewer structures than this, nothing is compared.
+_MIN_STRUCTURES = 10
 
 #: A larger group loses where its errors are larger by so many standard errors.
 _CLEARLY = 2.0
@@ -79,9 +82,10 @@ def find_symmetry(
             len(required),
         )
     group = find_permutations(frames, max_permutations, seed)
-    factors = [*generators(required), *generators(group)]
-    joined = closure(factors, len(frames[0]), limit)
-    group = required if joined is None else joined
+    if numbering is not None:
+        factors = [*generators(required), *generators(group)]
+        joined = closure(factors, len(frames[0]), limit)
+        group = required if joined is None else joined
     group = _with_exchanges(group, frames, labels, limit, seed)
     return Symmetry(group, frames, labels, numbering)
 
@@ -90,25 +94,38 @@ def _with_exchanges(recovered, frames, labels, limit, seed):
     """Return the recovered group, or one with exchanges that pay."""
     batch = Batch.from_frames(frames)
     sets = exchanged_atoms(frames[0].numbers, _distances(batch))
+    if not sets:
+        return recovered
+    named = "; ".join(" ".join(map(str, atoms)) for atoms in sets)
     larger = extended_groups(recovered, sets, limit)
-    if not larger:
+    judges = _judges(batch, labels, seed)
+    if not larger or len(judges) < _MIN_STRUCTURES:
+        _log.info(
+            "bonds of the like atoms %s break; %d permutations are kept, as no larger "
+            "group has %d at most, or there are few structures",
+            named,
+            len(recovered),
+            limit,
+        )
         return recovered
     groups = [*larger, recovered]
-    errors = _left_out_errors(groups, batch, labels, seed)
+    errors = _left_out_errors(groups, batch.take(judges), labels.take(judges))
+    if not np.isfinite(errors).all():
+        return recovered
     excess = errors - errors[np.argmin(errors.mean(axis=1))]
-    margin = _CLEARLY * excess.std(axis=1, ddof=1) / np.sqrt(excess.shape[1])
+    margin = _CLEARLY * excess.std(axis=1, ddof=1) / np.sqrt(len(judges))
     chosen = int(np.argmax(excess.mean(axis=1) <= margin))
     is_larger = chosen < len(larger)
-    other = -1 if is_larger else 0
+    other = len(larger) if is_larger else 0
     _log.info(
-        "exchange of the like atoms %s %s: %d permutations; left-out force error %.3g "
-        "meV/Å, with %d %.3g meV/Å",
-        "; ".join(" ".join(map(str, atoms)) for atoms in sets),
+        "exchange of the like atoms %s %s: %d permutations; left-out force error %.1f "
+        "instead of %.1f meV/Å with %d",
+        named,
         "added" if is_larger else "does not pay",
         len(groups[chosen]),
         1e3 * errors[chosen].mean(),
-        len(groups[other]),
         1e3 * errors[other].mean(),
+        len(groups[other]),
     )
     return groups[chosen]
 
@@ -119,21 +136,24 @@ def _distances(batch):
     return np.linalg.norm(positions[:, :, None] - positions[:, None], axis=-1)
 
 
-def _left_out_errors(groups, batch, labels, seed):
-    """Force errors of some structures, with the best length scale of each group.
+def _judges(batch, labels, seed):
+    """Choose different structures with forces, at random."""
+    x = np.sort(InverseDistances()(batch).x, axis=1).round(8)
+    sizes = np.full(batch.n_structures, len(labels.forces[0]) * 3)
+    chosen = random_subset(sizes, x, np.random.default_rng(seed))
+    return chosen[labels.has_forces[chosen]]
+
+
+def _left_out_errors(groups, batch, labels):
+    """Force errors of structures, with the best length scale of each group.
 
     In eV/Å, (n_groups, n_structures).
     """
     observations = Observations.build(batch, labels)
     features = InverseDistances()(batch)
-    signature = np.sort(features.x, axis=1).round(8)
-    rng = np.random.default_rng(seed)
-    chosen = random_subset(observations.sizes, signature, rng)
-    features, observations = features.take(chosen), observations.take(chosen)
-    spread = np.sqrt(2.0 * features.x.var(axis=0).sum())
-    lengths = spread * np.exp(_LENGTHS)
+    lengths = np.sqrt(2.0 * features.x.var(axis=0).sum()) * np.exp(_LENGTHS)
     kernels = [Matern52(length_scale=float(length)) for length in lengths]
-    everything = np.arange(len(chosen))
+    everything = np.arange(batch.n_structures)
 
     def errors(group):
         scores = [score(Prior(k, group), features, observations) for k in kernels]

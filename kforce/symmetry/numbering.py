@@ -9,7 +9,6 @@ model: then its predictions do not depend on which embedding was found.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,13 +24,11 @@ from kforce.storage.codec import check_array
 from kforce.symmetry.exchanges import broken_bonds
 from kforce.symmetry.groups import closure
 
-_log = logging.getLogger("kforce.symmetry.numbering")
-
 #: Stretches up to which bonds are accepted, the shortest first.
 _LIMITS = (BONDED, 1.4, BROKEN, 2.0, 3.0)
 
 #: Structures that the skeleton is taken from, and atoms tried for an embedding.
-_MAX_STRUCTURES, _MAX_TRIALS = 500, 100_000
+_MAX_STRUCTURES, _MAX_TRIALS = 200, 20_000
 
 
 @register
@@ -76,12 +73,22 @@ class Numbering:
         places, anchors = _walk(len(self.numbers), self.skeleton)
         is_like = self.numbers[places][:, None] == self.numbers
         for limit in limits:
+            if not self._has_bonds(stretch <= limit):
+                continue
             found = _embed(places, anchors, is_like, stretch, limit)
             first = next(found, None)
             if first is not None:
                 yield first
                 yield from found
                 return
+
+    def _has_bonds(self, near):
+        """Whether there are as many pairs of each two elements as in the skeleton."""
+        needed, found = (
+            Counter(map(tuple, np.sort(self.numbers[pairs]).tolist()))
+            for pairs in (self.skeleton, np.argwhere(np.triu(near, 1)))
+        )
+        return not needed - found
 
     def apply(self, frames: Sequence[Atoms]) -> tuple[list[Atoms], list[np.ndarray]]:
         """Return the numbered positions as frames, and the order of each, see `order`.

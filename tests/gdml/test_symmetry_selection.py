@@ -58,7 +58,7 @@ def mean_error(model, frames):
 def test_exchanges_beside_bonds_that_break_are_added_where_they_pay(caplog):
     frames = read(DATA / "hydroxide_water_300-900K.xyz", ":")
     recovered = kforce.find_permutations(frames[:30])
-    with caplog.at_level(logging.INFO, "kforce.gdml.symmetry_selection"):
+    with caplog.at_level(logging.INFO, "kforce.choice"):
         model = plain().fit(frames[:30])
     assert (len(recovered), len(model.permutations_)) == (2, 12)
     assert model.numbering_ is None
@@ -71,6 +71,21 @@ def test_exchanges_beside_bonds_that_break_are_added_where_they_pay(caplog):
 def test_no_larger_group_than_allowed_is_taken():
     frames = read(DATA / "hydroxide_water_300-900K.xyz", ":30")
     assert len(plain(max_permutations=11).fit(frames).permutations_) == 2
+
+
+def test_a_recovered_group_is_kept_whatever_it_costs(monkeypatch):
+    frames = kforce.datasets.load_methanol_ccsdt()[:30]
+    monkeypatch.setattr("kforce.gdml.symmetry_selection._MAX_WORK", 1.0)
+    assert len(plain().fit(frames).permutations_) == len(
+        kforce.find_permutations(frames)
+    )
+
+
+def test_few_structures_say_nothing_about_exchanges():
+    frames = read(DATA / "hydroxide_water_300-900K.xyz", ":60:7")
+    assert len(plain().fit(frames).permutations_) == len(
+        kforce.find_permutations(frames)
+    )
 
 
 def test_nothing_changes_where_bonds_last():
