@@ -8,6 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
 import kforce
+from kforce.errors import InputError
 from kforce.gdml.regressor import GDMLRegressor
 from kforce.kernels.stationary import Matern52
 
@@ -189,6 +190,11 @@ def test_files_hold_the_numbering(malonaldehyde, model, tmp_path):
         loaded.predict(frames), model.predict(frames), rtol=0, atol=1e-9
     )
     np.testing.assert_array_equal(loaded.numbering_.skeleton, model.numbering_.skeleton)
+
+
+def test_an_sgdml_file_is_for_one_order(model, tmp_path):
+    with pytest.raises(InputError, match="is for one atom order"):
+        kforce.io.write_sgdml(model, tmp_path / "model.npz")
 
 
 def test_groups_given_by_hand_are_for_the_atoms_as_they_are(malonaldehyde):
