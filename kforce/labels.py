@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
@@ -74,6 +74,21 @@ class Labels:
             return values[chosen]
 
         return Labels(*map(taken, vars(self).values()))
+
+    def in_order(self, orders: Sequence[np.ndarray]) -> Labels:
+        """Return the labels with the atoms of each frame in another order."""
+
+        def ordered(values):
+            if values is None:
+                return None
+            pairs = zip(values, orders, strict=True)
+            return [of_atoms[order] for of_atoms, order in pairs]
+
+        return replace(
+            self,
+            forces=ordered(self.forces),
+            noise_forces=ordered(self.noise_forces),
+        )
 
     def pairs(self, prediction) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return predicted and reference 'energy' and 'forces' of what has labels.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from ase import Atoms
@@ -70,6 +70,22 @@ class Prediction:
             ),
             extrapolation=_combined(np.maximum, grades, other.extrapolation or grades),
         )
+
+    def in_given_order(self, orders: Sequence[np.ndarray] | None) -> Prediction:
+        """Return the prediction of frames whose atoms were put in these orders.
+
+        What is known of the atoms ``frame[order]`` is given back in the order of the
+        frame; None stands for frames as they are.
+        """
+        if orders is None:
+            return self
+        places = [np.argsort(order) for order in orders]
+        of_atoms = {
+            field.name: [v[p] for v, p in zip(values, places, strict=True)]
+            for field in fields(self)
+            if isinstance(values := getattr(self, field.name), list)
+        }
+        return replace(self, **of_atoms)
 
     @classmethod
     def joined(cls, parts: Sequence[Prediction]) -> Prediction:

@@ -19,6 +19,7 @@ from kforce.gdml.molecule import Molecule, without_boxes
 from kforce.gdml.observations import Observations
 from kforce.gdml.posterior import Posterior, condition
 from kforce.gdml.prior import Noise, Prior
+from kforce.gdml.symmetry_selection import Symmetry, find_symmetry
 from kforce.kernels.base import Kernel, check_kernel
 from kforce.kernels.expansion import Expansion
 from kforce.labels import Labels
@@ -29,7 +30,6 @@ from kforce.solvers.resources import Forecast
 from kforce.storage.codec import check_array
 from kforce.structures import Batch, as_frames
 from kforce.symmetry.groups import validate_permutations
-from kforce.symmetry.recovery import find_permutations
 
 _log = logging.getLogger("kforce.gdml")
 _forecast_log = logging.getLogger("kforce.forecast")
@@ -69,7 +69,9 @@ class GDMLRegressor(ForceField):
         energies then only give the constant c.
     permutations : {'auto', None} or ndarray of int, shape (n_perms, n_atoms)
         Group of atom permutations over which the kernel is summed. 'auto' recovers it
-        from the training data, None uses no symmetry.
+        from the training data, adds exchanges of like atoms whose bonds break, and
+        numbers like atoms anew where they are in no consistent order; None uses no
+        symmetry.
     max_permutations : int, default=1000
         Size of the largest group that is recovered.
     baseline : str, calculator, force field, or list of them, default=None
@@ -94,6 +96,9 @@ class GDMLRegressor(ForceField):
     ----------
     permutations_ : ndarray of int, shape (n_perms, n_atoms)
         The group in use.
+    numbering_ : Numbering or None
+        How atoms are numbered before anything is predicted; None where they are taken
+        as they come.
     kernel_ : Kernel
         The kernel with all values that were learned.
     noise_forces_, noise_energy_ : float
@@ -149,6 +154,10 @@ class GDMLRegressor(ForceField):
     training_: Training
     baseline_: Baseline | None
 
+    #: How atoms are numbered before anything is predicted, None if as they are; in
+    #: files of models that need it.
+    numbering_ = None
+
     extrapolates_to = "its energy falls back to a constant away from the training data"
 
     def __init__(
@@ -185,16 +194,20 @@ class GDMLRegressor(ForceField):
             uncertainty = uncertainty.to_fields(bool(with_factor))
         expansion = self.expansion_.to_fields()
         fields = {"expansion_": expansion, "uncertainty_": uncertainty}
+        if self.numbering_ is not None:
+            fields["numbering_"] = self.numbering_
         return super().to_fields() | fields
 
     @classmethod
-    def from_fields(cls, *, expansion_, uncertainty_, **fields):
+    def from_fields(cls, *, expansion_, uncertainty_, numbering_=None, **fields):
         """Return the model of which a file holds this."""
         model = super().from_fields(**fields)
         model._check_parameters()
         model._check_noises(expansion_, uncertainty_)
         check_kernel(model.kernel_)
         numbers = model.molecule_.numbers
+        if numbering_ is not None and not np.array_equal(numbering_.numbers, numbers):
+            raise ValueError("the numbering is of another molecule")
         model.permutations_ = validate_permutations(model.permutations_, numbers)
         coordinates = model.descriptor_.coordinates(len(numbers))
         if not np.isin(coordinates.atoms, np.arange(len(numbers))).all():
@@ -212,7 +225,10 @@ class GDMLRegressor(ForceField):
                 prior, expansion, batch, features, **uncertainty_
             )
         return model._restore(
-            expansion_=expansion, uncertainty_=uncertainty_, leave_one_out_=None
+            expansion_=expansion,
+            uncertainty_=uncertainty_,
+            numbering_=numbering_,
+            leave_one_out_=None,
         )
 
     def _check_noises(self, expansion, uncertainty):
@@ -227,7 +243,9 @@ class GDMLRegressor(ForceField):
 
     def _fit(self, frames, labels):
         molecule = Molecule.of(frames[0])
-        permutations = self._group(frames, molecule)
+        symmetry = self._symmetry(frames, labels, molecule)
+        frames, labels = symmetry.frames, symmetry.labels
+        permutations = symmetry.permutations
         batch = Batch.from_frames(frames)
         known = np.isfinite(labels.energy)
         offset = labels.energy[known].mean() if known.any() else 0.0
@@ -252,6 +270,7 @@ class GDMLRegressor(ForceField):
             uncertainty = posterior.subset(seed=self.seed)
         self._restore(
             molecule_=molecule,
+            numbering_=symmetry.numbering,
             permutations_=permutations,
             descriptor_=selection.descriptor,
             kernel_=posterior.prior.kernel,
@@ -315,14 +334,13 @@ class GDMLRegressor(ForceField):
     def _without_boxes(self, frames):
         return without_boxes(frames)
 
-    def _group(self, frames, molecule):
-        if self.permutations is None:
-            return np.arange(len(molecule.numbers))[None]
+    def _symmetry(self, frames, labels, molecule):
         if isinstance(self.permutations, str):
-            return find_permutations(
-                frames, max_permutations=self.max_permutations, seed=self.seed
-            )
-        return validate_permutations(self.permutations, molecule.numbers)
+            return find_symmetry(frames, labels, self.max_permutations, self.seed)
+        group = np.arange(len(molecule.numbers))[None]
+        if self.permutations is not None:
+            group = validate_permutations(self.permutations, molecule.numbers)
+        return Symmetry(group, frames, labels)
 
     def _check_energies(self, frames, features, labels, forces_alone):
         """Compare energies with forces, which alone leave the constant c open."""
@@ -376,19 +394,35 @@ class GDMLRegressor(ForceField):
         frames = as_frames(frames)
         properties = (properties,) if isinstance(properties, str) else properties
         in_box = np.array([frame.pbc.all() for frame in frames])
-        if not ("stress" in properties and self.has_stress and in_box.any()):
-            return super().evaluate(frames, properties, return_std)
-        others = [name for name in properties if name != "stress"]
-        prediction = super().evaluate(frames, others, return_std)
-        stress = np.where(in_box[:, None], np.zeros(6), np.nan)
-        return replace(prediction, stress=stress)
+        with_stress = "stress" in properties and self.has_stress and in_box.any()
+        if with_stress:
+            properties = [name for name in properties if name != "stress"]
+        numbered, orders = self._numbered(self._check_frames(frames))
+        prediction = super().evaluate(numbered, properties, return_std)
+        prediction = prediction.in_given_order(orders)
+        if with_stress:
+            stress = np.where(in_box[:, None], np.zeros(6), np.nan)
+            prediction = replace(prediction, stress=stress)
+        return prediction
 
     def evaluate_structure(self, atoms, properties, return_std=False, skin_list=None):  # noqa: D102
-        alone = self.molecule_.alone(atoms)
-        found = super().evaluate_structure(alone, properties, return_std, skin_list)
-        if alone is atoms or not atoms.pbc.all():
-            return found
-        return replace(found[0], stress=np.zeros((1, 6))), found[1]
+        (numbered,), orders = self._numbered([self.molecule_.alone(atoms)])
+        prediction, inside = super().evaluate_structure(
+            numbered, properties, return_std, skin_list
+        )
+        prediction = prediction.in_given_order(orders)
+        if atoms.pbc.all() and self.has_stress:
+            prediction = replace(prediction, stress=np.zeros((1, 6)))
+        return prediction, inside
+
+    def _numbered(self, frames):
+        """Return frames in the numbering of the model, and the orders of their atoms.
+
+        The orders are None where atoms are taken as they come.
+        """
+        if self.numbering_ is None:
+            return frames, None
+        return self.numbering_.apply(frames)
 
     def _features(self, frames):
         return self.descriptor_(Batch.from_frames(frames))
@@ -415,7 +449,7 @@ class GDMLRegressor(ForceField):
         return Prediction(f + self.constant_, forces, extrapolation=grades)
 
     def describe_extrapolation(self, atoms, grades=None):  # noqa: D102
-        atoms = self.molecule_.alone(atoms)
+        (atoms,), _ = self._numbered([self.molecule_.alone(atoms)])
         x = self.descriptor_(self.molecule_.batch_of_one(atoms.positions)).x
         (own,), x = self.grade_.grades(x), x[0]
         if own <= 1.0:
@@ -440,6 +474,7 @@ class GDMLRegressor(ForceField):
         Up to rigid motions and the order of features; labels do not count.
         """
         frames = [self.molecule_.alone(frame, s) for s, frame in enumerate(frames)]
+        frames, _ = self._numbered(frames)
         x = np.sort(self._features(frames).x, axis=1)
         x_train = np.sort(self.expansion_.x_train, axis=1)
         known = {row.tobytes() for row in x_train.round(7) + 0.0}
@@ -466,11 +501,18 @@ class GDMLRegressor(ForceField):
         return self.noise_energy_ or 0.0, self.noise_forces_
 
     def _energy_covariance(self, frames):
+        frames, _ = self._numbered(frames)
         return self.uncertainty_.energy_covariance(self._features(frames))
 
     def _forces_covariance(self, frames):
-        return [
+        frames, orders = self._numbered(frames)
+        covariances = [
             C
             for _, part in self._chunks(frames)
             for C in self.uncertainty_.forces_covariance(self._features(part))
         ]
+        if orders is None:
+            return covariances
+        given = (np.argsort(order) for order in orders)
+        rows = [(3 * atoms[:, None] + np.arange(3)).ravel() for atoms in given]
+        return [C[np.ix_(r, r)] for C, r in zip(covariances, rows, strict=True)]

@@ -226,6 +226,12 @@ def _matern52_of(model):
                 f"{type(part).__name__}: fit again with kernel=Matern52(), or "
                 "--kernel matern52 on the command line."
             )
+    if model.numbering_ is not None:
+        raise InputError(
+            "An sGDML file is for one atom order, and this model numbers the atoms of "
+            "each frame anew: bring the training frames into one order "
+            "(kforce.data.reorder_atoms, --reorder), and fit again."
+        )
     if model.baseline is not None:
         raise InputError(
             "An sGDML file holds no baseline, and this model corrects one: save it "
