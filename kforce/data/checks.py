@@ -234,7 +234,7 @@ def _check_consistency(data: LabelledSet):
             f"Energies and forces of the {data.name} frames contradict each other: "
             f"between {relation.n_pairs} pairs of similar frames the energies change "
             f"{relation.slope:.3g} times as much as the forces say{cause}; convert the "
-            "labels to eV and eV/Å.",
+            "labels to eV and eV/Å, or name the units of their file (units, --units).",
         )
 
 

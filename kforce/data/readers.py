@@ -7,12 +7,13 @@ import os
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from traceback import extract_tb
 
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.io.formats import filetype, ioformats
+from ase.io.formats import filetype, ioformats, open_with_compression
 
 from kforce.data.bond_lengths import check_conversion
 from kforce.data.findings import plural
@@ -29,7 +30,10 @@ from kforce.units import Units, parse_units
 
 log = logging.getLogger("kforce.data")
 
-_NAME_FORMAT = "name its format, as in format='extxyz' (--format extxyz)"
+#: How output of VASP begins, which ASE knows by the name alone.
+_VASP_XML, _BYTES_OF_START = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<modeling>"), 1000
+
+_NAME_FORMAT = "name its format, as in format='aims-output' (--format aims-output)"
 
 
 def read_frames(
@@ -120,16 +124,19 @@ def read_numbered(
 def _units_of_npz(path, given, stored) -> Units:
     """Return the units that are given, or else those that the file names."""
     energy, length = stored or NPZ_UNITS
-    if given is None:
-        try:
-            return parse_units(f"{energy},{length}")
-        except InputError as error:
+    try:
+        named = parse_units(f"{energy},{length}")
+    except InputError as error:
+        if given is None:
             raise InputError(
                 f"{path}: {error} Say which units it has, as in units='kcal/mol,Ang' "
                 "(--units kcal/mol,Ang)."
             ) from None
+        return parse_units(given)
+    if given is None:
+        return named
     units = parse_units(given, length)
-    if stored and units.factors() != parse_units(f"{energy},{length}").factors():
+    if stored and units.factors() != named.factors():
         log.warning(
             "%s says that it is in %s and %s, and is read in %s, %s and %s as asked",
             path, energy, length, *units,
@@ -141,7 +148,7 @@ def _read_with_ase(name: FileSlice, format: str | None):
     """Return the numbers of the frames of a file, and the frames."""
     path = name.path
     require_readable(path, "a file with structures")
-    known = format or _format_of(path)
+    known = format or format_of(path)
     try:
         check_promises(path, known)
         with progress_bar(None, f"reading {path.name}") as advance:
@@ -170,12 +177,15 @@ def _frames_of(path, format, advance):
         advance(1)
 
 
-def _format_of(path):
-    """Return the name that ASE has for the format of a file."""
+def format_of(path: Path) -> str:
+    """Return the name that ASE has for the format of a file; `InputError` if none."""
     try:
         format = filetype(str(path))
         if format in ioformats:
             return format
+        with open_with_compression(str(path), "rb") as stream:
+            if _VASP_XML.match(stream.read(_BYTES_OF_START)):
+                return "vasp-xml"
         reason = f"{format!r} is none"
     except Exception as error:  # looks into the file, which may be damaged
         reason = cause(error)
@@ -276,11 +286,18 @@ def _convert_all(frames, units: Units, path) -> None:
         return
     for frame in frames:
         _convert(frame, energy, length, forces)
-    log.info(
-        "%s: converted energies from %s to eV (× %.10g), lengths from %s to Å "
-        "(× %.10g) and forces from %s to eV/Å (× %.10g)",
-        path, units.energy, energy, units.length, length, units.forces, forces,
-    )  # fmt: skip
+    changes = [
+        f"{what} from {name} to {ours} (× {factor:.10g})"
+        for what, name, ours, factor in zip(
+            ("energies", "lengths", "forces"),
+            units,
+            ("eV", "Å", "eV/Å"),
+            (energy, length, forces),
+            strict=True,
+        )
+        if factor != 1.0
+    ]
+    log.info("%s: converted %s", path, ", ".join(changes))
     if length != 1.0:
         check_conversion(frames, units, path)
 

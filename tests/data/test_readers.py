@@ -373,7 +373,7 @@ def test_a_format_that_ase_does_not_know(tmp_path, name, near):
 def test_the_format_is_taken_as_given(tmp_path):
     write_frames(tmp_path / "frames", FRAMES)
     os.rename(tmp_path / "frames", tmp_path / "frames.out")
-    with pytest.raises(InputError, match=r"holds none .* as 'esp.*--format extxyz"):
+    with pytest.raises(InputError, match=r"holds none .* as 'esp.*--format aims-o"):
         read_frames(tmp_path / "frames.out")
     assert len(read_frames(tmp_path / "frames.out", format="extxyz")) == 5
     assert len(read_frames(f"{tmp_path}/frames.out@1:3", format="extxyz")) == 2
