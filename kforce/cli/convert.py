@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from kforce.cli.data_sets import read_data, refuse_reading
 from kforce.cli.options import (
     add_overwrite,
     load_model,
     model_format,
     new_file,
-    read_data,
-    refuse_reading,
     require_suffix,
 )
 from kforce.data import write_frames
@@ -40,7 +39,7 @@ def add_parser(commands, common):
 def run(args, output):
     """Find out what the input is and write its counterpart."""
     path = new_file(args.output, args.overwrite)
-    kind = model_format(args.input)
+    kind = None if args.format else model_format(args.input)
     if kind == "kforce":
         what = _write_model(load_model(args.input), path, args)
     elif kind is not None:
@@ -54,7 +53,7 @@ def run(args, output):
         what = "a model of kforce"
     else:
         require_suffix(path, ".xyz")
-        write_frames(path, read_data(args.input, args, output))
+        write_frames(path, read_data([args.input], args, output).frames)
         what = "a data set"
     output.result({"output": str(path), "kind": what}, f"wrote {what} to {path}")
 

@@ -10,13 +10,8 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols
 
-from kforce.cli.options import (
-    formulas,
-    load_model,
-    model_format,
-    read_data,
-    refuse_reading,
-)
+from kforce.cli.data_sets import formulas, read_data, refuse_reading
+from kforce.cli.options import load_model, model_format
 from kforce.data import check_frames, dataset_hash
 from kforce.data.findings import plural
 from kforce.errors import InputError
@@ -36,17 +31,25 @@ def add_parser(commands, common):
         description="Describe a model or a data set; without FILE, the libraries, "
         "threads and memory that a fit would use.",
     )
-    parser.add_argument("file", nargs="?", metavar="FILE", help="model or data set")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="a model, or the files of a data set"
+    )
     return parser
 
 
 def run(args, output):
     """Find out what the file is and describe it."""
-    if args.file is None:
+    models = [] if args.format else [path for path in args.files if model_format(path)]
+    if not args.files:
         values = _machine()
-    elif model_format(args.file):
-        refuse_reading(args, args.file, "units")
-        values = describe_model(args.file)
+    elif models and len(args.files) > 1:
+        raise InputError(
+            f"{models[0]} is a model, and several files are those of a data set: "
+            "describe a model by itself."
+        )
+    elif models:
+        refuse_reading(args, models[0], "units")
+        values = describe_model(models[0])
     else:
         values = _data(args, output)
     width = max(len(name) for name in values)
@@ -59,8 +62,9 @@ def run(args, output):
 
 
 def _data(args, output):
-    frames = read_data(args.file, args, output)
-    report = check_frames(frames)
+    data = read_data(args.files, args, output)
+    frames = data.frames
+    report = check_frames(frames, numbers=(data.names, []))
     try:
         labels = Labels.from_frames(frames)
     except InputError:

@@ -6,14 +6,13 @@ import argparse
 
 import numpy as np
 
+from kforce.cli.data_sets import check, read_data
 from kforce.cli.model_options import add_model, build_model
 from kforce.cli.options import (
     add_overwrite,
     add_splitting,
-    check,
     new_file,
     positive_int,
-    read_data,
     require_suffix,
 )
 from kforce.cli.output import finite_or_none
@@ -34,7 +33,9 @@ def add_parser(commands, common):
         "errors on the same test frames: how much would more calculations help?",
         epilog="example: kforce learning-curve ethanol.xyz --sizes 25,50,100,200",
     )
-    parser.add_argument("data", metavar="DATA", help="reference calculations")
+    parser.add_argument(
+        "data", nargs="+", metavar="DATA", help="files of reference calculations"
+    )
     parser.add_argument(
         "--plot", metavar="FILE", help="draw the curve there, as PNG (.png)"
     )
@@ -56,9 +57,9 @@ def run(args, output):
         plots.require_matplotlib()
     check_seed(args.seed)
     model = build_model(args)
-    frames = read_data(args.data, args, output)
-    check(frames, None, output, args.kind)
-    test = None
+    data = read_data(args.data, args, output)
+    check(data, None, output, args.kind)
+    frames, test = data.frames, None
     if args.n_test is not None:
         n_train = len(frames) - args.n_test
         if n_train < 1:

@@ -12,7 +12,7 @@ from importlib import metadata
 
 from kforce.cli import convert, info, learning_curve, predict, train
 from kforce.cli import test as evaluate
-from kforce.cli.options import add_reading
+from kforce.cli.data_sets import add_reading
 from kforce.cli.output import Output
 from kforce.cli.process import (
     drop_unwritten,

@@ -1,23 +1,32 @@
-"""Options that several commands share, and the files they name."""
+"""Options that several commands share, and the models and outputs they name."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from zipfile import is_zipfile
 
-from kforce.data import check_frames, read_frames, reorder_atoms
-from kforce.data.findings import plural
+from kforce.data.readers import format_of
+from kforce.data.slices import FileSlice
 from kforce.errors import InputError
 from kforce.io import read_quip_xml, read_sgdml
 from kforce.storage.files import load, refuse_structures
-from kforce.storage.npz import read_arrays, require_writable
+from kforce.storage.npz import read_arrays, require_readable, require_writable
+
+#: What models of GAP hold within the first bytes.
+_OF_GAP, _BYTES_OF_START = re.compile(rb"GAP_params|IP\s+GAP"), 2**16
 
 
 def positive_int(text: str) -> int:
     """Parse a whole number above zero."""
     return _positive(int(text), text)
+
+
+def whole_number(text: str) -> int:
+    """Parse a whole number, zero or above."""
+    return 0 if int(text) == 0 else positive_int(text)
 
 
 def positive_float(text: str) -> float:
@@ -38,12 +47,12 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_splitting(parser: argparse.ArgumentParser):
+def add_splitting(parser: argparse.ArgumentParser, number=positive_int):
     """Add the options of test frames and of their choice; return the group."""
     group = parser.add_argument_group("splitting")
     group.add_argument(
         "--n-test",
-        type=positive_int,
+        type=number,
         metavar="N",
         help="test frames (default: a fifth of the frames, at most 1000)",
     )
@@ -51,96 +60,50 @@ def add_splitting(parser: argparse.ArgumentParser):
     return group
 
 
-def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how a data set is read."""
-    group = parser.add_argument_group("reading")
-    group.add_argument(
-        "--energy-key",
-        metavar="KEY",
-        help="name of the energies in the file, where it is not the usual one",
-    )
-    group.add_argument(
-        "--forces-key", metavar="KEY", help="name of the forces, likewise"
-    )
-    group.add_argument(
-        "--units",
-        metavar="E,L",
-        help="units of the file, as in 'kcal/mol,Ang' or 'Hartree,Bohr' (default: eV "
-        "and Å; for .npz files what they say, or kcal/mol and Å)",
-    )
-    group.add_argument(
-        "--reorder",
-        action="store_true",
-        help="bring all frames into the atom order of the first, by their bonds",
-    )
-
-
-def refuse_reading(args, path, *more: str) -> None:
-    """Raise an error if options are given that a model has no use for."""
-    for name in ("energy_key", "forces_key", "reorder", *more):
-        if getattr(args, name):
-            option = "--" + name.replace("_", "-")
-            raise InputError(
-                f"{option} says how a data set is read, but {path} is a model: leave "
-                f"{option} out."
-            )
-
-
-def read_data(path, args, output) -> list:
-    """Read a data set as the options of `add_reading` say."""
-    frames = read_frames(path, args.energy_key, args.forces_key, args.units)
-    if args.reorder:
-        frames = reorder_atoms(frames)
-    count = plural(len(frames), "frame")
-    output.note(f"read {count} of {formulas(frames)} from {path}")
-    return frames
-
-
-def formulas(frames) -> str:
-    """Name the molecules of a data set."""
-    names = sorted({frame.get_chemical_formula() for frame in frames})
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def check(train, test, output, kind: str = "gdml", numbers=None) -> None:
-    """Report what is wrong with the data for a kind of model; errors end the command.
-
-    Local models, "gap", are for frames of any composition. The numbers are those of
-    `check_frames`.
-    """
-    report = check_frames(train, test or None, numbers)
-    report.raise_errors()
-    for finding in report.findings:
-        if kind == "gap" and finding.code in ("composition", "atom-order"):
-            continue
-        if finding.level == "warning":
-            output.warning(finding.message)
-        else:
-            output.note(f"{finding.level}: {finding.message}")
-
-
 def load_model(path):
     """Load a model of kforce, or one of sGDML or, as XML, of GAP."""
-    if Path(path).suffix.lower() != ".xml":
+    kind = model_format(path)
+    if kind is None and _is_xml(path):
+        raise InputError(
+            f"{path} is no model of GAP, but holds structures that ASE reads as "
+            f"{format_of(Path(path))!r}: the model comes first, then the structures."
+        )
+    if kind != "gap":
         refuse_structures(path)
-    readers = {"gap": read_quip_xml, "sgdml": read_sgdml}
-    return readers.get(model_format(path), load)(path)
+    return {"gap": read_quip_xml, "sgdml": read_sgdml}.get(kind, load)(path)
 
 
 def model_format(path) -> str | None:
-    """Return whose model a file is, by its name and its fields; None if it is none.
+    """Return whose model a file is, by its name and content; None if it is none.
 
     That is 'gap', 'sgdml' (in today's or in the 2018 layout) or 'kforce'.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".xml":
-        return "gap"
-    if suffix != ".npz" and not is_zipfile(path):
+    path = FileSlice.parse(path).path
+    if _is_xml(path):
+        return "gap" if _may_be_gap(path) else None
+    if path.suffix.lower() != ".npz" and not is_zipfile(path):
         return None
     fields = read_arrays(path, names=("R_desc", "Rt_desc", "format"))
     if fields.keys() & {"R_desc", "Rt_desc"}:
         return "sgdml"
     return "kforce" if fields else None
+
+
+def _is_xml(path):
+    return Path(path).suffix.lower() == ".xml"
+
+
+def _may_be_gap(path):
+    """Whether a file of XML speaks of GAP, or is at least nothing that ASE knows."""
+    require_readable(path, "a file of XML")
+    with open(path, "rb") as stream:
+        if _OF_GAP.search(stream.read(_BYTES_OF_START)):
+            return True
+    try:
+        format_of(path)
+    except InputError:
+        return True  # the reader of GAP says what is wrong
+    return False
 
 
 def new_file(path, overwrite: bool) -> Path:

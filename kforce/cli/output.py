@@ -98,29 +98,20 @@ def _plain(value):
     return str(value)
 
 
-def warn_unfamiliar(model, frames, prediction, output) -> None:
-    """Warn about structures outside of the range of the training data."""
+def warn_unfamiliar(model, data, prediction, output) -> None:
+    """Warn about structures of a data set outside of the range of the training data."""
+    frames = data.frames
     grades = prediction.extrapolation or [None] * len(frames)
     sentences = list(map(model.describe_extrapolation, frames, grades))
     outside = [s for s, sentence in enumerate(sentences) if sentence]
     if outside:
         first = outside[0]
+        name = data.names[first]
         output.warning(
             f"{len(outside)} of {plural(len(frames), 'structure')} "
             f"{'leaves' if len(outside) == 1 else 'leave'} the range of the "
-            f"training data, where predictions are not reliable (frame {first}: "
+            f"training data, where predictions are not reliable (frame {name}: "
             f"{sentences[first].rstrip('.')})."
-        )
-
-
-def warn_trained_on(model, frames, output) -> None:
-    """Warn about structures that the model was trained on."""
-    count = model.is_training_frame(frames).sum()
-    if count:
-        output.warning(
-            f"{count} of {plural(len(frames), 'frame')} "
-            f"{'is' if count == 1 else 'are'} "
-            "training data of this model: errors there are too small to be honest."
         )
 
 
@@ -212,6 +203,40 @@ def calibrations(prediction, labels: Labels) -> dict[str, dict]:
 def finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
     """Replace NaN, which JSON has no word for."""
     return {k: None if np.isnan(value) else value for k, value in values.items()}
+
+
+def predict_with_calibration(model, frames, labels, output, is_required=False):
+    """Return the prediction for labelled frames, and its calibration.
+
+    The latter is None, and this is said, where the model has no standard deviations;
+    if it is required, that is an error.
+    """
+    properties = model.properties_of(frames)
+    try:
+        prediction = model.evaluate(frames, properties, return_std=True)
+        return prediction, calibrations(prediction, labels)
+    except InputError as error:
+        if is_required:
+            raise
+        # Says it, if the frames are what is wrong.
+        prediction = model.evaluate(frames, properties)
+        output.note(f"the calibration is left out: {error}")
+        return prediction, None
+
+
+def calibration_line(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Say in a line what `calibrations` found."""
+    parts = []
+    for name, measures in found.items():
+        factor = measures["recalibration_factor"]
+        fit = ""
+        if factor is not None:
+            excess = 100.0 * (1.0 / factor - 1.0)
+            size = "wide" if excess > 0.0 else "narrow"
+            fit = f" (error bars {abs(excess):.0f} % too {size})"
+        what = {"energy": "energies", "forces": "force components"}[name]
+        parts.append(f"{100 * measures['coverage_95']:.0f} % of the {what}{fit}")
+    return f"95 % intervals cover {' and '.join(parts)}"
 
 
 #: Name, factor and digits of every measure in a table; scores in meV and meV/Å.

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from kforce.cli.options import (
-    add_overwrite,
-    load_model,
-    new_file,
-    read_data,
-    require_suffix,
-)
+from kforce.cli.data_sets import read_data
+from kforce.cli.options import add_overwrite, load_model, new_file, require_suffix
 from kforce.cli.output import warn_unfamiliar
 from kforce.data import write_frames
 from kforce.data.findings import plural
@@ -28,7 +23,12 @@ def add_parser(commands, common):
         epilog="example: kforce predict ethanol.npz geometries.xyz -o labelled.xyz",
     )
     parser.add_argument("model", metavar="MODEL", help="of kforce, sGDML or GAP (.xml)")
-    parser.add_argument("data", metavar="STRUCTURES", help="any format that ASE reads")
+    parser.add_argument(
+        "data",
+        nargs="+",
+        metavar="STRUCTURES",
+        help="files in any format that ASE reads",
+    )
     parser.add_argument(
         "-o", "--output", metavar="FILE", default="predicted.xyz",
         help="extended XYZ file (default: predicted.xyz)",
@@ -47,9 +47,11 @@ def run(args, output):
     path = new_file(args.output, args.overwrite)
     require_suffix(path, ".xyz")
     model = load_model(args.model)
-    frames = [frame.copy() for frame in read_data(args.data, args, output)]
-    prediction = model.evaluate(frames, model.properties_of(frames), args.std)
-    warn_unfamiliar(model, frames, prediction, output)
+    data = read_data(args.data, args, output)
+    frames = [frame.copy() for frame in data.frames]
+    with data.named():
+        prediction = model.evaluate(frames, model.properties_of(frames), args.std)
+    warn_unfamiliar(model, data, prediction, output)
     for s, frame in enumerate(frames):
         frame.calc = SinglePointCalculator(
             frame, energy=prediction.energy[s], forces=prediction.forces[s]

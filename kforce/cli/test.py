@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kforce.cli.options import add_overwrite, load_model, new_file, read_data
+import numpy as np
+
+from kforce.cli.data_sets import read_data
+from kforce.cli.options import add_overwrite, load_model, new_file
 from kforce.cli.output import (
     calibration_table,
-    calibrations,
     error_table,
     errors,
+    predict_with_calibration,
     residuals,
     warn_of_miscalibration,
-    warn_trained_on,
     warn_unfamiliar,
 )
+from kforce.data.findings import plural
 from kforce.errors import InputError
 from kforce.evaluation import plots
 from kforce.evaluation.conformal import conformal_factor
@@ -39,7 +42,18 @@ def add_parser(commands, common):
         epilog="example: kforce test ethanol.npz more-ethanol.xyz",
     )
     parser.add_argument("model", metavar="MODEL", help="of kforce, sGDML or GAP (.xml)")
-    parser.add_argument("data", metavar="DATA", help="frames with energies or forces")
+    parser.add_argument(
+        "data",
+        nargs="+",
+        metavar="DATA",
+        help="files of frames with energies or forces; those that the model was "
+        "trained on are left out",
+    )
+    parser.add_argument(
+        "--with-training",
+        action="store_true",
+        help="test on frames that the model was trained on, too",
+    )
     group = parser.add_argument_group("calibration")
     group.add_argument(
         "--no-std", action="store_true", help="leave the standard deviations out"
@@ -63,15 +77,17 @@ def run(args, output):
         raise InputError("--conformal takes standard deviations: leave --no-std out.")
     folder = _new_folder(args.report, args.overwrite) if args.report else None
     model = load_model(args.model)
-    frames = read_data(args.data, args, output)
-    labels = Labels.from_frames(frames)
-    prediction, measures = _predict(model, frames, labels, args, output)
-    warn_unfamiliar(model, frames, prediction, output)
-    warn_trained_on(model, frames, output)
+    data, n_left_out = _unseen(args.data, model, args, output)
+    frames = data.frames
+    with data.named():
+        labels = Labels.from_frames(frames)
+        prediction, measures = _predict(model, frames, labels, args, output)
+    warn_unfamiliar(model, data, prediction, output)
     found = errors(model, frames, labels, prediction)
     if len(found) == 1:
         raise _nothing_in(args.data)
-    values, text = {"model": args.model, "test": found}, error_table(found)
+    values = {"model": args.model, "n_left_out": n_left_out, "test": found}
+    text = error_table(found)
     if measures is not None:
         values["calibration"] = measures
         warn_of_miscalibration(measures, output)
@@ -102,37 +118,55 @@ def _new_folder(path, overwrite):
     return folder
 
 
+def _unseen(paths, model, args, output):
+    """Return a data set without training frames, and how many were left out."""
+    data = read_data(paths, args, output)
+    with data.named():
+        for s, frame in enumerate(data.frames):
+            model.check_frame(frame, f"frame {s}")
+        known = model.is_training_frame(data.frames)
+    count, names = known.sum(), ", ".join(paths)
+    if not count:
+        return data, 0
+    what = (
+        f"{count} of {plural(len(data), 'frame')} of {names} "
+        f"{'is' if count == 1 else 'are'} training data of this model"
+    )
+    if args.with_training:
+        output.warning(f"{what}: errors there are too small to be honest.")
+        return data, 0
+    if known.all():
+        raise InputError(
+            f"Expected frames that the model was not trained on, but {what}: give "
+            "others, or add --with-training to test on these."
+        )
+    output.note(f"{what} and left out (--with-training keeps them)")
+    return data.take(np.flatnonzero(~known)), int(count)
+
+
 def _predict(model, frames, labels, args, output):
     """Return the prediction, and its calibration or None if it has none."""
-    properties = model.properties_of(frames)
     if args.no_std:
-        return model.evaluate(frames, properties), None
-    try:
-        prediction = model.evaluate(frames, properties, return_std=True)
-        return prediction, calibrations(prediction, labels)
-    except InputError as error:
-        if args.conformal:
-            raise
-        # Says it, if the frames are what is wrong.
-        prediction = model.evaluate(frames, properties)
-        output.note(f"the calibration is left out: {error}")
-        return prediction, None
+        return model.evaluate(frames, model.properties_of(frames)), None
+    return predict_with_calibration(model, frames, labels, output, bool(args.conformal))
 
 
 def _add_conformal(measures, model, args, output):
     """Add the factors that frames apart give to the measures that they have."""
-    frames = read_data(args.conformal, args, output)
-    labels = Labels.from_frames(frames)
-    warn_trained_on(model, frames, output)
-    pairs = residuals(model.evaluate(frames, return_std=True), labels)
+    data, _ = _unseen([args.conformal], model, args, output)
+    with data.named():
+        labels = Labels.from_frames(data.frames)
+        prediction = model.evaluate(data.frames, return_std=True)
+    pairs = residuals(prediction, labels)
     if not pairs:
-        raise _nothing_in(args.conformal)
+        raise _nothing_in([args.conformal])
     for name in measures.keys() & pairs:
         measures[name]["conformal_factor_95"] = conformal_factor(*pairs[name])
 
 
-def _nothing_in(path):
+def _nothing_in(paths):
+    has = "has" if len(paths) == 1 else "have"
     return InputError(
-        f"{path} has neither energies nor forces to compare with: name them with "
-        "--energy-key and --forces-key."
+        f"{' and '.join(paths)} {has} neither energies nor forces to compare with: "
+        "name them with --energy-key and --forces-key."
     )

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import re
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from kforce import datasets
+from kforce.cli.data_sets import DataSet, check, read_data
 from kforce.cli.model_options import add_model, build_model
 from kforce.cli.options import (
     add_overwrite,
     add_splitting,
-    check,
     new_file,
     positive_int,
-    read_data,
     require_suffix,
+    whole_number,
 )
-from kforce.cli.output import error_table, errors
-from kforce.data import split_indices
+from kforce.cli.output import (
+    calibration_line,
+    error_table,
+    errors,
+    predict_with_calibration,
+    warn_of_miscalibration,
+)
+from kforce.data import split_indices, write_frames
 from kforce.data.findings import plural
+from kforce.data.slices import FileSlice
 from kforce.data.splits import isolated_among
 from kforce.errors import InputError, check_seed
 from kforce.gap.reference_energies import species_of
@@ -33,6 +38,13 @@ from kforce.symmetry.groups import cycles, generators
 #: Training and test frames at most, where their numbers are not given; local models
 #: train on all.
 _MANY_TRAIN, _MANY_TEST = 1000, 1000
+
+#: Test frames, and atoms of them, whose standard deviations are computed at most: they
+#: take longer than predictions.
+_FRAMES_WITH_STD, _ATOMS_WITH_STD = 100, 2000
+
+#: What frames of the sample are from.
+_SAMPLE = "kforce.datasets.load_methanol_ccsdt"
 
 #: Fewer test frames than this are pointed out.
 _FEW_TEST = 20
@@ -52,7 +64,7 @@ def add_parser(commands, common):
         "kforce train silicon.xyz --model gap --terms terms.yaml",
     )
     parser.add_argument(
-        "data", nargs="?", metavar="DATA", help="reference calculations"
+        "data", nargs="*", metavar="DATA", help="files of reference calculations"
     )
     parser.add_argument(
         "-o",
@@ -60,8 +72,14 @@ def add_parser(commands, common):
         metavar="MODEL",
         help="model file (default: NAME-model.npz, or NAME-model-2.npz and so on)",
     )
+    parser.add_argument(
+        "--write-test",
+        metavar="FILE",
+        help="write the test frames as extended XYZ (eV, Å), with their labels and, as "
+        "source_file and source_frame, where they are from",
+    )
     add_overwrite(parser)
-    group = add_splitting(parser)
+    group = add_splitting(parser, whole_number)
     group.add_argument(
         "--test", metavar="FILE", help="test on this file instead of a part of DATA"
     )
@@ -92,34 +110,31 @@ def run(args, output):
     """Train, test and save."""
     path = new_file(args.output or _free_name(args), args.overwrite)
     require_suffix(path, ".npz")
+    _check_write_test(args)
     check_seed(args.seed)
     model = build_model(args)
-    train, test, numbers = _sets(args, output)
-    check(train, test, output, args.kind, numbers)
+    train, test = _sets(args, output)
+    check(train, test, output, args.kind)
     if args.kind == "gap":
-        _check_elements(train, test, numbers[1])
+        _check_elements(train, test)
     output.note(f"training on {plural(len(train), 'frame')}, testing on {len(test)}")
+    if args.write_test and not len(test):
+        raise InputError(
+            "--write-test writes the test frames, and there are none: train on fewer "
+            "frames (--n-train), or leave it out."
+        )
     if 0 < len(test) < _FEW_TEST:
         output.warning(
             f"{plural(len(test), 'frame')} to test on give a rough guess of the errors "
             f"only: better leave {_FEW_TEST} or more out of the training."
         )
     start = time.perf_counter()
-    with _numbered(numbers[0]):
-        model.fit(train)
+    with train.named():
+        model.fit(train.frames)
     seconds = time.perf_counter() - start
     model.save(path, with_factor=args.keep_factor or None)
-    found = None
-    if test:
-        try:
-            with _numbered(numbers[1]):
-                prediction = model.evaluate(test, model.properties_of(test))
-            found = errors(model, test, Labels.from_frames(test), prediction)
-        except InputError as error:
-            output.warning(f"{path} is saved, but could not be tested: {error}")
-        except KeyboardInterrupt:
-            output.warning(f"{path} is saved, but was not tested.")
-            raise
+    if args.write_test:
+        _write_test(args.write_test, test)
     facts = _local_facts if args.kind == "gap" else _global_facts
     result = {
         "model": str(path),
@@ -128,36 +143,99 @@ def run(args, output):
         "seconds": seconds,
         "training_hash": model.training_.hash,
         "seed": args.seed,
+        "train_frames": train.by_file(),
+        "test_frames": test.by_file(),
         "versions": model.training_.versions,
     }
     text = f"trained in {seconds:.1f} s, saved as {path}"
-    if found:
-        result["test"] = found
-        text = f"{error_table(found)}\n{text}"
-    output.result(result, text)
+    if args.write_test:
+        result["written_test"] = args.write_test
+        text += f"\nwrote {plural(len(test), 'test frame')} to {args.write_test}"
+    found, lines = _tested(model, test, path, output)
+    output.result(result | found, "\n".join([*lines, text]))
 
 
-@contextmanager
-def _numbered(numbers):
-    """Let errors number frames as in the file that they were split from."""
-
-    def number(match):
-        s = int(match[2])
-        return f"{match[1]} {numbers[s] if s < len(numbers) else s}"
-
+def _tested(model, test, path, output):
+    """Return what the test finds, as values for programs and as lines for people."""
+    if not len(test):
+        return {}, _left_out_line(model)
     try:
-        yield
+        with test.named():
+            properties = model.properties_of(test.frames)
+            prediction = model.evaluate(test.frames, properties)
+            labels = Labels.from_frames(test.frames)
+            found = {"test": errors(model, test.frames, labels, prediction)}
+        lines = [error_table(found["test"])]
+        if len(found["test"]) > 1:
+            measures, line = _calibrated(model, test, output)
+            found |= measures
+            lines += line
+        return found, lines
     except InputError as error:
-        message = re.sub(r"\b([Ff]rame|structure) (\d+)\b", number, str(error))
-        raise InputError(message) from error
+        output.warning(f"{path} is saved, but could not be tested: {error}")
+        return {}, []
+    except KeyboardInterrupt:
+        output.warning(f"{path} is saved, but was not tested.")
+        raise
 
 
-def _check_elements(train, test, numbers):
+def _calibrated(model, test, output):
+    """Return the calibration on the test frames, on some where there are many."""
+    n_atoms = np.mean([len(frame) for frame in test.frames])
+    count = min(len(test), _FRAMES_WITH_STD, max(10, int(_ATOMS_WITH_STD / n_atoms)))
+    some = test.take(np.linspace(0, len(test) - 1, count).round())
+    _, measures = predict_with_calibration(
+        model, some.frames, Labels.from_frames(some.frames), output
+    )
+    if not measures:
+        return {}, []
+    warn_of_miscalibration(measures, output)
+    of = "" if count == len(test) else f" ({count} of the test frames)"
+    return {"calibration": measures}, [calibration_line(measures) + of]
+
+
+def _left_out_line(model):
+    """Say how well left-out frames were predicted, where the model knows it."""
+    left_out = getattr(model, "leave_one_out_", None)
+    if left_out is None or not left_out.is_force.any():
+        return []
+    return [
+        f"not tested; {plural(len(left_out.structures), 'training frame')}, left out "
+        f"one at a time: forces {1e3 * left_out.forces_rmse:.3f} meV/Å (RMSE)"
+    ]
+
+
+def _check_write_test(args):
+    """Raise an error now if the test frames could not be written after the fit."""
+    if not args.write_test:
+        return
+    path = new_file(args.write_test, args.overwrite)
+    require_suffix(path, ".xyz")
+    for name in [*args.data, *([args.test] if args.test else [])]:
+        source = FileSlice.parse(name).path
+        if source.exists() and path.exists() and path.samefile(source):
+            raise InputError(
+                f"--write-test {path} would replace a file that is read: name another."
+            )
+
+
+def _write_test(path, test):
+    """Write test frames with the files and the numbers there that they are from."""
+    frames = []
+    for frame, file, number in zip(test.frames, test.files, test.numbers, strict=True):
+        copy = frame.copy()
+        copy.calc = frame.calc
+        copy.info |= {"source_file": file, "source_frame": number}
+        frames.append(copy)
+    write_frames(path, frames)
+
+
+def _check_elements(train, test):
     """Raise an error if test frames hold elements that no training frame holds."""
-    found = first_unknown(test, species_of(train))
+    found = first_unknown(test.frames, species_of(train.frames))
     if found:
         raise InputError(
-            f"Frame {numbers[found[0]]} of the test set holds {found[1]}, which no "
+            f"Frame {test.names[found[0]]} of the test set holds {found[1]}, which no "
             "training frame holds: train on more frames (--n-train), or choose others "
             "(--seed, --split)."
         )
@@ -201,7 +279,8 @@ def _local_facts(model, output):
 
 def _free_name(args):
     """Return NAME-model.npz, or NAME-model-2.npz and so on where there is one."""
-    stem = f"{Path(args.data).stem if args.data else 'methanol'}-model"
+    first = FileSlice.parse(args.data[0]).path.stem if args.data else "methanol"
+    stem = f"{first}-model"
     path = Path(f"{stem}.npz")
     number = 2
     while path.exists() and not args.overwrite:
@@ -211,36 +290,37 @@ def _free_name(args):
 
 
 def _sets(args, output):
-    """Return training and test frames, and the numbers of both in their files."""
-    if args.data is None:
-        frames = datasets.load_methanol_ccsdt()
-        output.note(f"using the sample data: {len(frames)} CCSD(T) frames of methanol")
+    """Return the training and the test set."""
+    if args.data:
+        data = read_data(args.data, args, output)
     else:
-        frames = read_data(args.data, args, output)
-    whole, alone, most = frames, [], _MANY_TRAIN
+        frames = datasets.load_methanol_ccsdt()
+        data = DataSet(frames, [_SAMPLE] * len(frames), list(range(len(frames))))
+        output.note(f"using the sample data: {len(frames)} CCSD(T) frames of methanol")
+    alone, most = [], _MANY_TRAIN
     if args.kind == "gap":
-        alone, most = isolated_among(frames), len(frames)
+        alone, most = isolated_among(data.frames), len(data)
     if alone:
         output.note(f"{plural(len(alone), 'isolated atom')} kept for the training")
-    rest = np.setdiff1d(np.arange(len(whole)), alone)
-    frames = [whole[s] for s in rest]
+    others = np.setdiff1d(np.arange(len(data)), alone)
+    rest = data.take(others)
     how = args.split or ("random" if args.data else "time")
     apart, n_test = None, args.n_test
     if args.test is not None:
-        apart, n_test = read_data(args.test, args, output)[:n_test], 0
+        apart, n_test = read_data([args.test], args, output), 0
+        if args.n_test is not None:
+            apart = apart.take(range(min(args.n_test, len(apart))))
     elif n_test is None:
-        room = len(frames) - (args.n_train or 0)
-        n_test = min(max(1, len(frames) // 5), _MANY_TEST) if args.data else 60
+        room = len(rest) - (args.n_train or 0)
+        n_test = min(max(1, len(rest) // 5), _MANY_TEST) if args.data else 60
         n_test = max(0, min(n_test, room))
-    n_train = args.n_train or min(len(frames) - n_test, most)
+    n_train = args.n_train or min(len(rest) - n_test, most)
     if n_train < 1:
         raise InputError(
-            f"{plural(len(frames), 'frame')} in {args.data or 'the sample'}, too few "
-            f"to train and to test on {n_test}: add frames, give others to test on "
-            "(--test), or do not test (--n-train 1)."
+            f"{plural(len(rest), 'frame')} in {', '.join(args.data) or 'the sample'}, "
+            f"too few to train and to test on {n_test}: add frames, give others to "
+            "test on (--test), or do not test (--n-test 0)."
         )
-    chosen, left = split_indices(frames, n_train, n_test, how, args.seed)
-    train, test = [*alone, *rest[chosen].tolist()], rest[left].tolist()
-    if apart is not None:
-        return [whole[s] for s in train], apart, (train, range(len(apart)))
-    return [whole[s] for s in train], [whole[s] for s in test], (train, test)
+    chosen, left = split_indices(rest.frames, n_train, n_test, how, args.seed)
+    train = data.take([*alone, *others[chosen]])
+    return train, rest.take(left) if apart is None else apart

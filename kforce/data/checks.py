@@ -12,7 +12,7 @@ from ase.geometry import minkowski_reduce
 from ase.neighborlist import neighbor_list
 from scipy.spatial.distance import pdist
 
-from kforce.bonds import stretches
+from kforce.data.bond_lengths import LONGEST, typical_stretch
 from kforce.data.consistency import energy_force_slope
 from kforce.data.duplicates import find_duplicates
 from kforce.data.findings import Finding, LabelledSet, Report, plural
@@ -31,9 +31,8 @@ _NET_TORQUE = 5e-3
 # A single frame may be worse than the rest: up to 4e-3 and 1e-2 were seen.
 _NET_OF_ONE_FRAME = 2e-2
 
-#: Frames that tell the unit of length; forces of molecules outside of these bounds (in
-#: eV/Å, root mean square) are hardly in eV/Å.
-_FRAMES_FOR_LENGTHS = 50
+#: Forces of molecules outside of these bounds (in eV/Å, root mean square) are hardly in
+#: eV/Å.
 _LEAST_RMS_FORCE, _LARGEST_RMS_FORCE = 0.08, 20.0
 
 
@@ -154,11 +153,8 @@ def _check_distances(data: LabelledSet):
 
 def _check_magnitudes(data: LabelledSet):
     """Look for units that are wrong throughout, which leave labels consistent."""
-    ratios = [
-        _neighbour_ratio(f) for f in data.frames[:_FRAMES_FOR_LENGTHS] if len(f) > 1
-    ]
-    ratio = float(np.nanmedian(ratios)) if len(ratios) else np.nan
-    if ratio > 1.6:
+    ratio = typical_stretch(data.frames)
+    if ratio > LONGEST:
         yield Finding(
             "warning",
             "lengths-too-long",
@@ -174,16 +170,6 @@ def _check_magnitudes(data: LabelledSet):
             f"The forces are {typical:.2g} eV/Å (root mean square), where molecules at "
             "some hundred kelvin have about 0.1 to 10: check the units.",
         )
-
-
-def _neighbour_ratio(frame: Atoms) -> float:
-    """Return the median distance to the nearest atom over the sum of the radii."""
-    if not np.isfinite(frame.positions).all() or len(frame) > 200:
-        return np.nan
-    distances = frame.get_all_distances(mic=bool(frame.pbc.any()))
-    ratio = stretches(frame.numbers, distances)
-    np.fill_diagonal(ratio, np.inf)
-    return float(np.median(ratio.min(axis=1)))
 
 
 def _shortest_distance(frame: Atoms) -> float:
@@ -248,7 +234,7 @@ def _check_consistency(data: LabelledSet):
             f"Energies and forces of the {data.name} frames contradict each other: "
             f"between {relation.n_pairs} pairs of similar frames the energies change "
             f"{relation.slope:.3g} times as much as the forces say{cause}; convert the "
-            "labels to eV and eV/Å.",
+            "labels to eV and eV/Å, or name the units of their file (units, --units).",
         )
 
 

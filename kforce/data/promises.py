@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from ase.io.extxyz import key_val_str_to_dict
-from ase.io.formats import filetype, get_compression, open_with_compression
+from ase.io.formats import get_compression, open_with_compression
 
 from kforce.errors import InputError
 
@@ -26,13 +26,14 @@ _CHUNK = 2**20
 _MANY_COLUMNS = re.compile(r":\s*\+?[\d_]{5,}")
 
 
-def check_promises(path: Path) -> None:
+def check_promises(path: Path, format: str) -> None:
     """Raise an error if a file cannot hold what it says that it holds.
 
-    Frames are looked at in files of XYZ. A damaged file raises errors of many kinds.
+    Frames are looked at in files of XYZ, as a format of ASE is called. A damaged file
+    raises errors of many kinds.
     """
     size = _unfolded_size(path)
-    if filetype(str(path)) not in ("xyz", "extxyz"):
+    if format not in ("xyz", "extxyz"):
         return
     binary = open_with_compression(str(path), "rb")
     with TextIOWrapper(binary, encoding="utf-8", errors="replace") as stream:

@@ -6,26 +6,34 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from traceback import extract_tb
 
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.io.formats import filetype, ioformats, open_with_compression
 
+from kforce.data.bond_lengths import check_conversion
 from kforce.data.findings import plural
 from kforce.data.npz_datasets import NPZ_UNITS, read_npz_frames, set_labels
 from kforce.data.promises import check_promises
-from kforce.errors import InputError
+from kforce.data.slices import FileSlice
+from kforce.errors import InputError, one_line
 from kforce.labels import stress_of
 from kforce.neighbours.search import check_cell
 from kforce.progress import progress_bar
 from kforce.storage.npz import replaced_file, require_readable
 from kforce.structures import as_frames
-from kforce.units import energy_unit, length_unit, parse_units
+from kforce.units import Units, parse_units
 
 log = logging.getLogger("kforce.data")
 
-_ASE_UNITS = ("eV", "Ang")
+#: How output of VASP begins, which ASE knows by the name alone.
+_VASP_XML, _BYTES_OF_START = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<modeling>"), 1000
+
+_NAME_FORMAT = "name its format, as in format='aims-output' (--format aims-output)"
 
 
 def read_frames(
@@ -33,6 +41,7 @@ def read_frames(
     energy_key: str | None = None,
     forces_key: str | None = None,
     units: str | None = None,
+    format: str | None = None,
 ) -> list[Atoms]:
     """Read structures with their energies and forces.
 
@@ -41,15 +50,22 @@ def read_frames(
     path : path-like
         Extended XYZ or another format that ASE reads, or an `.npz` data set with the
         fields of sGDML and MD17 (``z, R, E, F``) or rMD17 (``nuclear_charges, coords,
-        energies, forces``).
+        energies, forces``). Some of its frames are named as in ``"file.xyz@:50"``,
+        ``"file.xyz@::10"`` or ``"file.xyz@3"``, unless a file has that very name.
     energy_key, forces_key : str, optional
         Take the energies from this key of `info` and the forces from this one of
         `arrays` instead of ASE's own. A frame without the key has no such label. For
         an `.npz` file, the names of the fields.
     units : str, optional
-        Unit of energy and unit of length of the file, as in ``"kcal/mol,Ang"``,
-        ``"Hartree,Bohr"`` or ``"eV"`` (then in Å). By default eV and Å as in ASE; for
-        an `.npz` file its fields ``e_unit`` and ``r_unit``, or else kcal/mol and Å.
+        Units of energies, lengths and forces of the file, as in ``"kcal/mol,Ang"`` or
+        ``"Hartree,Ang,Hartree/Bohr"``. Forces are in the first over the second where
+        no third one is named, lengths in Å (of an `.npz` file, in its ``r_unit``) where
+        energies alone are, and ``"au"`` stands for Hartree and Bohr. By default eV and
+        Å as in ASE; for an `.npz` file its fields ``e_unit`` and ``r_unit``, or else
+        kcal/mol and Å.
+    format : str, optional
+        Name that ASE has for the format, such as ``"vasp-xml"``, where it does not see
+        it from name and content.
 
     Returns
     -------
@@ -60,7 +76,8 @@ def read_frames(
     Raises
     ------
     InputError
-        If the file cannot be read, a key is not there or a unit is not known.
+        If the file cannot be read, has no such frames, a key is not there, a unit or a
+        format is not known, or lengths that were converted are none of bonds.
 
     Examples
     --------
@@ -68,57 +85,149 @@ def read_frames(
     >>> from ase.build import molecule
     >>> with TemporaryDirectory() as folder:
     ...     write_frames(f"{folder}/w.xyz", [molecule("H2O")] * 3)
-    ...     len(read_frames(f"{folder}/w.xyz"))
-    3
+    ...     len(read_frames(f"{folder}/w.xyz")), len(read_frames(f"{folder}/w.xyz@:2"))
+    (3, 2)
     """
-    path = Path(path)
-    given = None if units is None else parse_units(units)
-    if path.suffix.lower() == ".npz":
+    return read_numbered(path, energy_key, forces_key, units, format)[1]
+
+
+def read_numbered(
+    path: str | os.PathLike,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    units: str | None = None,
+    format: str | None = None,
+) -> tuple[list[int], list[Atoms]]:
+    """Return the numbers of frames in their file, and what `read_frames` does."""
+    name = FileSlice.parse(path)
+    path = name.path
+    if units is not None:
+        parse_units(units)
+    if format is not None:
+        check_format(format)
+    if path.suffix.lower() == ".npz" and format is None:
         frames, stored = read_npz_frames(path, energy_key, forces_key)
-        if given is None and stored is None:
+        numbers, frames = name.choose(frames)
+        if units is None and stored is None:
             log.info("%s names no units: taken as kcal/mol and Å", path)
-        source = given or stored or NPZ_UNITS
+        source = _units_of_npz(path, units, stored)
     else:
-        frames = _read_with_ase(path)
-        _use_keys(frames, path, energy_key, forces_key)
-        _use_virials(frames, path)
-        source = given or _ASE_UNITS
-    energy, length = energy_unit(source[0]), length_unit(source[1])
-    if (energy, length) != (1.0, 1.0):
-        for frame in frames:
-            _convert(frame, energy, length)
-        log.info(
-            "%s: converted energies from %s to eV (× %.10g) and lengths from %s to Å "
-            "(× %.10g)", path, source[0], energy, source[1], length,
-        )  # fmt: skip
+        numbers, frames = _read_with_ase(name, format)
+        _use_keys(frames, numbers, path, energy_key, forces_key)
+        _use_virials(frames, numbers, path)
+        source = parse_units(units or "eV")
+    _convert_all(frames, source, path)
     _suggest_keys(frames, path)
-    return frames
+    return numbers, frames
 
 
-def _read_with_ase(path: Path) -> list[Atoms]:
-    require_readable(path, "a file with structures")
+def _units_of_npz(path, given, stored) -> Units:
+    """Return the units that are given, or else those that the file names."""
+    energy, length = stored or NPZ_UNITS
     try:
-        check_promises(path)
-        frames = []
+        named = parse_units(f"{energy},{length}")
+    except InputError as error:
+        if given is None:
+            raise InputError(
+                f"{path}: {error} Say which units it has, as in units='kcal/mol,Ang' "
+                "(--units kcal/mol,Ang)."
+            ) from None
+        return parse_units(given)
+    if given is None:
+        return named
+    units = parse_units(given, length)
+    if stored and units.factors() != named.factors():
+        log.warning(
+            "%s says that it is in %s and %s, and is read in %s, %s and %s as asked",
+            path, energy, length, *units,
+        )  # fmt: skip
+    return units
+
+
+def _read_with_ase(name: FileSlice, format: str | None):
+    """Return the numbers of the frames of a file, and the frames."""
+    path = name.path
+    require_readable(path, "a file with structures")
+    known = format or format_of(path)
+    try:
+        check_promises(path, known)
         with progress_bar(None, f"reading {path.name}") as advance:
-            for frame in ase.io.iread(path, index=":", do_not_split_by_at_sign=True):
-                frames.append(frame)
-                advance(1)
+            numbers, frames = name.choose(_frames_of(path, known, advance))
     except InputError:
         raise
     # Each of ASE's parsers fails in its own way.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"Expected structures in a format that ASE reads, but {path} could not be "
-            f"read ({type(error).__name__}: {reason[:150]}): check the file's format."
+            f"read as {known!r} ({cause(error)}): check the file, or {_NAME_FORMAT}."
         ) from error
     if not frames:
-        raise InputError(f"Expected structures, but {path} holds none.")
-    return frames
+        raise InputError(
+            f"Expected structures, but {path} holds none where it is read as "
+            f"{known!r}: check the file, or {_NAME_FORMAT}."
+        )
+    return numbers, frames
 
 
-def _use_keys(frames, path, energy_key, forces_key) -> None:
+def _frames_of(path, format, advance):
+    """Yield the frames that ASE reads, one by one where it does so."""
+    every = ase.io.iread(path, ":", format=format, do_not_split_by_at_sign=True)
+    for frame in every:
+        yield frame
+        advance(1)
+
+
+def format_of(path: Path) -> str:
+    """Return the name that ASE has for the format of a file; `InputError` if none."""
+    try:
+        format = filetype(str(path))
+        if format in ioformats:
+            return format
+        with open_with_compression(str(path), "rb") as stream:
+            if _VASP_XML.match(stream.read(_BYTES_OF_START)):
+                return "vasp-xml"
+        reason = f"{format!r} is none"
+    except Exception as error:  # looks into the file, which may be damaged
+        reason = cause(error)
+    raise InputError(
+        f"Expected structures in a format that ASE reads, but {path} could not be "
+        f"read: its format is not known from its name and content ({reason}); "
+        f"{_NAME_FORMAT}."
+    )
+
+
+def check_format(name: str) -> None:
+    """Raise an error unless ASE reads files of a format."""
+    if name in ioformats and ioformats[name].can_read:
+        return
+    readable = [known for known, about in ioformats.items() if about.can_read]
+    text = str(name).lower()
+    alike = [known for known in readable if text and text in known]
+    alike += get_close_matches(text, readable, cutoff=0.5)
+    near = list(dict.fromkeys(alike))[:6] or ["extxyz", "traj", "vasp-xml", "aims"]
+    raise InputError(
+        f"Expected a format that ASE reads, such as {', '.join(near)}, found {name!r}: "
+        "'ase info --formats' lists all."
+    )
+
+
+def cause(error: Exception) -> str:
+    """Return what an error of another program says, and what caused it, in short.
+
+    Of one that says nothing, the line of the program where it was raised.
+    """
+    texts = []
+    while error is not None and len(texts) < 3:
+        text = str(error)
+        if not text.strip("'\""):
+            steps = extract_tb(error.__traceback__)
+            text = f"at {steps[-1].line!r}" if steps else "no reason given"
+        texts.append(f"{type(error).__name__}: {one_line(text, 150)}")
+        error = error.__cause__
+    return "; because of ".join(texts)
+
+
+def _use_keys(frames, numbers, path, energy_key, forces_key) -> None:
     wanted = (("energy", energy_key, "info"), ("forces", forces_key, "arrays"))
     for name, key, place in wanted:
         if key is None:
@@ -134,15 +243,15 @@ def _use_keys(frames, path, energy_key, forces_key) -> None:
             )
         if missing:
             log.warning("%s: %s without %r", path, plural(missing, "frame"), key)
-        for s, (frame, value) in enumerate(zip(frames, values, strict=True)):
+        for s, frame, value in zip(numbers, frames, values, strict=True):
             _check_label(name, key, value, frame, f"frame {s} of {path}")
             set_labels(frame, _results(frame) | {name: value})
 
 
-def _use_virials(frames, path) -> None:
+def _use_virials(frames, numbers, path) -> None:
     """Turn the virials −∂E/∂ε of files of GAP into stresses, of periodic frames."""
     count = 0
-    for s, frame in enumerate(frames):
+    for s, frame in zip(numbers, frames, strict=True):
         virial = frame.info.get("virial")  # ASE takes nine numbers only
         if virial is None or "stress" in _results(frame) or not frame.pbc.all():
             continue
@@ -170,19 +279,42 @@ def _check_label(name, key, value, frame, where) -> None:
         )
 
 
-def _convert(frame: Atoms, energy: float, length: float) -> None:
+def _convert_all(frames, units: Units, path) -> None:
+    """Convert frames in place, from the units of their file, and say so."""
+    energy, length, forces = units.factors()
+    if (energy, length, forces) == (1.0, 1.0, 1.0):
+        return
+    for frame in frames:
+        _convert(frame, energy, length, forces)
+    changes = [
+        f"{what} from {name} to {ours} (× {factor:.10g})"
+        for what, name, ours, factor in zip(
+            ("energies", "lengths", "forces"),
+            units,
+            ("eV", "Å", "eV/Å"),
+            (energy, length, forces),
+            strict=True,
+        )
+        if factor != 1.0
+    ]
+    log.info("%s: converted %s", path, ", ".join(changes))
+    if length != 1.0:
+        check_conversion(frames, units, path)
+
+
+def _convert(frame: Atoms, energy: float, length: float, forces: float) -> None:
     results = dict(_results(frame))
     factors = {
         "energy": energy,
         "free_energy": energy,
-        "forces": energy / length,
+        "forces": forces,
         "stress": energy / length**3,
     }
     with np.errstate(over="ignore"):  # what is infinite then is found by the checks
         for name, factor in factors.items():
             if results.get(name) is not None:
                 results[name] = np.asarray(results[name], dtype=float) * factor
-        noises = {"noise_energy": energy, "noise_forces": energy / length}
+        noises = {"noise_energy": energy, "noise_forces": forces}
         for name, factor in noises.items():
             for place in (frame.info, frame.arrays):
                 if np.asarray(place.get(name, "")).dtype.kind in "iuf":

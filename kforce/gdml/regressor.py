@@ -327,7 +327,7 @@ class GDMLRegressor(ForceField):
         chosen = np.flatnonzero(used)
         frames = [frames[s] for s in chosen]
         molecule = Molecule.of(frames[0])
-        for s, frame in enumerate(frames):
+        for s, frame in zip(chosen, frames, strict=True):
             molecule.check_atoms(frame, f"frame {s}")
         return frames, labels.take(chosen)
 

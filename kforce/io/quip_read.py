@@ -83,7 +83,7 @@ def read_quip_xml(path: str | os.PathLike) -> GAPRegressor:
     if len(models) != 1:
         raise InputError(
             f"Expected one GAP model, with an element GAP_params, but {path} holds "
-            f"{len(models)}."
+            f"{len(models)}, and <{root.tag}> around all."
         )
     gap = models[0]
     version = gap.whole("gap_version", 0)

@@ -26,7 +26,7 @@ from kforce.kernels.expansion import Expansion
 from kforce.kernels.stationary import Matern52
 from kforce.registry import check_instance
 from kforce.storage.npz import read_arrays, replaced_file
-from kforce.units import energy_unit, length_unit, parse_units
+from kforce.units import energy_unit, length_unit, parse_model_units
 
 _log = logging.getLogger("kforce.io")
 
@@ -190,7 +190,7 @@ def write_sgdml(
     check_instance("model", model, GDMLRegressor, "a GDMLRegressor")
     check_is_fitted(model, "expansion_")
     kernel, amplitude = _matern52_of(model)
-    names = parse_units(unit)
+    names = parse_model_units(unit)
     energy, length = energy_unit(names[0]), length_unit(names[1])
     expansion = model.expansion_
     scale = amplitude**2 / energy

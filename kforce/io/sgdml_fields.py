@@ -10,7 +10,7 @@ from kforce.data.npz_datasets import NPZ_UNITS
 from kforce.errors import InputError
 from kforce.storage.npz import as_text
 from kforce.symmetry.groups import validate_permutations
-from kforce.units import parse_units
+from kforce.units import parse_model_units
 
 # What today's fields were called in the layout of 2018.
 _RENAMED = {"R_desc": "Rt_desc", "R_d_desc_alpha": "Rt_d_desc_alpha"}
@@ -157,9 +157,9 @@ class Fields:
             for name, usual in zip(("e_unit", "r_unit"), NPZ_UNITS, strict=True)
         )
         if given is not None:
-            return parse_units(given, length)
+            return parse_model_units(given, length)
         try:
-            return parse_units(energy, length)
+            return parse_model_units(f"{energy},{length}")
         except InputError as error:
             raise InputError(
                 f"{self.path}: {error} Say which units it has, as in "

@@ -96,8 +96,8 @@ def test_options_reach_the_model(folder, tmp_path, capsys):
 
 
 def test_testing_agrees_with_the_model(folder, capsys):
-    call = ["test", str(folder / "model.npz"), str(folder / "methanol.xyz"), "--json"]
-    assert main(call) == 0
+    call = ["test", str(folder / "model.npz"), str(folder / "methanol.xyz")]
+    assert main([*call, "--with-training", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["test"]
     frames = read(folder / "methanol.xyz", ":")
     forces = kforce.load(folder / "model.npz").evaluate(frames).forces
@@ -351,7 +351,7 @@ def test_the_table_leaves_out_what_has_no_labels():
 
 
 def test_training_frames_and_strange_structures_are_pointed_out(
-    folder, tmp_path, capsys
+    folder, tmp_path, monkeypatch, capsys
 ):
     frames = read(folder / "methanol.xyz", ":")
     for frame in frames[:3]:
@@ -359,8 +359,16 @@ def test_training_frames_and_strange_structures_are_pointed_out(
         frame.calc = None
     write(tmp_path / "far.xyz", frames[:3])
     model = str(folder / "model.npz")
-    assert main(["test", model, str(folder / "methanol.xyz")]) == 0
-    assert "20 of 40 frames are training data" in capsys.readouterr().err
+    known = "20 of 40 frames of methanol.xyz are training data of this model"
+    monkeypatch.chdir(folder)
+    assert main(["test", model, "methanol.xyz"]) == 0
+    captured = capsys.readouterr()
+    assert f"{known} and left out" in captured.out
+    assert "errors of 20 structures" in captured.out
+    assert main(["test", model, "methanol.xyz", "--with-training"]) == 0
+    captured = capsys.readouterr()
+    assert f"{known}: errors there" in captured.err
+    assert "errors of 40 structures" in captured.out
     call = ["predict", model, str(tmp_path / "far.xyz"), "-o", str(tmp_path / "p.xyz")]
     assert main(call) == 0
     assert "3 of 3 structures leave the range" in capsys.readouterr().err

@@ -107,7 +107,8 @@ def test_a_file_apart_and_all_frames(tmp_path, capsys):
 
 
 def test_testing_agrees_with_the_model(capsys):
-    assert main(["test", "model.npz", "mixed.xyz", "--json"]) == 0
+    call = ["test", "model.npz", "mixed.xyz", "--with-training", "--json"]
+    assert main(call) == 0
     found = json.loads(capsys.readouterr().out)
     frames = read("mixed.xyz", ":")
     model = kforce.load("model.npz")
@@ -174,7 +175,9 @@ def test_training_frames_are_recognised(tmp_path, capsys):
     assert main([*call, *QUICK]) == 0
     capsys.readouterr()
     assert main(["test", path, "clusters.xyz"]) == 0
-    assert "2 of 3 frames are training data of this model" in capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "2 of 3 frames of clusters.xyz are training data of this model and" in out
+    assert "errors of 1 structure" in out
     assert main(["test", path, "mixed.xyz"]) == 1
     assert "which the model has never seen" in capsys.readouterr().err
 

@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     "call",
     [
         "info one.xyz",
-        "test m.npz one.xyz",
+        "test m.npz one.xyz --with-training",
         "predict m.npz one.xyz -o {}/p.xyz",
         "train train.xyz --n-train 4 --n-test 1 --kernel matern52 -o {}/m.npz",
         "learning-curve train.xyz --sizes 1,2 --n-test 1 --kernel matern52 "

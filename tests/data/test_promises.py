@@ -88,7 +88,7 @@ def test_comments_of_any_encoding(tmp_path):
     (tmp_path / "a.xyz").write_bytes(WATER.replace("\n\n", "\né=1\n").encode("latin1"))
     (tmp_path / "b.xyz").write_text(WATER.replace("\n", "\r"), newline="")
     for name in "ab":
-        check_promises(tmp_path / f"{name}.xyz")
+        check_promises(tmp_path / f"{name}.xyz", "extxyz")
 
 
 def test_a_file_that_is_cut_off(tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kforce.data import dataset_hash, read_frames, write_frames
+from kforce.data.readers import cause
 from kforce.datasets import load_methanol_ccsdt
 from kforce.errors import InputError
 from kforce.labels import Labels
@@ -81,6 +82,23 @@ def test_npz_units_of_the_file_and_given(tmp_path, caplog):
     assert "converted" not in caplog.text
 
 
+def test_atomic_units_of_npz(tmp_path, caplog):
+    bohr = ase_units.Bohr
+    atomic = {"z": Z, "R": R / bohr, "E": E / ase_units.Ha}
+    atomic |= {"F": F / ase_units.Ha * bohr}
+    for spelling in ("au", "a.u.", np.array(b"AU")):
+        fields = {"e_unit": spelling, "r_unit": spelling}
+        write_arrays(tmp_path / "a.npz", atomic | fields)
+        assert_methanol(read_frames(tmp_path / "a.npz"))
+    assert_methanol(read_frames(tmp_path / "a.npz", units="au"))
+    assert "as asked" not in caplog.text
+    write_arrays(tmp_path / "b.npz", atomic | {"e_unit": "eV", "r_unit": "Bohr"})
+    assert_methanol(read_frames(tmp_path / "b.npz", units="Hartree"))
+    assert "in eV and Bohr, and is read in Hartree, Bohr and Hartree/Bohr as" in (
+        caplog.text
+    )
+
+
 def test_npz_extras(tmp_path):
     columns = np.array([[9.0, 1, 0], [0, 8, 0], [0, 0, 7]])
     write_arrays(tmp_path / "a.npz", RMD17 | {"lattice": columns})
@@ -131,8 +149,10 @@ def test_npz_named_fields(tmp_path):
         (SGDML | {"e_unit": np.array(b"furlong")}, {}, "unit of energy 'furlong'"),
         (SGDML | {"e_unit": "furlong"}, {}, "unit of energy 'furlong'"),
         (SGDML, {"units": "furlong"}, "unit of energy 'furlong'"),
-        (SGDML, {"units": "eV,Bohr,K"}, "Expected units such as"),
-        (SGDML, {"units": ""}, "Expected units such as"),
+        (SGDML, {"units": "eV,Bohr,K"}, "Unknown unit of forces 'K'.* energy over a"),
+        (SGDML, {"units": "eV,Bohr,eV/Bohr,K"}, "Expected units of energies, lengths"),
+        (SGDML, {"units": ""}, "Expected units of energies, lengths"),
+        (SGDML | {"r_unit": "mile"}, {}, r"a.npz: .*length 'mile'.*--units kcal/mol,A"),
     ],
 )
 def test_npz_errors(tmp_path, arrays, options, match):
@@ -261,7 +281,10 @@ def test_candidates_are_named(tmp_path, caplog):
 def test_units_of_text_files_and_stress(tmp_path):
     stress = np.arange(1.0, 7.0)
     forces = np.arange(9.0).reshape(3, 3)
-    write_frames(tmp_path / "a.xyz", [labelled(2.0, forces, stress)])
+    frame = labelled(2.0, forces, stress)
+    frame.positions /= ase_units.Bohr
+    frame.calc.atoms.positions = frame.positions
+    write_frames(tmp_path / "a.xyz", [frame])
     plain = read_frames(tmp_path / "a.xyz")[0]
     np.testing.assert_allclose(plain.get_stress(), stress)
     converted = read_frames(tmp_path / "a.xyz", units="Hartree,Bohr")[0]
@@ -271,6 +294,114 @@ def test_units_of_text_files_and_stress(tmp_path):
     np.testing.assert_allclose(converted.get_stress(), stress * ha / bohr**3)
     np.testing.assert_allclose(converted.cell.lengths(), np.array([3, 4, 5]) * bohr)
     np.testing.assert_allclose(converted.positions, plain.positions * bohr)
+
+
+def test_forces_in_a_unit_of_their_own(tmp_path, caplog):
+    """Å, Hartree and Hartree/Bohr: what most programs of quantum chemistry print."""
+    ha, bohr = ase_units.Ha, ase_units.Bohr
+    mixed = [with_labels(f, e, g) for f, e, g in zip(FRAMES, E / ha, F / ha * bohr)]  # noqa: B905
+    for frame in mixed:
+        frame.info["noise_forces"] = 0.001
+    write_frames(tmp_path / "a.xyz", mixed)
+    with caplog.at_level("INFO", "kforce.data"):
+        frames = read_frames(tmp_path / "a.xyz", units="Hartree,Ang,Hartree/Bohr")
+    labels = Labels.from_frames(frames)
+    np.testing.assert_allclose(labels.energy, E, rtol=1e-7)
+    np.testing.assert_allclose(labels.forces, F, atol=1e-6)
+    np.testing.assert_allclose([f.positions for f in frames], R, atol=1e-7)
+    assert frames[0].info["noise_forces"] == pytest.approx(0.001 * ha / bohr)
+    assert "forces from Hartree/Bohr to eV/Å (× 51.42" in caplog.text
+    npz = {"z": Z, "R": R, "E": E / ha, "F": F / ha * bohr}
+    write_arrays(tmp_path / "a.npz", npz)
+    assert_methanol(read_frames(tmp_path / "a.npz", units="Hartree,Ang,au"))
+
+
+@pytest.mark.parametrize(
+    ("scale", "units", "match"),
+    [
+        (1.0, "Hartree,Bohr", r"from Bohr .*0\.5\d times.*0\.4\d Å.* in Ang .*"
+         r"--units Hartree,Ang,Hartree/Bohr"),
+        (1.0, "au", "from Bohr .*--units Hartree,Ang,Hartree/Bohr"),
+        (1.0, "eV,nm", "from nm .* 9.9 times .*--units eV,Ang,eV/nm"),
+        (1.0 / ase_units.Bohr, "eV,nm,eV/Bohr", "--units eV,Bohr,eV/Bohr"),
+        (0.3, "eV,Bohr", "0.16 times .*check the unit of length"),
+    ],
+)  # fmt: skip
+def test_bond_lengths_after_a_conversion(tmp_path, scale, units, match):
+    frames = [Atoms(Z, f.positions * scale) for f in FRAMES]
+    write_frames(tmp_path / "a.xyz", frames)
+    with pytest.raises(InputError, match=match):
+        read_frames(tmp_path / "a.xyz", units=units)
+
+
+def test_conversions_that_are_right(tmp_path):
+    """Atoms that are no neighbours, cells, and frames that tell nothing."""
+    far = Atoms("Ar2", [[0, 0, 0], [0, 0, 3.8]])
+    cell = molecule("H2O", cell=[9, 9, 9], pbc=True)
+    flat = Atoms("C2", [[0, 0, 0], [0, 1.4, 0]], cell=[[2, 0, 0], [2, 0, 0], [0] * 3])
+    flat.pbc = [True, True, False]
+    split = molecule("H2O", cell=[9, 9, 9], pbc=True)
+    split.positions[0] += [9, 0, 0]
+    nan = molecule("H2O")
+    nan.positions[0] = np.nan
+    for frame in (far, cell, flat, split, Atoms("H"), nan):
+        frame.set_cell(frame.cell.array / ase_units.Bohr)
+        frame.positions /= ase_units.Bohr
+        ase.io.write(tmp_path / "a.traj", frame)
+        assert len(read_frames(tmp_path / "a.traj", units="eV,Bohr")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("extxzy", "extxyz"),
+        ("vasp_xml", "vasp-xml"),
+        ("orca", "orca-output"),
+        ("XYZ", "xyz"),
+        ("png", "found 'png'"),
+        ("", "extxyz"),
+        ("no such thing", "extxyz"),
+    ],
+)
+def test_a_format_that_ase_does_not_know(tmp_path, name, near):
+    with pytest.raises(InputError, match=r"format that ASE reads, such as .*") as error:
+        read_frames(tmp_path / "a.xyz", format=name)
+    assert near in str(error.value)
+    assert f"found {name!r}" in str(error.value)
+
+
+def test_the_format_is_taken_as_given(tmp_path):
+    write_frames(tmp_path / "frames", FRAMES)
+    os.rename(tmp_path / "frames", tmp_path / "frames.out")
+    with pytest.raises(InputError, match=r"holds none .* as 'esp.*--format aims-o"):
+        read_frames(tmp_path / "frames.out")
+    assert len(read_frames(tmp_path / "frames.out", format="extxyz")) == 5
+    assert len(read_frames(f"{tmp_path}/frames.out@1:3", format="extxyz")) == 2
+    promising = "1000000000000\n\nH 0 0 0"
+    (tmp_path / "promise.out").write_text(promising)
+    with pytest.raises(InputError, match="promises 1,000,000,000,000 atoms"):
+        read_frames(tmp_path / "promise.out", format="extxyz")
+
+
+def test_what_ase_says_is_said(tmp_path):
+    (tmp_path / "a.traj").write_bytes(b"- of Ulmnothing")
+    (tmp_path / "b.xyz").write_text("2\n\nH 0 0 0\nH 0 0 zero\n")
+    with pytest.raises(InputError, match=r"could not be read as '\w+' \(\w+: .+\)"):
+        read_frames(tmp_path / "a.traj")
+    with pytest.raises(InputError, match=r"'extxyz' \(\w+Error: .*zero.*\): check"):
+        read_frames(tmp_path / "b.xyz")
+
+
+def test_causes_of_errors():
+    def fail():
+        raise KeyError from ValueError("the \n reason " + 200 * "x")
+
+    with pytest.raises(KeyError) as caught:
+        fail()
+    text = cause(caught.value)
+    assert text.startswith("KeyError: at 'raise KeyError from ValueError(")
+    assert "; because of ValueError: the reason xxx" in text
+    assert len(text) < 350
 
 
 @pytest.mark.parametrize(
