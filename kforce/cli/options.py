@@ -62,14 +62,14 @@ def add_splitting(parser: argparse.ArgumentParser, number=positive_int):
 
 def load_model(path):
     """Load a model of kforce, or one of sGDML or, as XML, of GAP."""
+    if not _is_xml(path):
+        refuse_structures(path)
     kind = model_format(path)
     if kind is None and _is_xml(path):
         raise InputError(
             f"{path} is no model of GAP, but holds structures that ASE reads as "
             f"{format_of(Path(path))!r}: the model comes first, then the structures."
         )
-    if kind != "gap":
-        refuse_structures(path)
     return {"gap": read_quip_xml, "sgdml": read_sgdml}.get(kind, load)(path)
 
 

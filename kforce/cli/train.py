@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kforce import datasets
-from kforce.cli.data_sets import DataSet, check, read_data
+from kforce.cli.data_sets import check
 from kforce.cli.model_options import add_model, build_model
 from kforce.cli.options import (
     add_overwrite,
@@ -25,26 +24,18 @@ from kforce.cli.output import (
     predict_with_calibration,
     warn_of_miscalibration,
 )
-from kforce.data import split_indices, write_frames
+from kforce.cli.splitting import check_write_test, sets, write_test
 from kforce.data.findings import plural
 from kforce.data.slices import FileSlice
-from kforce.data.splits import isolated_among
 from kforce.errors import InputError, check_seed
 from kforce.gap.reference_energies import species_of
 from kforce.labels import Labels
 from kforce.structures import first_unknown
 from kforce.symmetry.groups import cycles, generators
 
-#: Training and test frames at most, where their numbers are not given; local models
-#: train on all.
-_MANY_TRAIN, _MANY_TEST = 1000, 1000
-
 #: Test frames, and atoms of them, whose standard deviations are computed at most: they
 #: take longer than predictions.
 _FRAMES_WITH_STD, _ATOMS_WITH_STD = 100, 2000
-
-#: What frames of the sample are from.
-_SAMPLE = "kforce.datasets.load_methanol_ccsdt"
 
 #: Fewer test frames than this are pointed out.
 _FEW_TEST = 20
@@ -110,10 +101,10 @@ def run(args, output):
     """Train, test and save."""
     path = new_file(args.output or _free_name(args), args.overwrite)
     require_suffix(path, ".npz")
-    _check_write_test(args)
+    check_write_test(args)
     check_seed(args.seed)
     model = build_model(args)
-    train, test = _sets(args, output)
+    train, test = sets(args, output)
     check(train, test, output, args.kind)
     if args.kind == "gap":
         _check_elements(train, test)
@@ -134,7 +125,7 @@ def run(args, output):
     seconds = time.perf_counter() - start
     model.save(path, with_factor=args.keep_factor or None)
     if args.write_test:
-        _write_test(args.write_test, test)
+        write_test(args.write_test, test)
     facts = _local_facts if args.kind == "gap" else _global_facts
     result = {
         "model": str(path),
@@ -161,37 +152,34 @@ def _tested(model, test, path, output):
         return {}, _left_out_line(model)
     try:
         with test.named():
-            properties = model.properties_of(test.frames)
-            prediction = model.evaluate(test.frames, properties)
             labels = Labels.from_frames(test.frames)
+            prediction, measures, of = _predicted(model, test.frames, labels, output)
             found = {"test": errors(model, test.frames, labels, prediction)}
-        lines = [error_table(found["test"])]
-        if len(found["test"]) > 1:
-            measures, line = _calibrated(model, test, output)
-            found |= measures
-            lines += line
-        return found, lines
     except InputError as error:
         output.warning(f"{path} is saved, but could not be tested: {error}")
         return {}, []
     except KeyboardInterrupt:
         output.warning(f"{path} is saved, but was not tested.")
         raise
+    lines = [error_table(found["test"])]
+    if measures:
+        warn_of_miscalibration(measures, output)
+        found["calibration"] = measures
+        lines.append(calibration_line(measures) + of)
+    return found, lines
 
 
-def _calibrated(model, test, output):
-    """Return the calibration on the test frames, on some where there are many."""
-    n_atoms = np.mean([len(frame) for frame in test.frames])
-    count = min(len(test), _FRAMES_WITH_STD, max(10, int(_ATOMS_WITH_STD / n_atoms)))
-    some = test.take(np.linspace(0, len(test) - 1, count).round())
-    _, measures = predict_with_calibration(
-        model, some.frames, Labels.from_frames(some.frames), output
-    )
-    if not measures:
-        return {}, []
-    warn_of_miscalibration(measures, output)
-    of = "" if count == len(test) else f" ({count} of the test frames)"
-    return {"calibration": measures}, [calibration_line(measures) + of]
+def _predicted(model, frames, labels, output):
+    """Return the prediction, its calibration, and of which frames the latter is."""
+    n_atoms = np.mean([len(frame) for frame in frames])
+    count = min(len(frames), _FRAMES_WITH_STD, max(10, int(_ATOMS_WITH_STD / n_atoms)))
+    if count == len(frames):
+        return *predict_with_calibration(model, frames, labels, output), ""
+    prediction = model.evaluate(frames, model.properties_of(frames))
+    chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
+    some = [frames[s] for s in chosen]
+    _, measures = predict_with_calibration(model, some, labels.take(chosen), output)
+    return prediction, measures, f" ({count} of the test frames)"
 
 
 def _left_out_line(model):
@@ -203,31 +191,6 @@ def _left_out_line(model):
         f"not tested; {plural(len(left_out.structures), 'training frame')}, left out "
         f"one at a time: forces {1e3 * left_out.forces_rmse:.3f} meV/Å (RMSE)"
     ]
-
-
-def _check_write_test(args):
-    """Raise an error now if the test frames could not be written after the fit."""
-    if not args.write_test:
-        return
-    path = new_file(args.write_test, args.overwrite)
-    require_suffix(path, ".xyz")
-    for name in [*args.data, *([args.test] if args.test else [])]:
-        source = FileSlice.parse(name).path
-        if source.exists() and path.exists() and path.samefile(source):
-            raise InputError(
-                f"--write-test {path} would replace a file that is read: name another."
-            )
-
-
-def _write_test(path, test):
-    """Write test frames with the files and the numbers there that they are from."""
-    frames = []
-    for frame, file, number in zip(test.frames, test.files, test.numbers, strict=True):
-        copy = frame.copy()
-        copy.calc = frame.calc
-        copy.info |= {"source_file": file, "source_frame": number}
-        frames.append(copy)
-    write_frames(path, frames)
 
 
 def _check_elements(train, test):
@@ -287,40 +250,3 @@ def _free_name(args):
         path = Path(f"{stem}-{number}.npz")
         number += 1
     return path
-
-
-def _sets(args, output):
-    """Return the training and the test set."""
-    if args.data:
-        data = read_data(args.data, args, output)
-    else:
-        frames = datasets.load_methanol_ccsdt()
-        data = DataSet(frames, [_SAMPLE] * len(frames), list(range(len(frames))))
-        output.note(f"using the sample data: {len(frames)} CCSD(T) frames of methanol")
-    alone, most = [], _MANY_TRAIN
-    if args.kind == "gap":
-        alone, most = isolated_among(data.frames), len(data)
-    if alone:
-        output.note(f"{plural(len(alone), 'isolated atom')} kept for the training")
-    others = np.setdiff1d(np.arange(len(data)), alone)
-    rest = data.take(others)
-    how = args.split or ("random" if args.data else "time")
-    apart, n_test = None, args.n_test
-    if args.test is not None:
-        apart, n_test = read_data([args.test], args, output), 0
-        if args.n_test is not None:
-            apart = apart.take(range(min(args.n_test, len(apart))))
-    elif n_test is None:
-        room = len(rest) - (args.n_train or 0)
-        n_test = min(max(1, len(rest) // 5), _MANY_TEST) if args.data else 60
-        n_test = max(0, min(n_test, room))
-    n_train = args.n_train or min(len(rest) - n_test, most)
-    if n_train < 1:
-        raise InputError(
-            f"{plural(len(rest), 'frame')} in {', '.join(args.data) or 'the sample'}, "
-            f"too few to train and to test on {n_test}: add frames, give others to "
-            "test on (--test), or do not test (--n-test 0)."
-        )
-    chosen, left = split_indices(rest.frames, n_train, n_test, how, args.seed)
-    train = data.take([*alone, *others[chosen]])
-    return train, rest.take(left) if apart is None else apart

@@ -149,18 +149,8 @@ def _read_with_ase(name: FileSlice, format: str | None):
     path = name.path
     require_readable(path, "a file with structures")
     known = format or format_of(path)
-    try:
-        check_promises(path, known)
-        with progress_bar(None, f"reading {path.name}") as advance:
-            numbers, frames = name.choose(_frames_of(path, known, advance))
-    except InputError:
-        raise
-    # Each of ASE's parsers fails in its own way.
-    except Exception as error:
-        raise InputError(
-            f"Expected structures in a format that ASE reads, but {path} could not be "
-            f"read as {known!r} ({cause(error)}): check the file, or {_NAME_FORMAT}."
-        ) from error
+    with progress_bar(None, f"reading {path.name}") as advance:
+        numbers, frames = name.choose(_frames_of(path, known, advance))
     if not frames:
         raise InputError(
             f"Expected structures, but {path} holds none where it is read as "
@@ -171,10 +161,25 @@ def _read_with_ase(name: FileSlice, format: str | None):
 
 def _frames_of(path, format, advance):
     """Yield the frames that ASE reads, one by one where it does so."""
-    every = ase.io.iread(path, ":", format=format, do_not_split_by_at_sign=True)
-    for frame in every:
-        yield frame
-        advance(1)
+    count = 0
+    try:
+        check_promises(path, format)
+        for frame in ase.io.iread(
+            path, ":", format=format, do_not_split_by_at_sign=True
+        ):
+            yield frame
+            count += 1
+            advance(1)
+    except InputError:
+        raise
+    # Each of ASE's parsers fails in its own way.
+    except Exception as error:
+        where = f" from frame {count} on" if count else ""
+        raise InputError(
+            f"Expected structures in a format that ASE reads, but {path} could not be "
+            f"read as {format!r}{where} ({cause(error)}): check the file, or "
+            f"{_NAME_FORMAT}."
+        ) from error
 
 
 def format_of(path: Path) -> str:

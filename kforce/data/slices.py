@@ -37,7 +37,7 @@ class FileSlice:
         """
         whole = Path(name)
         file, at, text = os.fspath(whole).rpartition("@")
-        if not at or os.path.lexists(whole):
+        if not (file and at) or os.path.lexists(whole):
             return cls(whole)
         try:
             return cls(Path(file), _index(text))

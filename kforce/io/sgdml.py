@@ -16,6 +16,7 @@ from importlib import metadata
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from kforce.data.bond_lengths import check_model_conversion
 from kforce.data.training import Training
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.errors import InputError
@@ -92,6 +93,8 @@ def read_sgdml(path: str | os.PathLike, unit: str | None = None) -> GDMLRegresso
     permutations = fields.permutations(numbers)
     version = fields.text("code_version")
     expansion = _read_expansion(fields, len(numbers), permutations, energy, length)
+    if length != 1.0:
+        check_model_conversion(numbers, expansion.x_train, names, path)
     noise = None  # not known
     if "lam" in fields.arrays and fields.number("lam") != 0:
         noise = fields.positive("lam") ** 0.5 / length  # at a prior amplitude of 1 eV

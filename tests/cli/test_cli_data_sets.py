@@ -265,3 +265,17 @@ def test_atomic_units_in_fields(run, tmp_path):
     models = kforce.load("m.npz"), kforce.load(tmp_path / "back.npz")
     energies = [model.predict(frames[:3]) for model in models]
     np.testing.assert_allclose(*energies, atol=1e-5)
+
+
+def test_a_model_whose_lengths_are_no_bond_lengths(run, tmp_path):
+    assert run("convert m.npz {}/s.npz --units Hartree,Ang")[0] == 0
+    fields = kforce.storage.npz.read_arrays(tmp_path / "s.npz")
+    fields |= {"e_unit": np.array("au"), "r_unit": np.array("au")}
+    write_arrays(tmp_path / "s.npz", fields)
+    code, _, err = run("convert {0}/s.npz {0}/back.npz")
+    assert code == 1
+    assert "0.53 times as far apart" in err
+    assert "(the shortest distance is 0.5" in err
+    assert "between O and H)" in err
+    assert "--units Hartree,Ang)" in err
+    assert run("convert {0}/s.npz {0}/back.npz --units Hartree,Ang")[0] == 0

@@ -392,6 +392,13 @@ def test_what_ase_says_is_said(tmp_path):
         read_frames(tmp_path / "b.xyz")
 
 
+def test_the_frame_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "c.xyz").write_text(3 * "1\n\nH 0 0 0\n" + "2\n\nH 0 0 0\n")
+    with pytest.raises(InputError, match=r"'extxyz' from frame 3 on \(XYZError: .*2\)"):
+        read_frames(tmp_path / "c.xyz")
+    assert len(read_frames(f"{tmp_path}/c.xyz@:3")) == 3
+
+
 def test_causes_of_errors():
     def fail():
         raise KeyError from ValueError("the \n reason " + 200 * "x")

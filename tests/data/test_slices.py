@@ -80,7 +80,11 @@ def test_what_is_no_slice(folder, text):
 
 
 def test_a_file_that_is_not_there(folder):
-    for name, missing in (("no.xyz@:3", "no.xyz"), ("a@b.xyz", "a@b.xyz")):
+    for name, missing in (
+        ("no.xyz@:3", "no.xyz"),
+        ("a@b.xyz", "a@b.xyz"),
+        ("@3", "@3"),
+    ):
         with pytest.raises(InputError, match=f"there is no {folder / missing}$|\\.$"):
             read_frames(folder / name)
 

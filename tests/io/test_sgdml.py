@@ -102,18 +102,23 @@ def test_layout_of_2018(tmp_path):
         ({"e_unit": np.array(b"kcal/mol")}, None, KCAL, 1.0),
         ({"r_unit": np.array("bohr")}, None, 1.0, kforce.units.length_unit("bohr")),
         ({"r_unit": np.array("nm")}, "kcal/mol", KCAL, 10.0),
+        (
+            {"e_unit": np.array("au"), "r_unit": np.array("a.u.")},
+            None,
+            energy_unit("Hartree"),
+            kforce.units.length_unit("Bohr"),
+        ),
         ({"e_unit": np.array("bananas")}, "kJ/mol,nm", energy_unit("kJ/mol"), 10.0),
     ],
 )
 def test_units(tmp_path, fields, unit, energy, length, caplog):
+    in_unit = {k: FIELDS[k] * length for k in ("R_desc", "R_d_desc_alpha", "sig")}
     with caplog.at_level("INFO", "kforce.io"):
-        model = read_sgdml(changed(tmp_path, **fields), unit=unit)
+        model = read_sgdml(changed(tmp_path, **fields, **in_unit), unit=unit)
     assert f"converted to eV (× {energy:.10g}) and Å (× {length:.10g})" in caplog.text
-    frames = frames_of(REFERENCE)
-    for frame in frames:
-        frame.positions *= length
-    forces = REFERENCE["F_pred"] * energy / length
-    assert_predicts(model, frames, REFERENCE["E_pred"] * energy, forces)
+    forces = REFERENCE["F_pred"] * energy
+    energies = REFERENCE["E_pred"] * energy
+    assert_predicts(model, frames_of(REFERENCE), energies, forces)
 
 
 @pytest.mark.parametrize(
