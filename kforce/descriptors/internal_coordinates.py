@@ -35,9 +35,9 @@ _POWERS = (-3, -1, 1)
 #: slowly: hydrogens that hop between two atoms feel both of them on their way.
 _SWITCHED = (BONDED, 3.5)
 
-#: Angles and torsions at most with bonds that break: the cost of learning their scales
-#: grows with their number.
-_MAX_BENDS = 400
+#: Angles and torsions at most with bonds that break, and the same times permutations:
+#: the cost of learning their scales grows with both.
+_MAX_BENDS, _MAX_IMAGES = 400, 20_000
 
 #: Parts of the molecule are an atom and all that are at most so many bonds away.
 _REACHES = (2, 1)
@@ -115,7 +115,9 @@ class InternalCoordinates(Descriptor):
         breaking = {*find_breaking_bonds(numbers, distances), *bonds} - {*held}
         stretch = stretches(numbers, distances)
         kinds = {bond_images([bond], permutations) for bond in breaking}
-        breaking = _affordable(held, kinds, stretch) if kinds else ()
+        n_perms = 1 if permutations is None else len(permutations)
+        most = min(_MAX_BENDS, _MAX_IMAGES // n_perms)
+        breaking = _affordable(held, kinds, stretch, most)
         if not breaking:
             return InternalCoordinates(held)
         both = sorted_bonds((*held, *breaking))
@@ -183,7 +185,8 @@ class InternalCoordinates(Descriptor):
     def parts(self, n_atoms: int) -> list[np.ndarray]:
         """Return the features near each atom, and those within each torsion.
 
-        Near is within two bonds, and within one.
+        Near is within two bonds, and within one. With bonds that break, atoms may all
+        be near one another: what looks at everything is no part then.
         """
         coordinates = self.coordinates(n_atoms)
         apart = bond_distances(self.bonds, n_atoms)
@@ -196,6 +199,8 @@ class InternalCoordinates(Descriptor):
             inside = (members[:, coordinates.atoms] | ~used).all(axis=-1)
             features = inside.repeat(np.diff(coordinates.first), axis=1)
             features = np.unique(features[features.any(axis=1)], axis=0)
+            if self.switches is not None:
+                features = features[~features.all(axis=1)]
             if len(features):
                 kinds.append(features)
         return kinds
@@ -259,8 +264,8 @@ class InternalCoordinates(Descriptor):
         return describe_distance(atoms, dist, min(one, other), max(one, other))
 
 
-def _affordable(held, kinds, stretch):
-    """Return the bonds that break, nearest kinds first, while their angles are few."""
+def _affordable(held, kinds, stretch, most):
+    """Return the bonds that break, nearest kinds first, with so many angles at most."""
 
     def mean_stretch(kind):
         a, b = np.transpose(kind)
@@ -269,7 +274,7 @@ def _affordable(held, kinds, stretch):
     chosen, left_out = (), ()
     for kind in sorted(kinds, key=mean_stretch):
         bonds = sorted_bonds((*held, *chosen, *kind))
-        if len(find_angles(bonds)) + len(find_torsions(bonds)) <= _MAX_BENDS:
+        if len(find_angles(bonds)) + len(find_torsions(bonds)) <= most:
             chosen += kind
         else:
             left_out += kind
@@ -284,7 +289,7 @@ def _affordable(held, kinds, stretch):
             "the bonds %s, which break in some structures, are left out: there would "
             "be more than %d angles and torsions",
             _listed(left_out),
-            _MAX_BENDS,
+            most,
         )
     return chosen
 

@@ -378,9 +378,11 @@ def test_exchanged_atoms_have_the_features_of_one_another():
         permuted = [moved(f, f.positions[p]) for f in frames]
         x = descriptor(Batch.from_frames(permuted)).x
         np.testing.assert_allclose(x, features.x[:, images], atol=1e-13)
-    # An oxygen with all hydrogens, a hydrogen between both oxygens.
+    # An oxygen with all hydrogens, a hydrogen between both oxygens, two of these; all
+    # atoms are within two bonds, which makes no part.
     sizes = [len(kind) for kind in descriptor.parts(5)]
-    assert sizes == [1, 5, 3]
+    assert sizes == [5, 3]
+    assert not any(kind.all(axis=1).any() for kind in descriptor.parts(5))
 
 
 def test_too_many_angles_keep_the_nearest_kinds(caplog):
@@ -391,6 +393,15 @@ def test_too_many_angles_keep_the_nearest_kinds(caplog):
     assert "are left out: there would be more than 400 angles" in caplog.text
     c = bound.coordinates(14)
     assert 300 < np.count_nonzero(c.n_body > 2) <= 400
+
+
+def test_large_groups_bound_the_angles(caplog):
+    frames, group = shared_proton()
+    batch = Batch.from_frames(frames)
+    many = np.tile(group, (100, 1))  # 21 angles and torsions, 1,200 permutations
+    bound = InternalCoordinates().bind(batch, many)
+    assert (bound.bonds, bound.switches) == ((), None)
+    assert "would be more than 16 angles and torsions" in caplog.text
 
 
 def test_where_no_bond_that_breaks_is_affordable_those_that_hold_are_left(monkeypatch):
