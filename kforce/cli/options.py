@@ -48,13 +48,17 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 
 def add_splitting(parser: argparse.ArgumentParser, number=positive_int):
-    """Add the options of test frames and of their choice; return the group."""
+    """Add the options of test frames and of their choice; return the group.
+
+    The number of test frames is parsed by a function.
+    """
+    none = "; 0: none" if number is whole_number else ""
     group = parser.add_argument_group("splitting")
     group.add_argument(
         "--n-test",
         type=number,
         metavar="N",
-        help="test frames (default: a fifth of the frames, at most 1000)",
+        help=f"test frames (default: a fifth of the frames, at most 1000{none})",
     )
     group.add_argument("--seed", type=int, default=0, help="default: 0")
     return group

@@ -61,8 +61,9 @@ def add_parser(commands, common):
     group.add_argument(
         "--conformal",
         metavar="FILE",
-        help="labelled frames, neither trained nor tested on: how many standard "
-        "deviations hold 95 %% of the energies or force components of a new structure",
+        help="labelled frames that are not tested on; those trained on are left out: "
+        "how many standard deviations hold 95 %% of the energies or force components "
+        "of a new structure",
     )
     group.add_argument(
         "--report", metavar="FOLDER", help=f"draw {', '.join(_FIGURES)} there"

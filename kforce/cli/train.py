@@ -52,6 +52,7 @@ def add_parser(commands, common):
         "molecule; --model gap is for any composition and for periodic cells. Without "
         "DATA, the CCSD(T) frames of methanol that come with kforce are used.",
         epilog="examples: kforce train ethanol.xyz --n-train 200 -o ethanol.npz; "
+        "kforce train hot.xyz cold.xyz@::10 --write-test test.xyz; "
         "kforce train silicon.xyz --model gap --terms terms.yaml",
     )
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kforce.cli import convert, learning_curve, predict, train
+from kforce.cli import convert, learning_curve, predict, splitting
 from kforce.cli.main import main
 
 
@@ -13,12 +13,13 @@ def no_work(monkeypatch):
     def fail(*args):
         raise AssertionError("the output was not looked at first")
 
-    for module in (convert, learning_curve, predict, train):
+    for module in (convert, learning_curve, predict, splitting):
         monkeypatch.setattr(module, "read_data", fail)
 
 
 CALLS = [
     "train data.xyz --overwrite -o {}.npz",
+    "train data.xyz --overwrite -o new.npz --write-test {}.xyz",
     "learning-curve data.xyz --overwrite --plot {}.png",
     "convert data.cfg {}.xyz --overwrite",
     "predict model.npz data.xyz --overwrite -o {}.xyz",
