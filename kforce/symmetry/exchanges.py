@@ -41,9 +41,10 @@ def exchanged_atoms(numbers: np.ndarray, distances: np.ndarray) -> list[list[int
     Examples
     --------
     >>> import numpy as np
-    >>> x = np.array([[0.0, 2.5, 0.9, -0.9], [0.0, 2.5, 1.6, -0.9]])  # O O H H
-    >>> exchanged_atoms(np.array([8, 8, 1, 1]), np.abs(x[:, :, None] - x[:, None]))
-    [[2, 3]]
+    >>> x = np.array([[0.0, 2.5, 0.9, -0.9, 3.4], [0.0, 2.5, 1.6, -0.9, 3.4]])
+    >>> distances = np.abs(x[:, :, None] - x[:, None])
+    >>> exchanged_atoms(np.array([8, 8, 1, 1, 1]), distances)
+    [[2, 3, 4]]
     """
     is_bond, breaks = broken_bonds(stretches(numbers, distances))
     n_lasting = (is_bond & ~breaks).sum(axis=1)[:, None]
