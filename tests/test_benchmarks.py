@@ -33,12 +33,18 @@ def test_benchmarks_import_what_there_is(path):
             importlib.import_module(f"{module}.{name}")
 
 
-@pytest.fixture(scope="module")
-def structure():
-    spec = importlib.util.spec_from_file_location("structure", FOLDER / "structure.py")
+def script(name):
+    """A script of the benchmarks as a module."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def structure():
+    return script("structure")
 
 
 SOURCE = '''"""Of two lines,
@@ -180,3 +186,37 @@ def test_frames_follow_from_the_seed(trust, tmp_path):
     for one, other in zip(first, kept, strict=True):
         assert other.get_potential_energy() == pytest.approx(one.get_potential_energy())
         np.testing.assert_allclose(other.get_forces(), one.get_forces(), atol=1e-7)
+
+
+def test_runs_tell_holes_with_an_alarm_from_silent_ones():
+    make = script("_trust_dynamics").Run
+    times = [(np.inf, np.inf), (5.0, np.inf), (5.0, 9.0), (9.0, 9.0), (np.inf, 9.0)]
+    found = [make(300.0, 10.0, *both, 0.0, 0.0) for both in times]
+    assert [one.is_silent for one in found] == [False, False, False, True, True]
+
+
+def test_dynamics_ends_at_a_hole_and_after_an_alarm(methanol, methanol_model):
+    dynamics = script("_trust_dynamics")
+    model, start = methanol_model, methanol[0]
+    # The model itself has no true errors.
+    label = model.calculator(on_extrapolation="ignore")
+    calm = dynamics.run(model, start, 50.0, 20.0, label, seed=0)
+    assert (calm.end, calm.alarm, calm.hole, calm.error) == (20.0, np.inf, np.inf, 0.0)
+    assert 0.0 < calm.grade <= 1.0
+    hot = dynamics.run(model, start, 20_000.0, 2000.0, label, seed=0, spacing=100)
+    assert hot.alarm < np.inf == hot.hole
+    assert hot.end == hot.alarm + dynamics.AFTER_ALARM
+    assert hot.grade > 1.0
+
+    class Other(type(label)):
+        """What is 2 eV higher."""
+
+        def calculate(self, *arguments):
+            super().calculate(*arguments)
+            self.results["energy"] += 2.0
+
+    label = Other(model, on_extrapolation="ignore")
+    hole = dynamics.run(model, start, 50.0, 100.0, label, seed=0, spacing=10)
+    assert (hole.end, hole.hole, hole.alarm) == (5.0, 5.0, np.inf)
+    assert hole.is_silent
+    assert hole.error == pytest.approx(2.0)

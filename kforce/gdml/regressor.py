@@ -14,6 +14,7 @@ from kforce.descriptors.base import Descriptor, check_descriptor
 from kforce.errors import InputError, check_noise, check_seed
 from kforce.force_field import ForceField
 from kforce.gdml.energy_differences import mismatch_complaint, scale_complaint
+from kforce.gdml.low_rank import LowRankPosterior, nearby
 from kforce.gdml.model_selection import choose_prior
 from kforce.gdml.molecule import Molecule, without_boxes
 from kforce.gdml.observations import Observations
@@ -432,7 +433,26 @@ class GDMLRegressor(ForceField):
 
     def _evaluate_one(self, atoms, properties, skin_list, std):
         features = self.descriptor_(self.molecule_.batch_of_one(atoms.positions))
-        return self._predict(features, "forces" in properties), True
+        prediction = self._predict(features, "forces" in properties)
+        if std == "energy" and not self.molecule_.pbc.any():
+            deviation = self._low_rank().deviation(features.x[0])
+            prediction.energy_epistemic = np.array([deviation])
+        return prediction, True
+
+    def _low_rank(self):
+        """Return the low-rank posterior, which is made when it is needed first."""
+        posterior = self.uncertainty_
+        known = getattr(self, "_low_rank_of", (None, None))
+        if known[0] is not posterior:
+            positions = posterior.observations.positions
+            _log.info("comparing a low-rank posterior with the exact one")
+            around = nearby(positions, self.permutations_, self.seed)
+            near = self.descriptor_(self.molecule_.batch(around))
+            # Displacements of two torsions may collide: the half within is taken.
+            order = np.argsort(self.grade_.grades(near.x))
+            near = near.take(np.sort(order[: len(order) // 2]))
+            known = self._low_rank_of = posterior, LowRankPosterior.of(posterior, near)
+        return known[1]
 
     @property
     def grade_(self):

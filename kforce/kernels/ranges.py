@@ -43,9 +43,10 @@ QUANTILE, TAIL = 0.999, 0.25
 #: The same of whole structures, of which dynamics sees a new one every few fs.
 STRUCTURE_QUANTILE = 1.0 - 1e-4
 
-#: Half the range of a feature in training counts as so many, and as a share of itself
-#: at least.
-N_SPANS, LEAST_SPAN = 3.0, 1e-3
+#: A feature may be so many times as far from the middle as the ends of its range in
+#: training, and more, in inverse proportion to their number, where structures are few;
+#: these ends are a share of the middle away from it at least.
+N_SPANS, FEW_STRUCTURES, LEAST_SPAN = 3.0, 5, 1e-3
 
 #: What the largest distance is multiplied by where there is one frame only.
 LONELY_MARGIN = 2.0
@@ -185,13 +186,14 @@ class StructureRange:
     """Where the training structures of a global model and their images are.
 
     Their features are in the range of the `spread`, and between `low` and `high`
-    (n_features,). A feature that is `N_SPANS` times as far from the middle as these is
+    (n_features,). A feature that is `n_spans` times as far from the middle as these is
     grade 1 as well: few structures tell less of how features go together.
     """
 
     spread: TermRange
     low: np.ndarray
     high: np.ndarray
+    n_spans: float
 
     @classmethod
     def of(cls, x: np.ndarray, feature_perms: np.ndarray) -> StructureRange:
@@ -214,13 +216,14 @@ class StructureRange:
                 ranges.append(others.range_around(origin))
             farthest[fold::N_FOLDS] = np.max([r.grades(left_out) for r in ranges], 0)
         margin = max(1.0, tail_quantile(farthest, STRUCTURE_QUANTILE))
-        return cls(of_whole.scaled(MARGIN * margin), low, high)
+        n_spans = N_SPANS * (1.0 + FEW_STRUCTURES / len(x))
+        return cls(of_whole.scaled(MARGIN * margin), low, high, n_spans)
 
     def grades(self, x: np.ndarray) -> np.ndarray:
         """Return the grades (n,) of features (n, n_features)."""
         middle, span = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
         span = np.maximum(span, LEAST_SPAN * np.abs(middle))
-        of_features = np.max(np.abs(x - middle) / (N_SPANS * span), axis=1)
+        of_features = np.max(np.abs(x - middle) / (self.n_spans * span), axis=1)
         return np.maximum(self.spread.grades(x), of_features)
 
 

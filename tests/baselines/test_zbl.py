@@ -205,4 +205,4 @@ def test_models_on_top_of_it(kind, tmp_path):
     assert encode(again.baseline) == encode(model.baseline_)
     np.testing.assert_allclose(again.predict(frames), model.predict(frames), rtol=1e-12)
     closer = Atoms("SiC", [[0, 0, 0], [0, 0, 0.3]])
-    assert again.predict([closer])[0] > 500.0
+    assert again.evaluate([closer], ("energy",)).energy[0] > 500.0

@@ -47,7 +47,8 @@ def test_grades_of_structures(n):
     low, high = images.min(axis=0), images.max(axis=0)
     np.testing.assert_allclose(found.low, low)
     np.testing.assert_allclose(found.high, high)
-    away = np.abs(new - 0.5 * (low + high)) / (0.5 * N_SPANS * (high - low))
+    away = np.abs(new - 0.5 * (low + high)) / (0.5 * found.n_spans * (high - low))
+    assert found.n_spans == N_SPANS * (1.0 + 5.0 / n)
     expected = np.maximum(expected.grades(new), away.max(axis=1))
     np.testing.assert_allclose(found.grades(new), expected, rtol=1e-9)
 
