@@ -469,7 +469,7 @@ class GDMLRegressor(ForceField):
         return Prediction(f + self.constant_, forces, extrapolation=grades)
 
     def describe_extrapolation(self, atoms, grades=None):  # noqa: D102
-        (atoms,), _ = self._numbered([self.molecule_.alone(atoms)])
+        (atoms,), orders = self._numbered([self.molecule_.alone(atoms)])
         x = self.descriptor_(self.molecule_.batch_of_one(atoms.positions)).x
         (own,), x = self.grade_.grades(x), x[0]
         if own <= 1.0:
@@ -479,7 +479,10 @@ class GDMLRegressor(ForceField):
         excess = np.maximum(low - x, x - high) / np.maximum(high - low, 1e-12)
         worst = int(np.argmax(excess))
         sentence = "No feature alone leaves its range in training."
-        if excess[worst] > 0.0:
+        if excess[worst] > 0.0 and orders is not None:
+            # The descriptor knows the atoms by other numbers.
+            sentence = "A feature leaves its range in training."
+        elif excess[worst] > 0.0:
             sentence = self.descriptor_.describe(
                 len(atoms), worst, x[worst], low[worst], high[worst]
             )
