@@ -15,6 +15,7 @@ from kforce.cli.output import (
     warn_trained_on,
     warn_unfamiliar,
 )
+from kforce.cli.worst_frames import worst_of_test
 from kforce.errors import InputError
 from kforce.evaluation import plots
 from kforce.evaluation.conformal import conformal_factor
@@ -78,6 +79,9 @@ def run(args, output):
         if args.conformal:
             _add_conformal(measures, model, args, output)
         text += "\n" + calibration_table(measures)
+    worst, named = worst_of_test(prediction, labels, range(len(frames)))
+    values |= worst
+    text += "\n" + named
     if folder:
         names = ["parity.png"] if measures is None else list(_FIGURES)
         plots.write_figures(

@@ -21,6 +21,7 @@ from kforce.cli.options import (
     require_suffix,
 )
 from kforce.cli.output import error_table, errors
+from kforce.cli.worst_frames import warn_of_wrong_labels
 from kforce.data import split_indices
 from kforce.data.findings import plural
 from kforce.data.splits import isolated_among
@@ -108,6 +109,7 @@ def run(args, output):
     with _numbered(numbers[0]):
         model.fit(train)
     seconds = time.perf_counter() - start
+    suspects = warn_of_wrong_labels(model, numbers[0], args.data, output)
     model.save(path, with_factor=args.keep_factor or None)
     found = None
     if test:
@@ -125,6 +127,7 @@ def run(args, output):
         "model": str(path),
         "n_train": len(train),
         **facts(model, output),
+        "suspect_labels": suspects,
         "seconds": seconds,
         "training_hash": model.training_.hash,
         "seed": args.seed,

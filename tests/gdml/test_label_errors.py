@@ -150,10 +150,14 @@ def test_estimated_blocks_name_the_same(monkeypatch):
     estimated = find_label_errors(posterior, energy)
     assert exact.suspects.frame.tolist() == estimated.suspects.frame.tolist()
     assert set(exact.suspects.frame) == {3, 20}
-    np.testing.assert_allclose(estimated.suspects.z, exact.suspects.z, rtol=0.15)
-    in_order = np.argsort(exact.frame), np.argsort(estimated.frame)
-    # The z of one label from 256 samples have 10 % of noise.
-    np.testing.assert_allclose(estimated.z[in_order[1]], exact.z[in_order[0]], rtol=0.5)
+    # Deviations from 256 samples, without looking exactly.
+    search = _Search(posterior, np.arange(0), 0)
+    looks = [_Without(search, []).look(label) for label in search.labels]
+    assert not search.precision
+    search._exactly(range(60))
+    again = [_Without(search, []).look(label) for label in search.labels]
+    ratio = np.array([a[2] / b[2] for a, b in zip(looks, again, strict=True)])
+    np.testing.assert_allclose(ratio, 1.0, atol=0.2)
 
 
 @pytest.mark.parametrize("power", [1.0, 1.4])
@@ -210,7 +214,7 @@ def test_each_kind_of_wrong_label_is_told_by_learned_scales(clean, kind, s):
 
 
 def test_wrong_labels_do_not_hide_one_another(clean):
-    frames = range(3, 60, 7)
+    frames = range(3, 60, 10)
     wrong = {s: MISTAKES["energy"][1] for s in frames}
     worst = clean._judge(TRAIN, Labels.from_frames(with_wrong(TRAIN, wrong)), [])
     assert sorted(worst.suspects.frame) == list(frames)
