@@ -91,6 +91,8 @@ def _run(argv):
     spoken = args.verbose or not (args.quiet or args.json)
     for name in _SPOKEN:
         logging.getLogger(name).setLevel(logging.INFO if spoken else logging.WARNING)
+    # Commands name frames as files number them.
+    logging.getLogger("kforce.labels").setLevel(logging.ERROR)
     watched = sys.stderr.isatty() and not args.quiet
     try:
         with signals_raised(), warnings.catch_warnings(), show_progress(watched):

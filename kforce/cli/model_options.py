@@ -18,6 +18,7 @@ _OWN = {
         "length_scale",
         "permutations",
         "max_permutations",
+        "robust",
         "keep_factor",
         "reorder",
     ),
@@ -86,6 +87,12 @@ def _add_gdml(group):
         metavar="N",
         help="size of the largest group that is found in the data (default: 1000)",
     )
+    group.add_argument(
+        "--robust",
+        action="store_true",
+        help="leave out frames whose labels are beyond 6 standard deviations of what "
+        "all others predict, and fit again",
+    )
 
 
 def _add_gap(group):
@@ -122,6 +129,7 @@ def build_model(args) -> GDMLRegressor | GAPRegressor:
         baseline=_baseline(args.baseline),
         permutations=_permutations(args.permutations or "auto"),
         max_permutations=args.max_permutations or 1000,
+        robust=args.robust,
         seed=args.seed,
         **noises,
     )

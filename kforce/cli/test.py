@@ -17,6 +17,7 @@ from kforce.cli.output import (
     warn_of_miscalibration,
     warn_unfamiliar,
 )
+from kforce.cli.worst_frames import worst_of_test
 from kforce.data.findings import plural
 from kforce.errors import InputError
 from kforce.evaluation import plots
@@ -95,6 +96,9 @@ def run(args, output):
         if args.conformal:
             _add_conformal(measures, model, args, output)
         text += "\n" + calibration_table(measures)
+    worst, named = worst_of_test(prediction, labels, data.names)
+    values |= worst
+    text += "\n" + named
     if folder:
         names = ["parity.png"] if measures is None else list(_FIGURES)
         plots.write_figures(

@@ -25,6 +25,7 @@ from kforce.cli.output import (
     warn_of_miscalibration,
 )
 from kforce.cli.splitting import check_write_test, sets, write_test
+from kforce.cli.worst_frames import warn_of_wrong_labels
 from kforce.data.findings import plural
 from kforce.data.slices import FileSlice
 from kforce.errors import InputError, check_seed
@@ -124,6 +125,7 @@ def run(args, output):
     with train.named():
         model.fit(train.frames)
     seconds = time.perf_counter() - start
+    suspects = warn_of_wrong_labels(model, train, output)
     model.save(path, with_factor=args.keep_factor or None)
     if args.write_test:
         write_test(args.write_test, test)
@@ -132,6 +134,7 @@ def run(args, output):
         "model": str(path),
         "n_train": len(train),
         **facts(model, output),
+        "suspect_labels": suspects,
         "seconds": seconds,
         "training_hash": model.training_.hash,
         "seed": args.seed,

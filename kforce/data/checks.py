@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 
 from kforce.data.bond_lengths import LONGEST, typical_stretch
 from kforce.data.consistency import energy_force_slope
-from kforce.data.duplicates import find_duplicates
+from kforce.data.duplicates import contradiction, find_duplicates
 from kforce.data.findings import Finding, LabelledSet, Report, plural
 from kforce.data.reorder import atom_classes, bond_graph
 
@@ -43,7 +43,8 @@ def check_frames(
 ) -> Report:
     """Look for mistakes in a data set.
 
-    Looked for are duplicates within and across the sets, missing and constant labels,
+    Looked for are duplicates within and across the sets, with the same or with
+    contradictory labels, missing and constant labels,
     values that are not finite, atoms closer than 0.3 Å, changing composition or atom
     order, net forces and torques on isolated molecules, and energies that contradict
     the forces in sign or unit. Findings number the frames as `numbers` do, those
@@ -236,6 +237,15 @@ def _check_consistency(data: LabelledSet):
             f"{relation.slope:.3g} times as much as the forces say{cause}; convert the "
             "labels to eV and eV/Å, or name the units of their file (units, --units).",
         )
+        return
+    for s, misfit in sorted(relation.misfits.items(), key=lambda item: -item[1]):
+        yield Finding(
+            "warning",
+            "energy-contradicts-forces",
+            f"Energies of {data.name} frame {data.numbers[s]} and of similar frames "
+            f"differ by {misfit:.3g} eV more or less than their forces say: check this "
+            "calculation.",
+        )
 
 
 def _compare_atoms(sets: Sequence[LabelledSet]):
@@ -295,11 +305,29 @@ def _rebonded(first, frames, candidates) -> list[int]:
 def _compare_geometries(sets: Sequence[LabelledSet]):
     """Find repeated geometries, in each set and across both."""
     places = [(data, s) for data in sets for s in range(len(data.frames))]
+    contradictory = []
     repeats = defaultdict(list)
     for i, j in find_duplicates([data.frames[s] for data, s in places]):
         (first, s), (second, t) = places[i], places[j]
         pair = f"{second.name} {second.numbers[t]} = {first.name} {first.numbers[s]}"
-        repeats[first.name, second.name].append(pair)
+        difference = contradiction(
+            (first.energy[s], second.energy[t]), (first.forces[s], second.forces[t])
+        )
+        if difference:
+            contradictory.append(f"{pair}: {difference}")
+        else:
+            repeats[first.name, second.name].append(pair)
+    if contradictory:
+        more = ", ..." if len(contradictory) > 5 else ""
+        verb = "has" if len(contradictory) == 1 else "have"
+        yield Finding(
+            "warning",
+            "contradictory-duplicates",
+            f"{plural(len(contradictory), 'frame')} {verb} other labels than an "
+            f"earlier one of the same geometry ({', '.join(contradictory[:5])}{more}): "
+            "one of each pair is wrong, or of another level of theory; check these "
+            "calculations.",
+        )
     for (first, second), pairs in sorted(repeats.items(), reverse=True):
         across = first != second
         verb = "shows" if len(pairs) == 1 else "show"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from ase import Atoms
@@ -22,6 +22,11 @@ _MIN_PAIRS = 10
 _MIN_R_SQUARED = 0.5
 # Right data give slopes of 0.80 to 1.36; the mildest wrong unit, Bohr for Å, 1.89.
 _MAX_RATIO = 1.5
+# Pairs farther from the line than so many typical deviations do not count.
+_OUTLIER = 6.0
+# A frame has wrong labels where all its pairs, two at least, are so far from the line,
+# and by such a share of the work, for which a line is no good approximation.
+_CULPRIT, _CULPRIT_SHARE = 12.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,15 @@ class EnergyForceSlope:
     """How the energy differences relate to the work of the forces.
 
     The slope, energy difference over work, is 1 if both belong together; `r_squared` is
-    the squared correlation of the two over `n_pairs` pairs of frames.
+    the squared correlation of the two over `n_pairs` pairs of frames. A few pairs far
+    from all others are not among these: `misfits` are frames that they have in common,
+    by number, with the median misfit of their pairs in eV.
     """
 
     slope: float
     r_squared: float
     n_pairs: int
+    misfits: dict[int, float] = field(default_factory=dict)
 
     @property
     def conclusive(self) -> bool:
@@ -106,7 +114,7 @@ def energy_force_slope(
     gradient = np.array([(g[k] + g[m]) / 2 for k, m in zip(a, b, strict=True)])
     work = (gradient * (x[b] - x[a])).sum(axis=1)
     difference = energy[members[b]] - energy[members[a]]
-    return _regression(difference, work)
+    return _robust_regression(difference, work, np.stack([members[a], members[b]]))
 
 
 def _usable(frames, energy, forces) -> np.ndarray:
@@ -166,6 +174,30 @@ def _log_gradient(positions: np.ndarray, forces: np.ndarray) -> np.ndarray:
     gram[np.diag_indices_from(gram)] += 1e-8 * np.trace(gram) / len(gram)
     shift = -np.linalg.solve(gram, forces.ravel()).reshape(n_atoms, 3)
     return (row * (shift[j] - shift[i])).sum(axis=1)
+
+
+def _robust_regression(difference, work, pairs) -> EnergyForceSlope | None:
+    """Fit a line without the pairs that are far from it, (2, n_pairs) frames.
+
+    A first line is that of the medians: up to half of the pairs may be wrong.
+    """
+    if not (difference.any() and work.any()):
+        return None
+    sign = np.sign(np.median(difference * work)) or 1.0
+    slope = sign * np.median(np.abs(difference)) / max(np.median(np.abs(work)), 1e-300)
+    misfit = np.abs(difference - slope * work)
+    typical = max(1.4826 * np.median(misfit), 1e-12 * misfit.max())
+    kept = misfit <= _OUTLIER * typical
+    found = _regression(difference[kept], work[kept])
+    if found is None:
+        return None
+    limit = np.maximum(_CULPRIT * typical, _CULPRIT_SHARE * np.abs(slope * work))
+    misfits = {}
+    for s in np.unique(pairs[:, misfit > limit]):
+        own = (pairs == s).any(axis=0)
+        if own.sum() > 1 and (misfit > limit)[own].all():
+            misfits[int(s)] = float(np.median(misfit[own]))
+    return replace(found, misfits=misfits)
 
 
 def _regression(difference, work) -> EnergyForceSlope | None:

@@ -12,6 +12,10 @@ from scipy.spatial.distance import pdist
 # In Å; the same geometry in two files differs by the digits that were written.
 _TOLERANCE = 1e-6
 
+# Labels of one geometry differ by the digits that were written, and by the convergence
+# of two calculations: energies in eV per atom, forces in eV/Å and as a share.
+_SAME_ENERGY, _SAME_FORCES, _SAME_SHARE = 1e-4, 2e-3, 1e-3
+
 
 def find_duplicates(frames: Sequence[Atoms]) -> list[tuple[int, int]]:
     """Return pairs of the first frame of its kind and a later one that repeats it.
@@ -36,6 +40,33 @@ def find_duplicates(frames: Sequence[Atoms]) -> list[tuple[int, int]]:
             first = min([i, *same])
             pairs += [(first, j) for j in (i, *same) if j != first]
     return sorted(pairs)
+
+
+def contradiction(
+    energies: tuple[float, float], forces: tuple[np.ndarray, np.ndarray]
+) -> str | None:
+    """Say by how much the labels of one geometry in two frames differ.
+
+    Energies are in eV and forces (n_atoms, 3) in eV/Å, NaN where there is none. None is
+    returned where they agree up to digits and convergence. Forces on atoms are compared
+    by their sizes, for the molecule may be turned, in ascending order.
+
+    Examples
+    --------
+    >>> contradiction((-1.0, -1.5), (np.zeros((2, 3)), np.zeros((2, 3))))
+    'energies differ by 0.5 eV'
+    """
+    found = []
+    difference = abs(energies[1] - energies[0])
+    if difference > _SAME_ENERGY * len(forces[0]):
+        found.append(f"energies differ by {difference:.3g} eV")
+    first, second = (np.sort(np.linalg.norm(f, axis=1)) for f in forces)
+    if len(first) == len(second):
+        differences = np.abs(second - first)
+        allowed = _SAME_FORCES + _SAME_SHARE * np.maximum(first, second)
+        if (differences > allowed).any():
+            found.append(f"forces differ by {np.nanmax(differences):.3g} eV/Å")
+    return " and ".join(found) or None
 
 
 def _candidates(frames):

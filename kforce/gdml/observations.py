@@ -262,6 +262,24 @@ class Observations:
         cart[:, :6] -= np.einsum("sre,sr->se", self.rigid, full[:, :-1])
         return cart.reshape(len(cart), -1, 3), full[:, -1].copy()
 
+    def cartesian(self, structure: int) -> np.ndarray:
+        """Return Q of one structure, (3 n_atoms, n_force_rows).
+
+        It takes residuals of the force rows to forces on atoms, without any part along
+        the rigid motions that were eliminated.
+        """
+        rows = np.flatnonzero(self.rows[structure, :-1] >= 0)
+        n_rigid = self.n_rigid[structure]
+        Q = np.zeros((self.rows.shape[1] - 1, len(rows)))
+        Q[rows, np.arange(len(rows))] = 1.0
+        if n_rigid == 0:
+            return Q
+        Q[:6] -= self.rigid[structure, rows].T
+        own = self.positions[structure : structure + 1]
+        # Translations alone are those of a periodic structure, or of an atom.
+        motions = rigid_motions(own, n_rigid == 3)[0][0]
+        return Q - motions @ (motions.T @ Q)
+
 
 def _numbered(is_observed):
     """Return rows that count what is observed, −1 elsewhere."""

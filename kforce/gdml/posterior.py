@@ -125,7 +125,11 @@ class Posterior:
     @cached_property
     def mean(self) -> Expansion:
         """The sum over observations as an expansion in descriptor space."""
-        return _expand(self.prior, self.features, self.observations, self.coef)
+        return self.expanded(self.coef)
+
+    def expanded(self, coef: np.ndarray) -> Expansion:
+        """Return the function that coefficients (n_observations,) of the rows give."""
+        return _expand(self.prior, self.features, self.observations, coef)
 
     def relative_to_mean(self, structures: np.ndarray) -> Posterior:
         """Return the posterior with energies relative to the mean over some structures.

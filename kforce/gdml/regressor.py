@@ -7,13 +7,16 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from kforce.baselines.baseline import Baseline
 from kforce.data.training import Training
+from kforce.data.worst_frames import WorstFrames
 from kforce.descriptors.base import Descriptor, check_descriptor
-from kforce.errors import InputError, check_noise, check_seed
+from kforce.errors import InputError, check_count, check_noise, check_seed
 from kforce.force_field import ForceField
 from kforce.gdml.energy_differences import mismatch_complaint, scale_complaint
+from kforce.gdml.label_errors import find_label_errors
 from kforce.gdml.low_rank import LowRankPosterior, nearby
 from kforce.gdml.model_selection import choose_prior
 from kforce.gdml.molecule import Molecule, without_boxes
@@ -31,9 +34,14 @@ from kforce.solvers.resources import Forecast
 from kforce.storage.codec import check_array
 from kforce.structures import Batch, as_frames
 from kforce.symmetry.groups import validate_permutations
+from kforce.symmetry.numbering import Numbering
 
 _log = logging.getLogger("kforce.gdml")
 _forecast_log = logging.getLogger("kforce.forecast")
+_label_log = logging.getLogger("kforce.labels")
+
+#: Frames among which wrong labels are told at least, and fits until they are.
+_MIN_JUDGED, _ROBUST_FITS = 10, 4
 
 
 @register
@@ -88,6 +96,10 @@ class GDMLRegressor(ForceField):
         in memory (4 n² bytes for n equations); that of a subset of the structures with
         at most 6,000 equations, which is never below the exact one and cheap for large
         models (see `Posterior.subset`); or nothing.
+    robust : bool, default=False
+        Leave out frames whose energy or forces are beyond 6 standard deviations of what
+        all others predict, and fit again, until they stay the same; at least 10 frames
+        are needed. Otherwise they are named in warnings, and kept. See `worst_frames`.
     solver : {'auto', 'cholesky'}, default='auto'
         Both factor the covariance matrix.
     seed : int, default=0
@@ -120,6 +132,9 @@ class GDMLRegressor(ForceField):
         Posterior covariance; it holds the factor of the fit, 4 n² bytes for n
         equations, and the `calibration` that leave-one-out residuals ask for, a factor
         of all epistemic standard deviations. None in models read from sGDML.
+    worst_frames_ : WorstFrames or None
+        How far the labels of all frames are off, the farthest first; see
+        `worst_frames`. None where it is not known.
     leave_one_out_ : LeaveOneOut or None
         How well training structures are predicted from all others, for free; None in a
         model that was loaded.
@@ -154,10 +169,8 @@ class GDMLRegressor(ForceField):
     log_marginal_likelihood_: float | None
     training_: Training
     baseline_: Baseline | None
-
-    #: How atoms are numbered before anything is predicted, None if as they are; in
-    #: files of models that need it.
-    numbering_ = None
+    worst_frames_: WorstFrames | None = None
+    numbering_: Numbering | None = None
 
     extrapolates_to = "its energy falls back to a constant away from the training data"
 
@@ -173,6 +186,7 @@ class GDMLRegressor(ForceField):
         baseline=None,
         optimize=True,
         variance="exact",
+        robust=False,
         solver="auto",
         seed=0,
     ):
@@ -185,6 +199,7 @@ class GDMLRegressor(ForceField):
         self.baseline = baseline
         self.optimize = optimize
         self.variance = variance
+        self.robust = robust
         self.solver = solver
         self.seed = seed
 
@@ -195,19 +210,19 @@ class GDMLRegressor(ForceField):
             uncertainty = uncertainty.to_fields(bool(with_factor))
         expansion = self.expansion_.to_fields()
         fields = {"expansion_": expansion, "uncertainty_": uncertainty}
-        if self.numbering_ is not None:
-            fields["numbering_"] = self.numbering_
         return super().to_fields() | fields
 
     @classmethod
-    def from_fields(cls, *, expansion_, uncertainty_, numbering_=None, **fields):
+    def from_fields(cls, *, expansion_, uncertainty_, **fields):
         """Return the model of which a file holds this."""
-        model = super().from_fields(**fields)
+        older = {"robust": False, "worst_frames_": None, "numbering_": None}
+        model = super().from_fields(**older | fields)
         model._check_parameters()
         model._check_noises(expansion_, uncertainty_)
         check_kernel(model.kernel_)
         numbers = model.molecule_.numbers
-        if numbering_ is not None and not np.array_equal(numbering_.numbers, numbers):
+        numbering = model.numbering_
+        if numbering is not None and not np.array_equal(numbering.numbers, numbers):
             raise ValueError("the numbering is of another molecule")
         model.permutations_ = validate_permutations(model.permutations_, numbers)
         coordinates = model.descriptor_.coordinates(len(numbers))
@@ -228,7 +243,6 @@ class GDMLRegressor(ForceField):
         return model._restore(
             expansion_=expansion,
             uncertainty_=uncertainty_,
-            numbering_=numbering_,
             leave_one_out_=None,
         )
 
@@ -243,14 +257,57 @@ class GDMLRegressor(ForceField):
             raise ValueError("there is no noise of energies")
 
     def _fit(self, frames, labels):
-        molecule = Molecule.of(frames[0])
-        symmetry = self._symmetry(frames, labels, molecule)
+        symmetry = self._symmetry(frames, labels, Molecule.of(frames[0]))
         frames, labels = symmetry.frames, symmetry.labels
-        permutations = symmetry.permutations
+        self.molecule_ = Molecule.of(frames[0])
+        self.numbering_ = symmetry.numbering
+        self.permutations_ = symmetry.permutations
+        worst = self._fit_all(frames, labels)
+        if self.robust:
+            worst = self._fit_trusted(frames, labels, worst)
+        self.worst_frames_ = worst.named(self._numbers)
+        if len(frames) >= _MIN_JUDGED:
+            for line in self.worst_frames_.advice():
+                _label_log.warning("%s", line)
+
+    def _fit_trusted(self, frames, labels, worst):
+        """Fit without suspects until these stay the same; return all label errors.
+
+        Kernel and noise of each fit judge the labels of all frames.
+        """
+        left_out = np.empty(0, dtype=int)
+        for _ in range(_ROBUST_FITS - 1):
+            suspects = np.sort(worst.suspects.frame)
+            if np.array_equal(suspects, left_out):
+                break
+            left_out = suspects
+            kept = np.setdiff1d(np.arange(len(frames)), left_out)
+            self._fit_all([frames[s] for s in kept], labels.take(kept))
+            worst = self._judge(frames, labels, left_out)
+        return replace(worst, is_left_out=np.isin(worst.frame, left_out))
+
+    def _judge(self, frames, labels, left_out):
+        """Return the label errors of all frames, some of which were left out."""
+        batch = Batch.from_frames(frames)
+        noise = Noise(self.noise_forces_, self.noise_energy_)
+        prior = Prior(self.kernel_, self.permutations_, noise)
+        with_energies = self.noise_energy_ is not None
+        observations = Observations.build(batch, labels, with_energies, self.constant_)
+        posterior = condition(prior, self.descriptor_(batch), observations)
+        trusted = np.isfinite(labels.energy)
+        trusted[left_out] = False
+        if trusted.any() and not with_energies:
+            posterior = posterior.relative_to_mean(trusted)
+        return find_label_errors(
+            posterior, labels.energy, start=left_out, seed=self.seed
+        )
+
+    def _fit_all(self, frames, labels):
+        """Set the fitted attributes, and return how far the labels are off."""
         batch = Batch.from_frames(frames)
         known = np.isfinite(labels.energy)
         offset = labels.energy[known].mean() if known.any() else 0.0
-        selection = choose_prior(self, batch, labels, permutations, offset)
+        selection = choose_prior(self, batch, labels, self.permutations_, offset)
         forces_alone = selection.prior.noise.energy is None
         features = selection.descriptor(batch)
         observations = Observations.build(batch, labels, not forces_alone, offset)
@@ -270,9 +327,6 @@ class GDMLRegressor(ForceField):
         if self.variance == "subset":
             uncertainty = posterior.subset(seed=self.seed)
         self._restore(
-            molecule_=molecule,
-            numbering_=symmetry.numbering,
-            permutations_=permutations,
             descriptor_=selection.descriptor,
             kernel_=posterior.prior.kernel,
             noise_forces_=posterior.prior.noise.forces,
@@ -283,14 +337,21 @@ class GDMLRegressor(ForceField):
             uncertainty_=uncertainty,
             leave_one_out_=left_out,
         )
+        worst = find_label_errors(
+            posterior, labels.energy, selection.learned_from, seed=self.seed
+        )
         if known.any() and self.noise_energy is None:
-            self._check_energies(frames, features, labels, forces_alone)
+            suspects = worst.suspects.frame
+            self._check_energies(frames, features, labels, forces_alone, suspects)
+        return worst
 
     def _check_parameters(self):
         if self.variance not in ("exact", "subset", None):
             raise InputError(
                 f"variance must be 'exact', 'subset' or None, found {self.variance!r}."
             )
+        if not isinstance(self.robust, bool | np.bool_):
+            raise InputError(f"robust must be True or False, found {self.robust!r}.")
         if self.solver not in ("auto", "cholesky"):
             raise InputError(
                 f"solver must be 'auto' or 'cholesky', found {self.solver!r}."
@@ -325,7 +386,12 @@ class GDMLRegressor(ForceField):
                 len(used) - used.sum(),
                 len(used),
             )
-        chosen = np.flatnonzero(used)
+        chosen = self._numbers = np.flatnonzero(used)
+        if self.robust and len(chosen) < _MIN_JUDGED:
+            raise InputError(
+                f"robust=True (--robust) tells wrong labels from {_MIN_JUDGED} frames "
+                f"on, found {len(chosen)}: add frames, or leave it out."
+            )
         frames = [frames[s] for s in chosen]
         molecule = Molecule.of(frames[0])
         for s, frame in zip(chosen, frames, strict=True):
@@ -343,18 +409,67 @@ class GDMLRegressor(ForceField):
             group = validate_permutations(self.permutations, molecule.numbers)
         return Symmetry(group, frames, labels)
 
-    def _check_energies(self, frames, features, labels, forces_alone):
-        """Compare energies with forces, which alone leave the constant c open."""
+    def _check_energies(self, frames, features, labels, forces_alone, suspects):
+        """Compare energies with forces, which alone leave the constant c open.
+
+        The labels of single frames, `suspects`, say nothing of all others.
+        """
         known = np.isfinite(labels.energy)
-        energy = labels.energy[known]
-        predicted, _ = self.expansion_.jet(features.x[known])
+        predicted, _ = self.expansion_.jet(features.x)
         if forces_alone:
-            self.constant_ = float(np.mean(energy - predicted))
-        complaint = scale_complaint(energy, predicted)
+            self.constant_ = float(np.mean((labels.energy - predicted)[known]))
+        known[suspects] = False
+        labels = replace(labels, energy=np.where(known, labels.energy, np.nan))
+        complaint = scale_complaint(labels.energy[known], predicted[known])
         if labels.noise_energy is None:  # otherwise they are said to miss
             complaint = complaint or mismatch_complaint(self, frames, labels)
         if complaint:
-            warnings.warn(complaint, stacklevel=4)
+            warnings.warn(complaint, stacklevel=5 + bool(self.robust))
+
+    def worst_frames(self, n: int = 10) -> WorstFrames:
+        """Return the training frames whose labels are farthest from all others.
+
+        Each label is compared with what all others predict of it, an energy also from
+        the forces of its frame and these from the energy; labels that are found wrong
+        predict nothing. z is the error over the predicted standard deviation, in units
+        of what is typical of the labels: beyond 6 a label is hardly right.
+
+        Parameters
+        ----------
+        n : int, default=10
+            Frames to return at most.
+
+        Returns
+        -------
+        WorstFrames
+            A table of the worst first, of members with `frame`, the number among those
+            given to `fit`, `label`, 'energy' or 'forces', `error` in eV or eV/Å (the
+            label less its prediction), `z`, and `is_left_out`.
+
+        Raises
+        ------
+        InputError
+            If n is not a positive whole number, or the model does not know them: it is
+            of another program or of an older version.
+
+        Examples
+        --------
+        >>> import kforce
+        >>> frames = kforce.datasets.load_methanol_ccsdt()[:20]
+        >>> frames[7].calc.results["energy"] += 5.0
+        >>> model = kforce.GDMLRegressor(kernel=kforce.Matern52()).fit(frames)
+        >>> worst = model.worst_frames(n=3)
+        >>> worst[0].frame, worst[0].label, round(worst[0].error)
+        (7, 'energy', 5)
+        """
+        check_is_fitted(self)
+        check_count("n", n)
+        if self.worst_frames_ is None:
+            raise InputError(
+                f"{self!r} does not know how far its training labels are off, as "
+                "models of other programs and older versions: fit it again."
+            )
+        return self.worst_frames_[:n]
 
     def check_frame(self, atoms, name="this structure"):  # noqa: D102
         self.molecule_.check(atoms, name)

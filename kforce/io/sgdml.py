@@ -148,6 +148,7 @@ def _restored(expansion, noise, *, permutations_, molecule_, **fitted):
         baseline_=None,
         uncertainty_=None,
         leave_one_out_=None,
+        worst_frames_=None,
         expansion_=expansion,
         permutations_=permutations_,
         molecule_=molecule_,

@@ -196,7 +196,10 @@ class TiledMatrix:
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         """Return A⁻¹ b, once the matrix is factored; b is (n_rows,) or (n_rows, k)."""
-        half = self.half_solve(b)
+        return self.solve_transposed(self.half_solve(b))
+
+    def solve_transposed(self, half: np.ndarray) -> np.ndarray:
+        """Return L⁻ᵀ b of b (n_rows,) or (n_rows, k), in its place."""
         x = half.reshape(len(half), -1)
         for i in reversed(range(self.n_tiles)):
             part = x[self.range(i)]

@@ -63,6 +63,11 @@ CASES = [
      r"geometry of an earlier one \(train 204 = train 7, train 205 = train 8\)"),
     (FRAMES[:100], FRAMES[99:], "warning", "duplicates-across", "test 0 = train 99"),
     (FRAMES[:9], FRAMES[9:] + FRAMES[9:10], "warning", "duplicates", "test 195 = te"),
+    ([*FRAMES, changed(7, energy=lambda e: e + 0.5)], None, "warning",
+     "contradictory-duplicates", r"1 frame has other labels than an earlier one of the "
+     r"same geometry \(train 204 = train 7: energies differ by 0\.5 eV\)"),
+    (FRAMES[:99], [*FRAMES[99:], changed(7, forces=lambda f: 3 * f)], "warning",
+     "contradictory-duplicates", r"\(test 105 = train 7: forces differ by .* eV/Å\)"),
     (with_one(5, forces=lambda f: None), None, "note", "missing-forces",
      r"1 of 204 train frames .* 6 atoms in all \(train frame 5\)"),
     (with_one(5, forces=first_missing), None, "note", "missing-forces", "2 atoms in"),
@@ -124,6 +129,27 @@ def test_nothing_else_is_found(case):
     found = {f.code for f in check_frames(*sets).findings}
     allowed = {"net-force", "net-torque", "missing-energies", "missing-forces"}
     assert found - allowed == {code} - allowed
+
+
+def test_a_wrong_energy_is_named_before_any_fit():
+    report = check_frames(with_one(100, energy=lambda e: e + 20.0))
+    (finding,) = report.findings
+    assert (finding.level, finding.code) == ("warning", "energy-contradicts-forces")
+    assert "train frame 100 and of similar frames differ by 20 eV" in finding.message
+
+
+def test_digits_of_labels_do_not_contradict():
+    again = changed(7, energy=lambda e: e + 4e-5, forces=lambda f: f + 1e-4)
+    again.rotate(40, (1, 2, 3))
+    again.calc = label(again, LABELS.energy[7] + 4e-5, LABELS.forces[7] @ turn()).calc
+    (finding,) = check_frames([*FRAMES, again]).findings
+    assert finding.code == "duplicates"
+
+
+def turn():
+    frame = Atoms("H3", np.eye(3))
+    frame.rotate(40, (1, 2, 3))
+    return frame.positions
 
 
 def test_no_findings():

@@ -51,6 +51,48 @@ def test_no_false_alarm_on_methanol(seed, n):
     assert not found.contradicts
 
 
+def with_wrong(n, kind, s, size):
+    """The first frames of methanol, one label of frame s wrong."""
+    energy, forces = LABELS.energy[:n].copy(), FORCES[:n].copy()
+    if kind == "energy":
+        energy[s] += size
+    else:
+        forces[s] *= size
+    return FRAMES[:n], energy, forces
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [("energy", 2.0), ("energy", -50.0), ("f", 9.0)]
+)
+@pytest.mark.parametrize("s", range(0, 70, 7))
+def test_one_wrong_label_does_not_speak_for_all(kind, size, s):
+    right = energy_force_slope(FRAMES[:70], LABELS.energy[:70], FORCES[:70])
+    found = energy_force_slope(*with_wrong(70, kind, s, size))
+    assert found.conclusive
+    assert not found.contradicts
+    assert found.slope == pytest.approx(right.slope, abs=0.1)
+    assert set(found.misfits) <= {s}
+
+
+def test_the_frame_of_a_wrong_label_is_named():
+    named = [s for s in range(70) if energy_force_slope(
+        *with_wrong(70, "energy", s, 2.0)).misfits.keys() == {s}]  # fmt: skip
+    # Others have no near neighbours, or but one.
+    assert len(named) > 20
+    found = energy_force_slope(*with_wrong(70, "energy", named[0], 2.0))
+    assert found.misfits[named[0]] == pytest.approx(2.0, abs=0.3)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_beside_one_wrong_label(mistake):
+    e, f, r, cause = mistake
+    frames, energy, forces = with_wrong(70, "energy", 11, 2.0)
+    frames = [Atoms(a.numbers, a.positions * r) for a in frames]
+    found = energy_force_slope(frames, energy * e, forces * f)
+    assert found.contradicts
+    assert re.search(cause, found.cause)
+
+
 def test_shuffled_energies_are_not_conclusive():
     energy = np.random.default_rng(0).permutation(LABELS.energy)
     assert not energy_force_slope(FRAMES, energy, FORCES).conclusive
@@ -138,6 +180,7 @@ def test_shared_data(shared_frames, name):
         right = energy_force_slope(some, labels.energy[k], forces[k])
         assert right.conclusive
         assert not right.contradicts
+        assert not right.misfits
         for e, f, _, cause in MISTAKES[:3]:
             wrong = energy_force_slope(some, labels.energy[k] * e, forces[k] * f)
             assert wrong.contradicts
