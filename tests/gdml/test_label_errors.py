@@ -290,7 +290,7 @@ def test_table():
     worst = WorstFrames.of(np.array([3, 5, 9]), -z, z)
     assert [(one.frame, one.label) for one in worst] == [(9, "energy"), (3, "forces")]
     assert len(worst[:1]) == 1
-    assert worst.numbered(range(100, 110))[0].frame == 109
+    assert worst.named(range(100, 110))[0].frame == 109
     assert worst.advice(" of a.xyz") == [
         "frame 9 of a.xyz: energy 8.00 eV off, 8.0 σ: check this calculation"
     ]
