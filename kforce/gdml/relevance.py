@@ -206,11 +206,18 @@ class ScaleSearch:
         self.kind_of_scale = np.empty(self.n_scales, dtype=np.intp)
         for mask, ties, kind in zip(self.masks, self.ties, self.kind, strict=True):
             self.kind_of_scale[ties[mask]] = kind
-        self.typical = self._typical_scales()
+        self.typical = self._typical_scales(orbit)
 
-    def _typical_scales(self):
-        """Logarithms of scales that share a typical distance of 1/3 evenly."""
-        spread = np.maximum(self.features.x.var(axis=0), 1e-8)
+    def _typical_scales(self, orbit):
+        """Logarithms of scales that share a typical distance of 1/3 evenly.
+
+        Features of an `orbit` (n_features,) spread around one mean: which of the
+        permuted structures is in the data does not matter.
+        """
+        x, size = self.features.x, np.bincount(orbit)
+        mean = np.bincount(orbit, x.mean(axis=0)) / size
+        squares = np.mean((x - mean[orbit]) ** 2, axis=0)
+        spread = np.maximum(np.bincount(orbit, squares) / size, 1e-8)[orbit]
         total, count = np.zeros(self.n_scales), np.zeros(self.n_scales)
         for mask, ties in zip(self.masks, self.ties, strict=True):
             np.add.at(total, ties[mask], spread[mask] * mask.sum())

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from toys import labelled, morse, shaken, symmetric_group
 
 from kforce.descriptors.internal_coordinates import InternalCoordinates
@@ -228,6 +229,24 @@ def test_nothing_but_the_whole():
     features, observations, _ = problem()
     learned, _ = learn(features, observations, [], GROUPS["H2O"])
     assert learned.kernel.components(features.x.shape[1]).scales.shape == (1, 10)
+
+
+def test_the_search_starts_alike_whichever_image_of_a_structure_is_there():
+    group, frames, images = GROUPS["NH3"], shaken("NH3", 8), []
+    rng = np.random.default_rng(0)
+    for frame in frames:
+        p = group[rng.integers(len(group))]
+        energy, forces = frame.get_potential_energy(), frame.get_forces()[p]
+        images.append(frame[p])
+        images[-1].calc = SinglePointCalculator(
+            images[-1], energy=energy, forces=forces
+        )
+    starts = []
+    for structures in (frames, images):
+        features, observations, parts = problem(frames=structures)
+        prior = Prior(PROFILE, group, LEARNED)
+        starts.append(ScaleSearch(prior, features, observations, parts).typical)
+    np.testing.assert_allclose(*starts, atol=1e-10)
 
 
 @pytest.mark.parametrize("noise", [1e-3, 0.3])
