@@ -109,7 +109,9 @@ def right_labels(seeds=CLEAN_SEEDS, **data):
 
 def main(**data):
     """Print both tables."""
-    print("wrong            named  false   robust: named  false   MAE right  all  robust")
+    print(
+        "wrong            named  false   robust: named  false   MAE right  all  robust"
+    )
     for row in wrong_labels(**data):
         kind, count, size, *counts = row[:7]
         print(

@@ -240,7 +240,7 @@ class GDMLRegressor(ForceField):
             raise ValueError("there is no noise of energies")
 
     def _fit(self, frames, labels):
-        worst = self._fit_all(frames, labels)
+        worst, _ = self._fit_all(frames, labels)
         if self.robust:
             worst = self._fit_trusted(frames, labels, worst)
         self.worst_frames_ = worst.numbered(self._numbers)
@@ -260,11 +260,12 @@ class GDMLRegressor(ForceField):
                 break
             left_out = suspects
             kept = np.setdiff1d(np.arange(len(frames)), left_out)
-            self._fit_all([frames[s] for s in kept], labels.take(kept))
-            worst = self._judge(frames, labels, left_out)
+            trusted = [frames[s] for s in kept]
+            _, learned_from = self._fit_all(trusted, labels.take(kept))
+            worst = self._judge(frames, labels, left_out, kept[learned_from])
         return replace(worst, is_left_out=np.isin(worst.frame, left_out))
 
-    def _judge(self, frames, labels, left_out):
+    def _judge(self, frames, labels, left_out, learned_from):
         """Return the label errors of all frames, some of which were left out."""
         batch = Batch.from_frames(frames)
         noise = Noise(self.noise_forces_, self.noise_energy_)
@@ -277,11 +278,14 @@ class GDMLRegressor(ForceField):
         if trusted.any() and not with_energies:
             posterior = posterior.relative_to_mean(trusted)
         return find_label_errors(
-            posterior, labels.energy, start=left_out, seed=self.seed
+            posterior, labels.energy, learned_from, left_out, self.seed
         )
 
     def _fit_all(self, frames, labels):
-        """Set the fitted attributes, and return how far the labels are off."""
+        """Set the fitted attributes.
+
+        Returned are how far the labels are off, and what the kernel was learned from.
+        """
         molecule = Molecule.of(frames[0])
         permutations = self._group(frames, molecule)
         batch = Batch.from_frames(frames)
@@ -319,13 +323,14 @@ class GDMLRegressor(ForceField):
             uncertainty_=uncertainty,
             leave_one_out_=left_out,
         )
+        learned_from = np.asarray(selection.learned_from, dtype=int)
         worst = find_label_errors(
-            posterior, labels.energy, selection.learned_from, seed=self.seed
+            posterior, labels.energy, learned_from, seed=self.seed
         )
         if known.any() and self.noise_energy is None:
             suspects = worst.suspects.frame
             self._check_energies(frames, features, labels, forces_alone, suspects)
-        return worst
+        return worst, learned_from
 
     def _check_parameters(self):
         if self.variance not in ("exact", "subset", None):
