@@ -262,7 +262,7 @@ class GDMLRegressor(ForceField):
         self.molecule_ = Molecule.of(frames[0])
         self.numbering_ = symmetry.numbering
         self.permutations_ = symmetry.permutations
-        worst = self._fit_all(frames, labels)
+        worst, _ = self._fit_all(frames, labels)
         if self.robust:
             worst = self._fit_trusted(frames, labels, worst)
         self.worst_frames_ = worst.named(self._numbers)
@@ -282,11 +282,12 @@ class GDMLRegressor(ForceField):
                 break
             left_out = suspects
             kept = np.setdiff1d(np.arange(len(frames)), left_out)
-            self._fit_all([frames[s] for s in kept], labels.take(kept))
-            worst = self._judge(frames, labels, left_out)
+            trusted = [frames[s] for s in kept]
+            _, learned_from = self._fit_all(trusted, labels.take(kept))
+            worst = self._judge(frames, labels, left_out, kept[learned_from])
         return replace(worst, is_left_out=np.isin(worst.frame, left_out))
 
-    def _judge(self, frames, labels, left_out):
+    def _judge(self, frames, labels, left_out, learned_from):
         """Return the label errors of all frames, some of which were left out."""
         batch = Batch.from_frames(frames)
         noise = Noise(self.noise_forces_, self.noise_energy_)
@@ -299,11 +300,14 @@ class GDMLRegressor(ForceField):
         if trusted.any() and not with_energies:
             posterior = posterior.relative_to_mean(trusted)
         return find_label_errors(
-            posterior, labels.energy, start=left_out, seed=self.seed
+            posterior, labels.energy, learned_from, left_out, self.seed
         )
 
     def _fit_all(self, frames, labels):
-        """Set the fitted attributes, and return how far the labels are off."""
+        """Set the fitted attributes.
+
+        Returned are how far the labels are off, and what the kernel was learned from.
+        """
         batch = Batch.from_frames(frames)
         known = np.isfinite(labels.energy)
         offset = labels.energy[known].mean() if known.any() else 0.0
@@ -337,13 +341,14 @@ class GDMLRegressor(ForceField):
             uncertainty_=uncertainty,
             leave_one_out_=left_out,
         )
+        learned_from = np.asarray(selection.learned_from, dtype=int)
         worst = find_label_errors(
-            posterior, labels.energy, selection.learned_from, seed=self.seed
+            posterior, labels.energy, learned_from, seed=self.seed
         )
         if known.any() and self.noise_energy is None:
             suspects = worst.suspects.frame
             self._check_energies(frames, features, labels, forces_alone, suspects)
-        return worst
+        return worst, learned_from
 
     def _check_parameters(self):
         if self.variance not in ("exact", "subset", None):

@@ -145,9 +145,10 @@ def test_estimated_blocks_name_the_same(monkeypatch):
     model = GDMLRegressor(kernel=Matern52(), noise_energy=1e-3)
     model.fit(with_wrong(TRAIN, wrong))
     posterior, energy = model.uncertainty_, np.zeros(60)
-    exact = find_label_errors(posterior, energy)
+    exact = find_label_errors(posterior, energy, np.arange(60))
     monkeypatch.setattr(label_errors, "_ROWS_OF_ALL", 0)
-    estimated = find_label_errors(posterior, energy)
+    monkeypatch.setattr(label_errors, "_SHARE", 0.0)
+    estimated = find_label_errors(posterior, energy, np.arange(60))
     assert exact.suspects.frame.tolist() == estimated.suspects.frame.tolist()
     assert set(exact.suspects.frame) == {3, 20}
     # Deviations from 256 samples, without looking exactly.
@@ -204,11 +205,17 @@ def force_error(model):
     return float(np.mean(np.abs(np.subtract(predicted, right))))
 
 
+def judged(model, wrong):
+    """What the kernel and the noise of a model say of other labels."""
+    labels = Labels.from_frames(with_wrong(TRAIN, wrong))
+    return model._judge(TRAIN, labels, [], np.arange(60))
+
+
 @pytest.mark.parametrize("kind", MISTAKES)
 @pytest.mark.parametrize("s", [0, 11, 40])
 def test_each_kind_of_wrong_label_is_told_by_learned_scales(clean, kind, s):
     label, wrong = MISTAKES[kind]
-    worst = clean._judge(TRAIN, Labels.from_frames(with_wrong(TRAIN, {s: wrong})), [])
+    worst = judged(clean, {s: wrong})
     (suspect,) = worst.suspects
     assert (suspect.frame, suspect.label) == (s, label)
 
@@ -216,7 +223,7 @@ def test_each_kind_of_wrong_label_is_told_by_learned_scales(clean, kind, s):
 def test_wrong_labels_do_not_hide_one_another(clean):
     frames = range(3, 60, 10)
     wrong = {s: MISTAKES["energy"][1] for s in frames}
-    worst = clean._judge(TRAIN, Labels.from_frames(with_wrong(TRAIN, wrong)), [])
+    worst = judged(clean, wrong)
     assert sorted(worst.suspects.frame) == list(frames)
     np.testing.assert_allclose(worst.suspects.error, 5.0, atol=0.1)
 
