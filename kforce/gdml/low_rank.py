@@ -33,7 +33,7 @@ from kforce.kernels.symmetrised import SymmetrisedKernel
 
 #: Rows of the structures that are kept, and directions: more of both are closer to the
 #: exact deviation, and take more than a third of a step of a small molecule.
-MAX_ROWS, RANK = 600, 160
+MAX_ROWS, RANK = 500, 128
 
 #: Structures that the directions are made of, and others that the bound is compared on.
 N_QUERIES, N_COMPARED = 600, 240
@@ -49,7 +49,7 @@ _GROUP = 60
 _N_CANDIDATES, LARGEST_SHARE = 8, 0.6
 
 #: The first directions, in double precision: what is left has few digits to lose.
-_N_DOUBLE = 24
+_N_DOUBLE = 16
 
 
 class EnergyColumns:
