@@ -5,6 +5,8 @@ them: see _trust_data.py. A model with defaults learns frames of one kind and pr
 more of them, "test", and others. "Large" errors are above five times the root mean
 square error of the test frames. Frames with atoms much nearer than in training count
 for the alarm alone; force components that vanish by symmetry do not count.
+
+With --molecules the same is asked of models of one molecule: see _trust_molecules.py.
 """
 
 import argparse
@@ -12,7 +14,9 @@ import os
 import time
 from pathlib import Path
 
+import _molecules_data
 import _trust_data
+import _trust_molecules
 import numpy as np
 from _gap_common import print_machine
 from _trust_data import DEVELOPMENT, REPORTED, SYSTEMS, read
@@ -287,20 +291,29 @@ def main():
     )
     parser.add_argument("--kinds", nargs="+", help="beside test; default all")
     parser.add_argument(
-        "--data", type=Path, default=CACHE, help="folder of frames; default: a cache"
+        "--molecules",
+        nargs="+",
+        choices=_trust_molecules.PARTS,
+        help="print these parts for models of one molecule, and nothing else",
     )
+    parser.add_argument("--data", type=Path, help="folder of frames; default: a cache")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="file.npz for arrays of all frames")
     args = parser.parse_args()
-    if args.seed:  # frames of another seed are others
+    if args.data is None:
+        args.data = _molecules_data.CACHE if args.molecules else CACHE
+    if args.seed and not args.molecules:  # frames of another seed are others
         args.data = args.data / f"seed{args.seed}"
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # of tblite
     arrays = {}
     with threadpool_limits(args.threads):
         print_machine({})
         print(f"threads: {args.threads}; * misses the goal")
-        for name in args.systems:
+        for part in args.molecules or ():
+            print(f"\n{part}")
+            _trust_molecules.PARTS[part](args.data)
+        for name in () if args.molecules else args.systems:
             arrays |= judge(name, args)
     if args.out:
         np.savez(args.out, **arrays)
