@@ -37,6 +37,10 @@ _CANDIDATES = (Matern52(), Matern72())
 #: Structures and rows at most that scales are learned from.
 _MAX_STRUCTURES, _MAX_ROWS = 60, 3300
 
+#: The same with all images under the permutations, on which the time of learning goes,
+#: and how many structures are taken whatever it takes.
+_MAX_IMAGES, _LEAST_STRUCTURES = 4320, 15
+
 #: With fewer structures than this, many scales would only fit their accidents.
 _MIN_STRUCTURES = 10
 
@@ -137,11 +141,13 @@ class _Candidates:
             self._pairs, LENGTH_SCALE_ROWS
         )  # raises where there is nothing to learn from
         sizes = observations.sizes
+        count = max(_LEAST_STRUCTURES, _MAX_IMAGES // len(self._permutations))
+        count = min(_MAX_STRUCTURES, count)
         chosen = farthest_points(
             self._pairs.x,
             self._pairs.coordinates.images(self._permutations)[0],
             sizes,
-            min(_MAX_ROWS, _MAX_STRUCTURES * int(sizes.max())),
+            min(_MAX_ROWS, count * int(sizes.max())),
             self._random,
         )
         profile = clone(model.kernel or Matern72())
