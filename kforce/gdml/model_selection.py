@@ -35,11 +35,11 @@ _search_log = logging.getLogger("kforce.gdml.length_scale")
 _CANDIDATES = (Matern52(), Matern72())
 
 #: Structures and rows at most that scales are learned from.
-_MAX_STRUCTURES, _MAX_ROWS = 60, 3300
+MAX_STRUCTURES, _MAX_ROWS = 60, 3300
 
 #: The same with all images under the permutations, on which the time of learning goes,
 #: and how many structures are taken whatever it takes.
-_MAX_IMAGES, _LEAST_STRUCTURES = 4320, 15
+MAX_IMAGES, _LEAST_STRUCTURES = 4320, 15
 
 #: With fewer structures than this, many scales would only fit their accidents.
 _MIN_STRUCTURES = 10
@@ -141,8 +141,8 @@ class _Candidates:
             self._pairs, LENGTH_SCALE_ROWS
         )  # raises where there is nothing to learn from
         sizes = observations.sizes
-        count = max(_LEAST_STRUCTURES, _MAX_IMAGES // len(self._permutations))
-        count = min(_MAX_STRUCTURES, count)
+        count = max(_LEAST_STRUCTURES, MAX_IMAGES // len(self._permutations))
+        count = min(MAX_STRUCTURES, count)
         chosen = farthest_points(
             self._pairs.x,
             self._pairs.coordinates.images(self._permutations)[0],
@@ -170,7 +170,7 @@ class _Candidates:
         """Return the one that predicts the forces of left-out structures better."""
         # As many structures as the scales were learned from: with few, the comparison
         # would be one of the kernels for few.
-        rows = int(self._observations().sizes.max()) * _MAX_STRUCTURES
+        rows = int(self._observations().sizes.max()) * MAX_STRUCTURES
         rows = max(LENGTH_SCALE_ROWS, min(_MAX_ROWS, rows))
         chosen, subset = self._subset(self._pairs, rows)
         subset = subset.without_energies()

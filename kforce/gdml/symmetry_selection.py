@@ -15,6 +15,7 @@ from ase import Atoms
 
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.gdml.leave_one_out import score
+from kforce.gdml.model_selection import MAX_IMAGES, MAX_STRUCTURES
 from kforce.gdml.observations import Observations
 from kforce.gdml.prior import Prior
 from kforce.gdml.subsets import random_subset
@@ -86,6 +87,8 @@ def find_symmetry(
         factors = [*generators(required), *generators(group)]
         joined = closure(factors, len(frames[0]), limit)
         group = required if joined is None else joined
+    # With more, scales would be learned from fewer structures.
+    limit = min(limit, MAX_IMAGES // min(len(frames), MAX_STRUCTURES))
     group = _with_exchanges(group, frames, labels, limit, seed)
     return Symmetry(group, frames, labels, numbering)
 
