@@ -80,11 +80,10 @@ def find_label_errors(
         outside = [k for k, label in enumerate(search.labels) if start[label.place]]
     seen = []
     error, z = search.look(outside)
-    if not outside:
-        # Wrong labels that hide one another are the worst, but not by far.
-        most = _MOST_SUSPICIOUS if search.is_exact else _MOST_OF_MANY
-        outside = _beyond(z, _SUSPICIOUS, most)
-        error, z = search.look(outside)
+    # Wrong labels that hide one another are the worst, but not by far.
+    most = _MOST_SUSPICIOUS if search.is_exact else _MOST_OF_MANY
+    outside = sorted({*outside, *_beyond(z, _SUSPICIOUS, most)})
+    error, z = search.look(outside)
     for _ in range(_ROUNDS):
         seen.append(outside)
         outside = _beyond(z, LARGEST_Z, _MOST)
