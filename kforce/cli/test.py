@@ -88,17 +88,15 @@ def run(args, output):
     found = errors(model, frames, labels, prediction)
     if len(found) == 1:
         raise _nothing_in(args.data)
-    values = {"model": args.model, "n_left_out": n_left_out, "test": found}
-    text = error_table(found)
+    worst, named = worst_of_test(prediction, labels, data.names)
+    values = {"model": args.model, "n_left_out": n_left_out, "test": found, **worst}
+    text = f"{error_table(found)}\n{named}"
     if measures is not None:
         values["calibration"] = measures
         warn_of_miscalibration(measures, output)
         if args.conformal:
             _add_conformal(measures, model, args, output)
         text += "\n" + calibration_table(measures)
-    worst, named = worst_of_test(prediction, labels, data.names)
-    values |= worst
-    text += "\n" + named
     if folder:
         names = ["parity.png"] if measures is None else list(_FIGURES)
         plots.write_figures(

@@ -26,7 +26,7 @@ class WorstFrame:
 
     `error` is that label minus its prediction from all others, of forces the component
     that is farthest off, in eV or eV/Å, and `z` its size over the predicted standard
-    deviation. `is_left_out` says whether the model was fitted without the frame.
+    deviation. `is_left_out` says whether the model was fitted without it.
 
     Examples
     --------

@@ -63,25 +63,27 @@ def find_label_errors(
     posterior: Posterior,
     energy: np.ndarray,
     learned_from: np.ndarray,
-    start: np.ndarray = (),
+    start: np.ndarray | None = None,
     seed: int = 0,
-) -> WorstFrames:
-    """Return how far the labels of each structure are off, the farthest first.
+) -> tuple[WorstFrames, np.ndarray]:
+    """Return how far labels are off, the farthest first, and which are too far.
 
     `posterior` holds coefficients and factor, and energies (n_structures,), in eV up to
     a constant, are for a model that was fitted to forces alone. The kernel was learned
-    from the structures `learned_from`, which says what the fit has cost; the labels of
-    the structures `start` are out of trust at first.
+    from the structures `learned_from`, which says what the fit has cost. The masks
+    (n_structures, 2) are of energies and of forces: those out of trust at the `start`,
+    and those beyond the limit in the end.
     """
     search = _Search(posterior, learned_from, seed)
-    outside = [k for k, label in enumerate(search.labels) if label.structure in start]
+    outside = []
+    if start is not None:
+        outside = [k for k, label in enumerate(search.labels) if start[label.place]]
     seen = []
     error, z = search.look(outside)
-    if not outside:
-        # Wrong labels that hide one another are the worst, but not by far.
-        most = _MOST_SUSPICIOUS if search.is_exact else _MOST_OF_MANY
-        outside = _beyond(z, _SUSPICIOUS, most)
-        error, z = search.look(outside)
+    # Wrong labels that hide one another are the worst, but not by far.
+    most = _MOST_SUSPICIOUS if search.is_exact else _MOST_OF_MANY
+    outside = sorted({*outside, *_beyond(z, _SUSPICIOUS, most)})
+    error, z = search.look(outside)
     for _ in range(_ROUNDS):
         seen.append(outside)
         outside = _beyond(z, LARGEST_Z, _MOST)
@@ -93,11 +95,10 @@ def find_label_errors(
     n = len(energy)
     errors, zs = np.full((n, 2), np.nan), np.full((n, 2), np.nan)
     for label, one_error, one_z in zip(search.labels, error, z, strict=True):
-        place = label.structure, 0 if label.is_energy else 1
-        errors[place], zs[place] = one_error, one_z
+        errors[label.place], zs[label.place] = one_error, one_z
     if not len(posterior.observations.energy_rows):
         errors[:, 0], zs[:, 0] = search.energies(energy, outside)
-    return WorstFrames.of(np.arange(n), errors, zs)
+    return WorstFrames.of(np.arange(n), errors, zs), np.nan_to_num(zs) > LARGEST_Z
 
 
 def _beyond(z, limit, most):
@@ -113,6 +114,11 @@ class _Label:
     structure: int
     is_energy: bool
     rows: np.ndarray
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands among energies and forces of the structures."""
+        return self.structure, 0 if self.is_energy else 1
 
 
 class _Search:
@@ -223,7 +229,7 @@ class _Without:
         rows = [label.rows for label in labels]
         self.rows = np.concatenate([np.empty(0, dtype=int), *rows])
         self.place = {
-            (label.structure, label.is_energy): block
+            label.place: block
             for label, block in zip(
                 labels, blocks_of(list(map(len, rows))), strict=True
             )
@@ -263,7 +269,7 @@ class _Without:
 
     def _prediction(self, label):
         """Return residual and covariance of the rows of a label."""
-        place = self.place.get((label.structure, label.is_energy))
+        place = self.place.get(label.place)
         if place is not None:
             return self.residual[place], self.covariance[place, place]
         exact = self.search.precision.get(label.structure)

@@ -97,9 +97,10 @@ class GDMLRegressor(ForceField):
         at most 6,000 equations, which is never below the exact one and cheap for large
         models (see `Posterior.subset`); or nothing.
     robust : bool, default=False
-        Leave out frames whose energy or forces are beyond 6 standard deviations of what
-        all others predict, and fit again, until they stay the same; at least 10 frames
-        are needed. Otherwise they are named in warnings, and kept. See `worst_frames`.
+        Leave out energies that are beyond 6 standard deviations of what all other
+        labels predict, and frames whose forces are, and fit again, until they stay the
+        same; at least 10 frames are needed. Otherwise they are named in warnings, and
+        kept. See `worst_frames`.
     solver : {'auto', 'cholesky'}, default='auto'
         Both factor the covariance matrix.
     seed : int, default=0
@@ -262,41 +263,46 @@ class GDMLRegressor(ForceField):
         self.molecule_ = Molecule.of(frames[0])
         self.numbering_ = symmetry.numbering
         self.permutations_ = symmetry.permutations
-        worst, _ = self._fit_all(frames, labels)
-        if self.robust:
-            worst = self._fit_trusted(frames, labels, worst)
+        worst, wrong, _ = self._fit_all(frames, labels)
+        if self.robust and wrong.any():
+            worst = self._fit_trusted(frames, labels, wrong)
         self.worst_frames_ = worst.named(self._numbers)
         if len(frames) >= _MIN_JUDGED:
             for line in self.worst_frames_.advice():
                 _label_log.warning("%s", line)
 
-    def _fit_trusted(self, frames, labels, worst):
-        """Fit without suspects until these stay the same; return all label errors.
+    def _fit_trusted(self, frames, labels, wrong):
+        """Fit without wrong labels until these stay the same; return all label errors.
 
-        Kernel and noise of each fit judge the labels of all frames.
+        Kernel and noise of each fit judge the labels of all frames. Where the forces
+        are wrong, the energy is left out, too.
         """
-        left_out = np.empty(0, dtype=int)
         for _ in range(_ROBUST_FITS - 1):
-            suspects = np.sort(worst.suspects.frame)
-            if np.array_equal(suspects, left_out):
+            energy = np.where(wrong[:, 0], np.nan, labels.energy)
+            kept = np.flatnonzero(~wrong[:, 1])
+            trusted = replace(labels, energy=energy)
+            _, _, learned_from = self._fit_all(
+                [frames[s] for s in kept], trusted.take(kept)
+            )
+            left_out = wrong
+            worst, wrong = self._judge(frames, labels, left_out, kept[learned_from])
+            if np.array_equal(wrong, left_out):
                 break
-            left_out = suspects
-            kept = np.setdiff1d(np.arange(len(frames)), left_out)
-            trusted = [frames[s] for s in kept]
-            _, learned_from = self._fit_all(trusted, labels.take(kept))
-            worst = self._judge(frames, labels, left_out, kept[learned_from])
-        return replace(worst, is_left_out=np.isin(worst.frame, left_out))
+        lacking = np.flatnonzero(left_out.any(axis=1))
+        return replace(worst, is_left_out=np.isin(worst.frame, lacking))
 
     def _judge(self, frames, labels, left_out, learned_from):
-        """Return the label errors of all frames, some of which were left out."""
+        """Return the label errors of all frames, and which are wrong.
+
+        The fit knew nothing of the labels `left_out`, a mask (n_structures, 2).
+        """
         batch = Batch.from_frames(frames)
         noise = Noise(self.noise_forces_, self.noise_energy_)
         prior = Prior(self.kernel_, self.permutations_, noise)
         with_energies = self.noise_energy_ is not None
         observations = Observations.build(batch, labels, with_energies, self.constant_)
         posterior = condition(prior, self.descriptor_(batch), observations)
-        trusted = np.isfinite(labels.energy)
-        trusted[left_out] = False
+        trusted = np.isfinite(labels.energy) & ~left_out.any(axis=1)
         if trusted.any() and not with_energies:
             posterior = posterior.relative_to_mean(trusted)
         return find_label_errors(
@@ -306,7 +312,9 @@ class GDMLRegressor(ForceField):
     def _fit_all(self, frames, labels):
         """Set the fitted attributes.
 
-        Returned are how far the labels are off, and what the kernel was learned from.
+        Returned are how far the labels are off, which are wrong, a mask
+        (n_structures, 2) of energies and of forces, and what the kernel was learned
+        from.
         """
         batch = Batch.from_frames(frames)
         known = np.isfinite(labels.energy)
@@ -342,13 +350,13 @@ class GDMLRegressor(ForceField):
             leave_one_out_=left_out,
         )
         learned_from = np.asarray(selection.learned_from, dtype=int)
-        worst = find_label_errors(
+        worst, wrong = find_label_errors(
             posterior, labels.energy, learned_from, seed=self.seed
         )
         if known.any() and self.noise_energy is None:
-            suspects = worst.suspects.frame
-            self._check_energies(frames, features, labels, forces_alone, suspects)
-        return worst, learned_from
+            is_wrong = wrong.any(axis=1)
+            self._check_energies(frames, features, labels, forces_alone, is_wrong)
+        return worst, wrong, learned_from
 
     def _check_parameters(self):
         if self.variance not in ("exact", "subset", None):
@@ -414,16 +422,16 @@ class GDMLRegressor(ForceField):
             group = validate_permutations(self.permutations, molecule.numbers)
         return Symmetry(group, frames, labels)
 
-    def _check_energies(self, frames, features, labels, forces_alone, suspects):
+    def _check_energies(self, frames, features, labels, forces_alone, is_wrong):
         """Compare energies with forces, which alone leave the constant c open.
 
-        The labels of single frames, `suspects`, say nothing of all others.
+        Single frames whose labels are wrong, a mask, say nothing of all others.
         """
         known = np.isfinite(labels.energy)
         predicted, _ = self.expansion_.jet(features.x)
         if forces_alone:
             self.constant_ = float(np.mean((labels.energy - predicted)[known]))
-        known[suspects] = False
+        known &= ~is_wrong
         labels = replace(labels, energy=np.where(known, labels.energy, np.nan))
         complaint = scale_complaint(labels.energy[known], predicted[known])
         if labels.noise_energy is None:  # otherwise they are said to miss
