@@ -114,7 +114,13 @@ class ForceField(BaseEstimator):
         baseline = as_baseline(self.baseline)
         if baseline is not None:
             labels = baseline.corrections(frames, labels)
-        self._fit(frames, labels)
+        before = dict(vars(self))
+        try:
+            self._fit(frames, labels)
+        except BaseException:  # a fit that fails leaves the model as it was
+            vars(self).clear()
+            vars(self).update(before)
+            raise
         return self._restore(baseline_=baseline, training_=training)
 
     def predict(

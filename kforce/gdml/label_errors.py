@@ -53,7 +53,7 @@ _SUSPICIOUS, _MOST_SUSPICIOUS, _MOST_OF_MANY = 2.0, 0.12, 0.02
 _QUANTILES = 0.5, 0.85
 
 #: Labels of about the same predicted deviation, as a share of all, and least number.
-_ALIKE, _LEAST_ALIKE = 0.25, 16
+_ALIKE, _LEAST_ALIKE = 0.5, 30
 
 #: Digits of labels in files, in eV and eV/Å.
 _DIGITS = 1e-6
@@ -66,13 +66,13 @@ def find_label_errors(
     start: np.ndarray | None = None,
     seed: int = 0,
 ) -> tuple[WorstFrames, np.ndarray]:
-    """Return how far labels are off, the farthest first, and which are too far.
+    """Return how far labels are off, the farthest first, and their z.
 
     `posterior` holds coefficients and factor, and energies (n_structures,), in eV up to
     a constant, are for a model that was fitted to forces alone. The kernel was learned
-    from the structures `learned_from`, which says what the fit has cost. The masks
-    (n_structures, 2) are of energies and of forces: those out of trust at the `start`,
-    and those beyond the limit in the end.
+    from the structures `learned_from`, which says what the fit has cost. Of energies
+    and of forces, (n_structures, 2), `start` is a mask of those out of trust at first,
+    and z is how far they are off in standard deviations, 0 where there is no label.
     """
     search = _Search(posterior, learned_from, seed)
     outside = []
@@ -98,7 +98,20 @@ def find_label_errors(
         errors[label.place], zs[label.place] = one_error, one_z
     if not len(posterior.observations.energy_rows):
         errors[:, 0], zs[:, 0] = search.energies(energy, outside)
-    return WorstFrames.of(np.arange(n), errors, zs), np.nan_to_num(zs) > LARGEST_Z
+    return WorstFrames.of(np.arange(n), errors, zs), np.nan_to_num(zs)
+
+
+def suspicious(z: np.ndarray) -> np.ndarray:
+    """Return which labels may be wrong, by z (n_structures, 2): the worst of each kind.
+
+    Examples
+    --------
+    >>> suspicious(np.array([[0.5, 3.0], [1.0, 0.9]]))
+    array([[False,  True],
+           [False, False]])
+    """
+    limit = np.quantile(z, 1.0 - _MOST_SUSPICIOUS, axis=0, method="lower")
+    return z > np.maximum(limit, _SUSPICIOUS)
 
 
 def _beyond(z, limit, most):

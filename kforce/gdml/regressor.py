@@ -11,12 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from kforce.baselines.baseline import Baseline
 from kforce.data.training import Training
-from kforce.data.worst_frames import WorstFrames
+from kforce.data.worst_frames import LARGEST_Z, WorstFrames
 from kforce.descriptors.base import Descriptor, check_descriptor
 from kforce.errors import InputError, check_count, check_noise, check_seed
 from kforce.force_field import ForceField
 from kforce.gdml.energy_differences import mismatch_complaint, scale_complaint
-from kforce.gdml.label_errors import find_label_errors
+from kforce.gdml.label_errors import find_label_errors, suspicious
 from kforce.gdml.low_rank import LowRankPosterior, nearby
 from kforce.gdml.model_selection import choose_prior
 from kforce.gdml.molecule import Molecule, without_boxes
@@ -263,21 +263,27 @@ class GDMLRegressor(ForceField):
         self.molecule_ = Molecule.of(frames[0])
         self.numbering_ = symmetry.numbering
         self.permutations_ = symmetry.permutations
-        worst, wrong, _ = self._fit_all(frames, labels)
-        if self.robust and wrong.any():
-            worst = self._fit_trusted(frames, labels, wrong)
+        worst, z, _ = self._fit_all(frames, labels)
+        if self.robust:
+            worst = self._fit_trusted(frames, labels, worst, z)
         self.worst_frames_ = worst.named(self._numbers)
         if len(frames) >= _MIN_JUDGED:
             for line in self.worst_frames_.advice():
                 _label_log.warning("%s", line)
 
-    def _fit_trusted(self, frames, labels, wrong):
+    def _fit_trusted(self, frames, labels, worst, z):
         """Fit without wrong labels until these stay the same; return all label errors.
 
-        Kernel and noise of each fit judge the labels of all frames. Where the forces
-        are wrong, the energy is left out, too.
+        Kernel and noise of each fit judge the labels of all frames; `worst` and z
+        (n_structures, 2) are what that of all labels finds. Labels that are only
+        suspicious are left out at first, on trial: a noise that was learned from wrong
+        ones hides them. Where the forces are wrong, the energy is left out, too.
         """
+        of_all, wrong = dict(vars(self)), suspicious(z)
         for _ in range(_ROBUST_FITS - 1):
+            if not wrong.any():
+                vars(self).update(of_all)
+                return worst
             energy = np.where(wrong[:, 0], np.nan, labels.energy)
             kept = np.flatnonzero(~wrong[:, 1])
             trusted = replace(labels, energy=energy)
@@ -285,14 +291,15 @@ class GDMLRegressor(ForceField):
                 [frames[s] for s in kept], trusted.take(kept)
             )
             left_out = wrong
-            worst, wrong = self._judge(frames, labels, left_out, kept[learned_from])
+            found, z = self._judge(frames, labels, left_out, kept[learned_from])
+            wrong = z > LARGEST_Z
             if np.array_equal(wrong, left_out):
                 break
         lacking = np.flatnonzero(left_out.any(axis=1))
-        return replace(worst, is_left_out=np.isin(worst.frame, lacking))
+        return replace(found, is_left_out=np.isin(found.frame, lacking))
 
     def _judge(self, frames, labels, left_out, learned_from):
-        """Return the label errors of all frames, and which are wrong.
+        """Return the label errors of all frames, and their z.
 
         The fit knew nothing of the labels `left_out`, a mask (n_structures, 2).
         """
@@ -312,9 +319,8 @@ class GDMLRegressor(ForceField):
     def _fit_all(self, frames, labels):
         """Set the fitted attributes.
 
-        Returned are how far the labels are off, which are wrong, a mask
-        (n_structures, 2) of energies and of forces, and what the kernel was learned
-        from.
+        Returned are how far the labels are off, z (n_structures, 2) of energies and of
+        forces, and what the kernel was learned from.
         """
         batch = Batch.from_frames(frames)
         known = np.isfinite(labels.energy)
@@ -350,13 +356,13 @@ class GDMLRegressor(ForceField):
             leave_one_out_=left_out,
         )
         learned_from = np.asarray(selection.learned_from, dtype=int)
-        worst, wrong = find_label_errors(
+        worst, z = find_label_errors(
             posterior, labels.energy, learned_from, seed=self.seed
         )
         if known.any() and self.noise_energy is None:
-            is_wrong = wrong.any(axis=1)
+            is_wrong = (z > LARGEST_Z).any(axis=1)
             self._check_energies(frames, features, labels, forces_alone, is_wrong)
-        return worst, wrong, learned_from
+        return worst, z, learned_from
 
     def _check_parameters(self):
         if self.variance not in ("exact", "subset", None):
