@@ -41,11 +41,15 @@ _SHARE, _EVALUATIONS = 0.2, 40
 #: of the largest block. Labels beyond this share of the limit are looked at exactly.
 _SAMPLES, _SAMPLES_PER_ROW, _SURE = 256, 4, 0.6
 
-#: Labels out of trust at most, as a share of all, and rounds of looking.
-_MOST, _ROUNDS = 0.25, 10
+#: Rounds of looking.
+_ROUNDS = 10
 
-#: Labels that are out of trust at first: beyond so many standard deviations, and at
-#: most this share of all; a smaller one of many, for they cost 2 n² operations a row.
+#: Where some labels are out of trust from the start, those beyond so many standard
+#: deviations stay there: wrong ones that came back would hide the others again.
+_DISTRUSTED = 3.5
+
+#: Labels that are out of trust at first: beyond so many standard deviations. Never are
+#: more than this share of all; a smaller one of many, for they cost 2 n² a row.
 _SUSPICIOUS, _MOST_SUSPICIOUS, _MOST_OF_MANY = 2.0, 0.12, 0.02
 
 #: Quantiles that the typical deviation and its tail follow from: one label in seven may
@@ -53,7 +57,7 @@ _SUSPICIOUS, _MOST_SUSPICIOUS, _MOST_OF_MANY = 2.0, 0.12, 0.02
 _QUANTILES = 0.5, 0.85
 
 #: Labels of about the same predicted deviation, as a share of all, and least number.
-_ALIKE, _LEAST_ALIKE = 0.5, 30
+_ALIKE, _LEAST_ALIKE = 0.25, 30
 
 #: Digits of labels in files, in eV and eV/Å.
 _DIGITS = 1e-6
@@ -75,9 +79,10 @@ def find_label_errors(
     and z is how far they are off in standard deviations, 0 where there is no label.
     """
     search = _Search(posterior, learned_from, seed)
-    outside = []
+    outside, limit = [], LARGEST_Z
     if start is not None:
         outside = [k for k, label in enumerate(search.labels) if start[label.place]]
+        limit = _DISTRUSTED
     seen = []
     error, z = search.look(outside)
     # Wrong labels that hide one another are the worst, but not by far.
@@ -86,7 +91,7 @@ def find_label_errors(
     error, z = search.look(outside)
     for _ in range(_ROUNDS):
         seen.append(outside)
-        outside = _beyond(z, LARGEST_Z, _MOST)
+        outside = _beyond(z, limit, most)
         if outside == seen[-1]:
             break
         error, z = search.look(outside)
