@@ -213,7 +213,7 @@ def predict_with_calibration(model, frames, labels, output, is_required=False):
     """
     properties = model.properties_of(frames)
     try:
-        prediction = model.evaluate(frames, properties, return_std=True)
+        prediction = model.evaluate(frames, properties, True)
         return prediction, calibrations(prediction, labels)
     except InputError as error:
         if is_required:
