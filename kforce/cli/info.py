@@ -164,7 +164,7 @@ def _describe_global(model):
 
 
 def _suspects(model):
-    """Name training frames whose labels are beyond all others, as `fit` got them."""
+    """Name training frames whose labels are beyond all others."""
     if getattr(model, "worst_frames_", None) is None:
         return {}
     return {"suspect labels": model.worst_frames_.advice() or "none"}

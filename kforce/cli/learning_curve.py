@@ -44,7 +44,8 @@ def add_parser(commands, common):
         "--sizes",
         type=_sizes,
         metavar="N,N,...",
-        help="training frames, ascending (default: powers of two from 8 to 1024)",
+        help="training frames, ascending (default: powers of two from 8, with --robust "
+        "16, to 1024)",
     )
     add_model(parser)
     return parser

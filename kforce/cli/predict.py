@@ -17,9 +17,9 @@ def add_parser(commands, common):
         "predict",
         parents=[common],
         help="write energies and forces of structures",
-        description="Predict energies (eV) and forces (eV/Å) of structures, with local "
-        "models also stresses (eV/Å³) of periodic ones and extrapolation grades "
-        "(above 1: unlike the training set), and write them as extended XYZ.",
+        description="Predict energies (eV), forces (eV/Å) and extrapolation grades "
+        "(above 1: unlike the training set) of structures, with local models also "
+        "stresses (eV/Å³) of periodic ones, and write them as extended XYZ.",
         epilog="example: kforce predict ethanol.npz geometries.xyz -o labelled.xyz",
     )
     parser.add_argument("model", metavar="MODEL", help="of kforce, sGDML or GAP (.xml)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,12 +18,17 @@ _NAMED = 3
 
 
 def warn_of_wrong_labels(model, train: DataSet, output) -> list[dict]:
-    """Warn of training labels that are beyond all others, and return them."""
+    """Warn of training labels that are beyond all others, and return them.
+
+    The model keeps what their frames are called.
+    """
     worst = getattr(model, "worst_frames_", None)
     if worst is None:
         return []
     pairs = list(zip(train.files, train.numbers, strict=True))
-    for line in worst.named([f"{s} of {file}" for file, s in pairs]).advice():
+    names = {s: "{1} of {0}".format(*pairs[s]) for s in worst.suspects.frame.tolist()}
+    model.worst_frames_ = replace(worst, names=names)
+    for line in model.worst_frames_.advice():
         output.warning(line)
     return [
         {"file": pairs[one.frame][0], **vars(one), "frame": pairs[one.frame][1]}

@@ -262,7 +262,7 @@ def _compare_atoms(sets: Sequence[LabelledSet]):
             elif not np.array_equal(frame.numbers, first.numbers):
                 order.append(s)
         rest = sorted(set(range(len(data.frames))) - set(other) - set(order))
-        order += _rebonded(first, data.frames, rest)
+        renumbered = _rebonded(first, data.frames, rest)
         if other:
             yield Finding(
                 "warning",
@@ -277,9 +277,19 @@ def _compare_atoms(sets: Sequence[LabelledSet]):
                 "warning",
                 "atom-order",
                 f"{plural(len(order), 'frame')} with the atoms of train frame "
-                f"{its_number} in another order {data.where(sorted(order))}: "
+                f"{its_number} in another order {data.where(order)}: "
                 "bring all frames into one with kforce.data.reorder_atoms, or "
                 "--reorder on the command line.",
+            )
+        if renumbered:
+            yield Finding(
+                "note",
+                "like-atom-order",
+                f"{plural(len(renumbered), 'frame')} with like atoms of train frame "
+                f"{its_number} in another order {data.where(renumbered)}: a "
+                "GDMLRegressor brings them into one, unless permutations are given; "
+                "kforce.data.reorder_atoms, or --reorder on the command line, do so "
+                "for other uses.",
             )
 
 

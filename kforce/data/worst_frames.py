@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -58,7 +58,8 @@ class WorstFrames(Sequence):
     """Frames by how far the worse of their labels is off, the farthest first.
 
     A sequence of `WorstFrame`; printed, it is a table. The fields are those of its
-    members, as arrays (n_frames,), but for `is_energy`, which label it is.
+    members, as arrays (n_frames,), but for `is_energy`, which label it is. `names` are
+    what `advice` calls frames, by their numbers, where these say little.
 
     Examples
     --------
@@ -77,6 +78,7 @@ class WorstFrames(Sequence):
     error: np.ndarray
     z: np.ndarray
     is_left_out: np.ndarray
+    names: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -100,6 +102,11 @@ class WorstFrames(Sequence):
         order = np.flatnonzero(known)[np.argsort(-z[rows, worse][known], kind="stable")]
         return cls(*(np.asarray(column)[order] for column in columns))
 
+    @property
+    def _columns(self):
+        names = "frame", "is_energy", "error", "z", "is_left_out"
+        return {name: getattr(self, name) for name in names}
+
     def __len__(self) -> int:
         """Return the number of frames."""
         return len(self.frame)
@@ -107,7 +114,8 @@ class WorstFrames(Sequence):
     def __getitem__(self, k):
         """Return one frame, or a table of some."""
         if isinstance(k, slice | np.ndarray):
-            return WorstFrames(*(column[k] for column in vars(self).values()))
+            columns = {name: column[k] for name, column in self._columns.items()}
+            return replace(self, **columns)
         label = "energy" if self.is_energy[k] else "forces"
         error, z = float(self.error[k]), float(self.z[k])
         return WorstFrame(
@@ -142,21 +150,23 @@ class WorstFrames(Sequence):
     def advice(self) -> list[str]:
         """Return a line for each of the first few suspects, and one for the others."""
         suspects = self.suspects
+        names = [self.names.get(s, str(s)) for s in suspects.frame.tolist()]
         lines = [
-            f"{one}{' and left out' if one.is_left_out else ''}: check this calculation"
-            for one in suspects[:_NAMED]
+            f"frame {name}: {one.describe()}"
+            f"{' and left out' if one.is_left_out else ''}: check this calculation"
+            for name, one in zip(names[:_NAMED], suspects[:_NAMED], strict=True)
         ]
-        more = suspects.frame[_NAMED:]
-        if len(more):
+        more = names[_NAMED:]
+        if more:
             lines.append(
                 f"{len(more)} more frames have labels beyond {LARGEST_Z:g} σ: "
-                f"{', '.join(map(str, more[:20]))}{', ...' if len(more) > 20 else ''}"
+                f"{', '.join(more[:20])}{', ...' if len(more) > 20 else ''}"
             )
         return lines
 
     def check_stored(self) -> None:
         """Raise an error unless the columns belong together."""
-        for (name, column), kind in zip(vars(self).items(), "ibffb", strict=True):
+        for (name, column), kind in zip(self._columns.items(), "ibffb", strict=True):
             if len(self.frame):
                 check_array(name, column, (len(self.frame),), kind)
         if not (self.z >= 0.0).all():

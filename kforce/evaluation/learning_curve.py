@@ -22,8 +22,10 @@ _log = logging.getLogger("kforce.evaluation.learning_curve")
 
 #: Where not given: a fifth of the frames, but not more than this, is for testing, and
 #: sizes are the powers of two from the first to the second that fit into the rest.
+#: Models that leave wrong labels out take more frames.
 _MAX_TEST_FRAMES = 1000
 _SMALLEST, _LARGEST = 8, 1024
+_SMALLEST_ROBUST = 16
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def learning_curve(
         not count.
     sizes : sequence of int, optional
         Training frames, ascending; each training set holds all smaller ones. Powers of
-        two from 8 up to what is there, at most 1024, if not given.
+        two from 8 (16 if the model is robust) up to what is there, at most 1024, if not
+        given.
     test : list of ase.Atoms, optional
         Frames with forces. If not given, a random fifth of `frames`, at most 1000, is
         left out of the training.
@@ -124,7 +127,8 @@ def learning_curve(
     frames = [frames[s] for s in np.setdiff1d(np.arange(len(frames)), alone)]
     n_test = 0 if test is not None else min(max(1, len(frames) // 5), _MAX_TEST_FRAMES)
     room = len(frames) - n_test
-    sizes = _default_sizes(room) if sizes is None else _checked(sizes, room)
+    smallest = _SMALLEST_ROBUST if getattr(model, "robust", False) else _SMALLEST
+    sizes = _default_sizes(room, smallest) if sizes is None else _checked(sizes, room)
     # In random order, any first part of the training frames is a random subset.
     train, held_out = split_indices(frames, room, n_test, "random", seed)
     test = as_frames(test) if n_test == 0 else [frames[i] for i in held_out]
@@ -140,11 +144,11 @@ def learning_curve(
     return LearningCurve(np.array(sizes), *np.transpose(rows), n_test=len(test))
 
 
-def _default_sizes(room):
-    sizes = [2**k for k in range(20) if _SMALLEST <= 2**k <= min(room, _LARGEST)]
+def _default_sizes(room, smallest):
+    sizes = [2**k for k in range(20) if smallest <= 2**k <= min(room, _LARGEST)]
     if not sizes:
         raise InputError(
-            f"Expected at least {_SMALLEST} frames to train on, found {room}: add "
+            f"Expected at least {smallest} frames to train on, found {room}: add "
             "frames or give the sizes (--sizes)."
         )
     return sizes

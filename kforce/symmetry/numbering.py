@@ -9,6 +9,7 @@ model: then its predictions do not depend on which embedding was found.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from kforce.registry import register
 from kforce.storage.codec import check_array
 from kforce.symmetry.exchanges import broken_bonds
 from kforce.symmetry.groups import closure
+
+_log = logging.getLogger("kforce.choice")
 
 #: Stretches up to which bonds are accepted, the shortest first.
 _LIMITS = (BONDED, 1.4, BROKEN, 2.0, 3.0)
@@ -184,6 +187,13 @@ def find_numbering(
         return None, no_group
     numbering = Numbering(numbers, skeleton)
     group = _group_of(numbering, stretch, max_permutations)
+    if group is None:
+        _log.warning(
+            "like atoms are in no consistent order, and the bonds that last leave more "
+            "than %d permutations open: the frames are taken as they are; bring them "
+            "into one order (kforce.data.reorder_atoms, --reorder)",
+            max_permutations,
+        )
     if group is None or len(group) == _n_exchanges(numbers):
         return None, no_group
     return numbering, group

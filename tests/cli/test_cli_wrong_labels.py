@@ -47,7 +47,18 @@ def test_train_and_info_name_the_frame(files, capsys):
     assert f"warning: {line}" in said.err
     assert "σ: check this calculation" in said.err
     assert main(["info", str(model)]) == 0
-    assert "energy 5.0" in capsys.readouterr().out
+    assert f"suspect labels   {line}" in capsys.readouterr().out
+
+
+def test_info_names_the_frame_of_a_slice_and_its_file(files, tmp_path, capsys):
+    train, test = str(files / "train.xyz"), str(files / "test.xyz")
+    model = str(tmp_path / "model.npz")
+    options = ["--kernel", "matern52", "--n-test", "5", "-o", model]
+    assert main(["train", test, f"{train}@3:40", *options]) == 0
+    heard = capsys.readouterr().err
+    assert f"frame 11 of {train}: energy" in heard
+    assert main(["info", model]) == 0
+    assert f"frame 11 of {train}: energy" in capsys.readouterr().out
 
 
 def test_robust(files, capsys):

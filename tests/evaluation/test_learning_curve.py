@@ -124,3 +124,9 @@ def test_what_cannot_be_learned(mean, methanol, n, arguments, message):
 def test_test_frames_need_forces(mean, methanol):
     with pytest.raises(InputError, match="test frames with forces"):
         kforce.learning_curve(mean, methanol[:20], test=[methanol[30].copy()])
+
+
+def test_robust_models_start_where_they_tell_wrong_labels():
+    frames = kforce.datasets.load_methanol_ccsdt()[:40]
+    model = kforce.GDMLRegressor(kernel=kforce.Matern52(), robust=True)
+    assert kforce.learning_curve(model, frames).sizes.tolist() == [16, 32]

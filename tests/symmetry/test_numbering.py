@@ -50,9 +50,14 @@ def test_nothing_is_gained_where_all_like_atoms_exchange():
     assert len(group) == 1
 
 
-def test_a_numbering_that_too_many_permutations_leave_open_is_not_taken():
-    assert find_numbering(shuffled(load_methanol_ccsdt()[:30]), 5)[0] is None
+def test_a_numbering_that_too_many_permutations_leave_open_is_not_taken(caplog):
     assert find_numbering(shuffled(load_methanol_ccsdt()[:30]), 6)[0] is not None
+    assert not caplog.records
+    assert find_numbering(shuffled(load_methanol_ccsdt()[:30]), 5)[0] is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "more than 5 permutations open" in record.getMessage()
+    assert "reorder_atoms, --reorder" in record.getMessage()
 
 
 def test_both_wells_stay_and_their_mirror_image_is_in_the_group():
