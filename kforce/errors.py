@@ -62,7 +62,8 @@ def check_positive(
     kforce.errors.InputError: cutoff must be a positive length in Å, found -1.0.
     """
     least = 0.0 if or_zero else np.nextafter(0.0, 1.0)
-    if isinstance(value, Real) and least <= value < np.inf:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if is_number and least <= value < np.inf:
         return
     wanted = f"{what}, 0 or positive" if or_zero else f"positive {what}"
     raise InputError(f"{name} must be a {wanted}, found {value!r}.")

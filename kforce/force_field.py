@@ -434,7 +434,8 @@ class ForceField(BaseEstimator):
             `ExtrapolationError` before anything is done with its forces, or nothing.
         stop_std : float, default=None
             Raise an `ExtrapolationError` where the standard deviation of the energy is
-            above this, in eV; that takes 'energy' where `std` is False.
+            above this, in eV; that takes 'energy' where `std` is False. It is known in
+            each `std_every`-th structure only.
 
         Raises
         ------
@@ -469,6 +470,7 @@ class ForceField(BaseEstimator):
                 f"std_every must be a whole number ≥ 1, found {std_every!r}: 1 asks "
                 "for standard deviations in every step."
             )
+        check_positive("skin", skin, "length in Å", or_zero=True)
         if on_extrapolation not in ("warn", "raise", "ignore"):
             raise InputError(
                 "on_extrapolation must be 'warn', 'raise' or 'ignore', found "
