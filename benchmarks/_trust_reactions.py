@@ -26,6 +26,9 @@ REACTIONS = {
     ),
 }
 
+#: Variances of differences below this share of those of the energies are rounding.
+ROUNDING = 1e-9
+
 
 def path_of(name, n_frames):
     """Return the first training frames of a reaction, and its path."""
@@ -45,10 +48,11 @@ def judge_path(model, path):
     error, std = prediction.energy - label, prediction.energy_std
     lowest = int(np.argmin(label))
     C = model.energy_covariance(path)
-    variance = C.diagonal() + C[lowest, lowest] - 2.0 * C[lowest]
-    others = np.arange(len(path)) != lowest
+    both = C.diagonal() + C[lowest, lowest]
+    variance = both - 2.0 * C[lowest]
+    others = variance > ROUNDING * both  # not the lowest one, nor those like it
     differences = (error - error[lowest])[others]
-    return error, std, differences, np.sqrt(np.maximum(variance, 0.0))[others]
+    return error, std, differences, np.sqrt(variance[others])
 
 
 def print_reactions(n_frames=(100, 200), **parameters):
