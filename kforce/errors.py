@@ -44,8 +44,8 @@ def one_line(text: str, most: int = 200) -> str:
 def distinct(a: float, b: float, digits: int = 2) -> tuple[str, str]:
     """Return two numbers with as many digits as it takes to tell them apart.
 
-    >>> distinct(1.912, 1.915), distinct(0.5, 1.0)
-    (('1.912', '1.915'), ('0.50', '1.00'))
+    >>> distinct(1.912, 1.914), distinct(0.5, 1.0)
+    (('1.912', '1.914'), ('0.50', '1.00'))
     """
     while f"{a:.{digits}f}" == f"{b:.{digits}f}" and a != b and digits < 12:
         digits += 1

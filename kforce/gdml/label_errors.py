@@ -46,7 +46,7 @@ _ROUNDS = 10
 
 #: Where some labels are out of trust from the start, those beyond so many standard
 #: deviations stay there: wrong ones that came back would hide the others again.
-_DISTRUSTED = 3.5
+DISTRUSTED = 3.5
 
 #: Labels that are out of trust at first: beyond so many standard deviations. Never are
 #: more than this share of all; a smaller one of many, for they cost 2 n² a row.
@@ -82,7 +82,7 @@ def find_label_errors(
     outside, limit = [], LARGEST_Z
     if start is not None:
         outside = [k for k, label in enumerate(search.labels) if start[label.place]]
-        limit = _DISTRUSTED
+        limit = DISTRUSTED
     seen = []
     error, z = search.look(outside)
     # Wrong labels that hide one another are the worst, but not by far.

@@ -16,7 +16,7 @@ from kforce.descriptors.base import Descriptor, check_descriptor
 from kforce.errors import InputError, check_count, check_noise, check_seed
 from kforce.force_field import ForceField
 from kforce.gdml.energy_differences import mismatch_complaint, scale_complaint
-from kforce.gdml.label_errors import find_label_errors, suspicious
+from kforce.gdml.label_errors import DISTRUSTED, find_label_errors, suspicious
 from kforce.gdml.low_rank import LowRankPosterior, nearby
 from kforce.gdml.model_selection import choose_prior
 from kforce.gdml.molecule import Molecule, without_boxes
@@ -277,9 +277,10 @@ class GDMLRegressor(ForceField):
         Kernel and noise of each fit judge the labels of all frames; `worst` and z
         (n_structures, 2) are what that of all labels finds. Labels that are only
         suspicious are left out at first, on trial: a noise that was learned from wrong
-        ones hides them. Where the forces are wrong, the energy is left out, too.
+        ones hides them. Those that were wrong stay so while they are suspicious, lest
+        they come and go. Where the forces are wrong, the energy is left out, too.
         """
-        of_all, wrong = dict(vars(self)), suspicious(z)
+        of_all, wrong, known = dict(vars(self)), suspicious(z), np.zeros(z.shape, bool)
         for _ in range(_ROBUST_FITS - 1):
             if not wrong.any():
                 vars(self).update(of_all)
@@ -292,7 +293,7 @@ class GDMLRegressor(ForceField):
             )
             left_out = wrong
             found, z = self._judge(frames, labels, left_out, kept[learned_from])
-            wrong = z > LARGEST_Z
+            wrong = known = (z > LARGEST_Z) | (known & (z > DISTRUSTED))
             if np.array_equal(wrong, left_out):
                 break
         lacking = np.flatnonzero(left_out.any(axis=1))
