@@ -22,7 +22,7 @@ from kforce.gdml.subsets import random_subset
 from kforce.kernels.stationary import Matern52
 from kforce.labels import Labels
 from kforce.structures import Batch
-from kforce.symmetry.exchanges import exchanged_atoms, extended_groups
+from kforce.symmetry.exchanges import are_exchanged, exchanged_atoms, extended_groups
 from kforce.symmetry.groups import closure, generators
 from kforce.symmetry.numbering import Numbering, find_numbering
 from kforce.symmetry.recovery import find_permutations
@@ -97,6 +97,7 @@ def _with_exchanges(recovered, frames, labels, limit, seed):
     """Return the recovered group, or one with exchanges that pay."""
     batch = Batch.from_frames(frames)
     sets = exchanged_atoms(frames[0].numbers, _distances(batch))
+    sets = [atoms for atoms in sets if not are_exchanged(recovered, atoms)]
     if not sets:
         return recovered
     named = "; ".join(" ".join(map(str, atoms)) for atoms in sets)

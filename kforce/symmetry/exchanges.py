@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from kforce.bonds import BONDED, BROKEN, stretches
-from kforce.symmetry.groups import closure, generators
+from kforce.symmetry.groups import closure, generators, row_keys
 
 
 def broken_bonds(stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,6 +55,20 @@ def exchanged_atoms(numbers: np.ndarray, distances: np.ndarray) -> list[list[int
     _, label = connected_components(share_partner & is_like)
     sets = [np.flatnonzero(label == k).tolist() for k in range(label.max() + 1)]
     return [atoms for atoms in sets if len(atoms) > 1]
+
+
+def are_exchanged(group: np.ndarray, atoms: Sequence[int]) -> bool:
+    """Return whether a group (n_perms, n_atoms) holds all exchanges of some atoms.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> group = np.array([[0, 1, 2], [1, 0, 2]])
+    >>> are_exchanged(group, [0, 1]), are_exchanged(group, [0, 2])
+    (True, False)
+    """
+    members = set(row_keys(group))
+    return all(row_keys([p])[0] in members for p in _exchanges(atoms, group.shape[1]))
 
 
 def extended_groups(
