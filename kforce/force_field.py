@@ -470,7 +470,6 @@ class ForceField(BaseEstimator):
                 f"std_every must be a whole number ≥ 1, found {std_every!r}: 1 asks "
                 "for standard deviations in every step."
             )
-        check_positive("skin", skin, "length in Å", or_zero=True)
         if on_extrapolation not in ("warn", "raise", "ignore"):
             raise InputError(
                 "on_extrapolation must be 'warn', 'raise' or 'ignore', found "

@@ -211,7 +211,6 @@ def test_it_stops_at_a_standard_deviation(inside, atoms, std):
         ({"stop_std": 0.0}, "stop_std must be a positive .* found 0.0"),
         ({"stop_std": np.nan}, "stop_std must be a positive .* found nan"),
         ({"stop_std": True}, "stop_std must be a positive .* found True"),
-        ({"skin": -1.0}, "skin must be a length in Å, 0 or positive, found -1.0"),
     ],
 )
 def test_what_to_do_outside_that_it_refuses(methanol_model, arguments, match):
