@@ -19,6 +19,24 @@ def stretches(numbers: np.ndarray, distances: np.ndarray) -> np.ndarray:
     return distances / (radii[:, None] + radii)
 
 
+def distances_between(positions: np.ndarray) -> np.ndarray:
+    """Return distances (..., n_atoms, n_atoms) of positions (..., n_atoms, 3)."""
+    return np.linalg.norm(
+        positions[..., :, None, :] - positions[..., None, :, :], axis=-1
+    )
+
+
+def broken_bonds(stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs that are bonded in some structure, and which of them break.
+
+    `stretch` (n_structures, n_atoms, n_atoms) is that of `stretches`; both masks are
+    (n_atoms, n_atoms).
+    """
+    is_bond = stretch.min(axis=0) < BONDED
+    np.fill_diagonal(is_bond, False)
+    return is_bond, is_bond & (stretch.max(axis=0) > BROKEN)
+
+
 def find_bonds(
     numbers: np.ndarray, distances: np.ndarray
 ) -> tuple[tuple[int, int], ...]:
@@ -50,8 +68,7 @@ def find_breaking_bonds(
     >>> find_breaking_bonds(np.array([1, 1]), distances)
     ((0, 1),)
     """
-    stretch = stretches(numbers, distances)
-    return _pairs((stretch.min(axis=0) < BONDED) & (stretch.max(axis=0) > BROKEN))
+    return _pairs(broken_bonds(stretches(numbers, distances))[1])
 
 
 def _pairs(bonded):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from kforce.bonds import distances_between
 from kforce.descriptors.inverse_distances import InverseDistances
 from kforce.gdml.leave_one_out import score
 from kforce.gdml.model_selection import MAX_IMAGES, MAX_STRUCTURES
@@ -96,7 +97,8 @@ def find_symmetry(
 def _with_exchanges(recovered, frames, labels, limit, seed):
     """Return the recovered group, or one with exchanges that pay."""
     batch = Batch.from_frames(frames)
-    sets = exchanged_atoms(frames[0].numbers, _distances(batch))
+    positions = batch.positions.reshape(batch.n_structures, -1, 3)
+    sets = exchanged_atoms(frames[0].numbers, distances_between(positions))
     sets = [atoms for atoms in sets if not are_exchanged(recovered, atoms)]
     if not sets:
         return recovered
@@ -132,12 +134,6 @@ def _with_exchanges(recovered, frames, labels, limit, seed):
         len(groups[other]),
     )
     return groups[chosen]
-
-
-def _distances(batch):
-    """Distances of all atoms, (n_structures, n_atoms, n_atoms), in Å."""
-    positions = batch.positions.reshape(batch.n_structures, -1, 3)
-    return np.linalg.norm(positions[:, :, None] - positions[:, None], axis=-1)
 
 
 def _judges(batch, labels, seed):

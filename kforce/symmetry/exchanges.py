@@ -14,19 +14,8 @@ from itertools import combinations, pairwise
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
-from kforce.bonds import BONDED, BROKEN, stretches
+from kforce.bonds import broken_bonds, stretches
 from kforce.symmetry.groups import closure, generators, row_keys
-
-
-def broken_bonds(stretch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs that are bonded in some structure, and which of them break.
-
-    `stretch` (n_structures, n_atoms, n_atoms) is that of `kforce.bonds.stretches`; both
-    masks are (n_atoms, n_atoms).
-    """
-    is_bond = stretch.min(axis=0) < BONDED
-    np.fill_diagonal(is_bond, False)
-    return is_bond, is_bond & (stretch.max(axis=0) > BROKEN)
 
 
 def exchanged_atoms(numbers: np.ndarray, distances: np.ndarray) -> list[list[int]]:

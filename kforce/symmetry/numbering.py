@@ -19,10 +19,16 @@ from math import factorial, prod
 import numpy as np
 from ase import Atoms
 
-from kforce.bonds import BONDED, BROKEN, bond_distances, stretches
+from kforce.bonds import (
+    BONDED,
+    BROKEN,
+    bond_distances,
+    broken_bonds,
+    distances_between,
+    stretches,
+)
 from kforce.registry import register
 from kforce.storage.codec import check_array
-from kforce.symmetry.exchanges import broken_bonds
 from kforce.symmetry.groups import closure
 
 _log = logging.getLogger("kforce.choice")
@@ -101,10 +107,7 @@ class Numbering:
 
 
 def _stretch(numbers, positions):
-    distances = np.linalg.norm(
-        positions[..., :, None, :] - positions[..., None, :, :], axis=-1
-    )
-    return stretches(numbers, distances)
+    return stretches(numbers, distances_between(positions))
 
 
 def _walk(n_atoms, bonds):
