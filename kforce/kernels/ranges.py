@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -219,10 +220,15 @@ class StructureRange:
         n_spans = N_SPANS * (1.0 + FEW_STRUCTURES / len(x))
         return cls(of_whole.scaled(MARGIN * margin), low, high, n_spans)
 
+    @cached_property
+    def _middle_and_span(self):
+        """Middle and half the range of each feature: the same in every step."""
+        middle, span = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
+        return middle, np.maximum(span, LEAST_SPAN * np.abs(middle))
+
     def grades(self, x: np.ndarray) -> np.ndarray:
         """Return the grades (n,) of features (n, n_features)."""
-        middle, span = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
-        span = np.maximum(span, LEAST_SPAN * np.abs(middle))
+        middle, span = self._middle_and_span
         of_features = np.max(np.abs(x - middle) / (self.n_spans * span), axis=1)
         return np.maximum(self.spread.grades(x), of_features)
 
