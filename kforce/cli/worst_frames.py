@@ -45,7 +45,9 @@ def worst_of_test(
     """
     plain = _table(prediction, labels, names, in_std=False)
     values = {"largest_errors": _listed(plain)}
-    largest = "; ".join(f"frame {s}: {what}" for s, what in _described(plain))
+    largest = "; ".join(
+        f"frame {one.frame}: {one.describe_error()}" for one in plain[:_NAMED]
+    )
     lines = [f"largest errors           {largest}"]
     if prediction.energy_std is not None:
         by_std = _table(prediction, labels, names, in_std=True)
@@ -69,12 +71,6 @@ def _table(prediction, labels, names, in_std):
                 k = int(np.nanargmax(size))
                 error[s, column], z[s, column] = residual[k], size[k]
     return WorstFrames.of(np.asarray(names), error, z)
-
-
-def _described(table):
-    return [
-        (one.frame, one.describe().rpartition(" off,")[0]) for one in table[:_NAMED]
-    ]
 
 
 def _listed(table, with_z=False):

@@ -47,9 +47,13 @@ class WorstFrame:
     def describe(self) -> str:
         """Return how far the label is off, without the frame."""
         z = f"{self.z:,.0f}" if self.z >= 10.0 else f"{self.z:.1f}"
+        return f"{self.describe_error()} off, {z} σ"
+
+    def describe_error(self) -> str:
+        """Return which label it is, and its error."""
         size = abs(self.error)
         error = f"{size:,.2f}" if size >= 1.0 else f"{size:#.3g}"
-        return f"{self.label} {error} {_UNITS[self.label]} off, {z} σ"
+        return f"{self.label} {error} {_UNITS[self.label]}"
 
 
 @register
