@@ -258,9 +258,9 @@ class GDMLRegressor(ForceField):
             raise ValueError("there is no noise of energies")
 
     def _fit(self, frames, labels):
-        symmetry = self._symmetry(frames, labels, Molecule.of(frames[0]))
-        frames, labels = symmetry.frames, symmetry.labels
         self.molecule_ = Molecule.of(frames[0])
+        symmetry = self._symmetry(frames, labels)
+        frames, labels = symmetry.frames, symmetry.labels
         self.numbering_ = symmetry.numbering
         self.permutations_ = symmetry.permutations
         worst, z, _ = self._fit_all(frames, labels)
@@ -421,12 +421,13 @@ class GDMLRegressor(ForceField):
     def _without_boxes(self, frames):
         return without_boxes(frames)
 
-    def _symmetry(self, frames, labels, molecule):
+    def _symmetry(self, frames, labels):
         if isinstance(self.permutations, str):
             return find_symmetry(frames, labels, self.max_permutations, self.seed)
-        group = np.arange(len(molecule.numbers))[None]
+        numbers = self.molecule_.numbers
+        group = np.arange(len(numbers))[None]
         if self.permutations is not None:
-            group = validate_permutations(self.permutations, molecule.numbers)
+            group = validate_permutations(self.permutations, numbers)
         return Symmetry(group, frames, labels)
 
     def _check_energies(self, frames, features, labels, forces_alone, is_wrong):
