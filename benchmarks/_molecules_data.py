@@ -150,10 +150,10 @@ def trajectory(start, sampling, run, temperature, length, rng):
     return frames
 
 
-def labelled(atoms):
-    """Return a copy with its energy and forces."""
-    frame = Atoms(atoms.numbers, atoms.positions)
+def labelled(atoms, order=slice(None)):
+    """Return a copy with its energy and forces, its atoms in another order."""
+    frame = Atoms(atoms.numbers[order], atoms.positions[order])
     frame.calc = SinglePointCalculator(
-        frame, energy=atoms.get_potential_energy(), forces=atoms.get_forces()
+        frame, energy=atoms.get_potential_energy(), forces=atoms.get_forces()[order]
     )
     return frame

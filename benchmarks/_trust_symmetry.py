@@ -8,8 +8,6 @@ import time
 
 import _molecules_data
 import numpy as np
-from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 
 import kforce
 from kforce.symmetry.groups import closure
@@ -43,13 +41,7 @@ def renumbered(frames, seed=0):
         order = np.arange(len(frame))
         for z in np.unique(frame.numbers):
             order[frame.numbers == z] = rng.permutation(order[frame.numbers == z])
-        copy = Atoms(frame.numbers, frame.positions[order])
-        copy.calc = SinglePointCalculator(
-            copy,
-            energy=frame.get_potential_energy(),
-            forces=frame.get_forces()[order],
-        )
-        copies.append(copy)
+        copies.append(_molecules_data.labelled(frame, order))
     return copies
 
 

@@ -267,3 +267,11 @@ def additive_kernel(profile, descriptor, permutations, n_atoms, seed=0):
         scales.append(mask * rng.uniform(0.2, 0.6, len(orbit))[orbit])
         amplitudes += [rng.uniform(0.5, 2.0)] * len(mask)
     return Sum(profile, np.concatenate(scales), np.array(amplitudes))
+
+
+def shuffle(numbers, rng):
+    """An order of atoms with like ones numbered at random."""
+    order = np.arange(len(numbers))
+    for z in set(numbers):
+        order[numbers == z] = rng.permutation(order[numbers == z])
+    return order

@@ -6,6 +6,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
+from toys import shuffle
 
 import kforce
 from kforce.errors import InputError
@@ -20,9 +21,7 @@ def shuffled(frames, seed=0):
     rng = np.random.default_rng(seed)
     found, orders = [], []
     for frame in frames:
-        order = np.arange(len(frame))
-        for z in set(frame.numbers):
-            order[frame.numbers == z] = rng.permutation(order[frame.numbers == z])
+        order = shuffle(frame.numbers, rng)
         copy = Atoms(frame.numbers, frame.positions[order])
         copy.calc = SinglePointCalculator(
             copy,
@@ -159,10 +158,7 @@ def test_energies_are_continuous_along_a_transfer_in_any_order(model):
 
 
 def shuffled_positions(atoms, seed):
-    order = np.arange(len(atoms))
-    rng = np.random.default_rng(seed)
-    for z in set(atoms.numbers):
-        order[atoms.numbers == z] = rng.permutation(order[atoms.numbers == z])
+    order = shuffle(atoms.numbers, np.random.default_rng(seed))
     return Atoms(atoms.numbers, atoms.positions[order])
 
 

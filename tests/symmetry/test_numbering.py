@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read
+from toys import shuffle
 
 from kforce.datasets import load_methanol_ccsdt
 from kforce.symmetry.numbering import Numbering, find_numbering
@@ -15,13 +16,6 @@ def shuffled(frames, seed=0):
     """The geometries with like atoms numbered at random."""
     rng = np.random.default_rng(seed)
     return [Atoms(f.numbers, f.positions[shuffle(f.numbers, rng)]) for f in frames]
-
-
-def shuffle(numbers, rng):
-    order = np.arange(len(numbers))
-    for z in set(numbers):
-        order[numbers == z] = rng.permutation(order[numbers == z])
-    return order
 
 
 def malonaldehyde():
